@@ -1,0 +1,61 @@
+# Every target does the set-up that it needs, once: see `setup`.
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test test-ray test-all quickstart clean
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter that runs and is new enough.
+PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+# On a machine with an NVIDIA GPU: make setup EXTRAS=gpu,dev
+EXTRAS ?= cpu,dev
+BIN := .venv/bin
+STAMP := .venv/installed
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv and install the tested versions (once)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "setup: no Python >= 3.11 on PATH; name one with PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@
+
+lint: setup  ## Style, imports, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup  ## The default tests: no network, no GPU, a few with a local Ray cluster
+	$(BIN)/python -m pytest
+
+test-ray: setup  ## Only the tests that start Ray
+	$(BIN)/python -m pytest -m "ray and not gpu and not network"
+
+test-all: setup  ## Everything, the slow ones included; what this machine lacks is skipped with its reason
+	$(BIN)/python -m pytest -m ""
+
+RAW := data/ml-100k-raw/ml-100k.inter
+PREPARED := data/ml-100k/dataset.json
+QUICK_RUN := runs/quickstart
+
+# Held apart from `setup` so that the clock starts after installation.
+quickstart: setup  ## MovieLens-100K: fetch, prepare, two rounds of self-improvement, the outcome
+	@start=$$SECONDS; \
+	$(MAKE) $(PREPARED); \
+	$(BIN)/rsir run configs/quickstart.yaml --run-dir $(QUICK_RUN); \
+	$(BIN)/rsir status $(QUICK_RUN); \
+	echo "quickstart: $$((SECONDS - start)) s after installation"
+
+$(RAW): | $(STAMP)
+	$(BIN)/rsir data fetch ml-100k --out $(@D)
+
+$(PREPARED): | $(RAW)
+	$(BIN)/rsir data import --format recbole $(RAW) --out $(@D)
+
+clean:  ## Remove the environment and caches; data/ and runs/ stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

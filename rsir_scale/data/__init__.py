@@ -1,0 +1,1 @@
+"""Interaction log → prepared dataset. No torch and no ray in this room."""

@@ -1,0 +1,257 @@
+"""A prepared dataset, opened: its facts, its training sequences, and its held-out items, each from files of its own.
+
+Comes in: the folder that `prepare` or `synthesize` wrote. Goes out: NumPy arrays. Nothing is listed: `dataset.json`
+names every file, and a folder without it is no dataset. Training files and held-out files are read by different calls,
+so that what trains or generates cannot meet a held-out item by accident. Hashes are not checked on opening (a dataset
+may be large); row counts are, wherever a whole file is read.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rsir_scale.data import schema
+from rsir_scale.data.sequences import (
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    Sequences,
+    concatenate,
+    empty,
+    flatten_lists,
+    from_arrow,
+    offsets_of,
+)
+from rsir_scale.errors import InputError
+
+__all__ = [
+    "DatasetFile",
+    "DatasetMeta",
+    "HeldOut",
+    "PreparedDataset",
+    "Sequences",
+    "concatenate",
+    "empty",
+    "from_arrow",
+    "open_dataset",
+    "read_sequences_file",
+    "stats",
+]
+
+FileKind = Literal["train", "heldout", "users", "items"]
+_MAKE_ONE = "make one with `rsir data import … --out DIR` or `rsir data synthesize … --out DIR`"
+
+
+class DatasetFile(BaseModel):
+    """One file of a prepared dataset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="relative to the dataset's folder, with /")
+    rows: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    kind: FileKind
+
+
+class DatasetMeta(BaseModel):
+    """The facts of a prepared dataset, as `dataset.json` holds them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int
+    users: int = Field(ge=1)
+    items: int = Field(ge=1, description="the catalogue: items of the log after the k-core, seen in training or not")
+    interactions: int = Field(ge=1, description="after truncation, held-out ones included")
+    training_pairs: int = Field(ge=0, description="(prefix, next item): a training sequence of n items has n - 1")
+    training_items: int = Field(ge=0, description="distinct items of the training sequences")
+    density: float = Field(description="training_pairs / (users * items)")
+    min_length: int = Field(description="of the users' truncated sequences, held-out items included")
+    mean_length: float = Field(description="of the users' truncated sequences, held-out items included")
+    max_length: int = Field(description="of the users' truncated sequences, held-out items included")
+    truncation: int = Field(ge=1, description="each user's last interactions kept, held-out ones included")
+    min_count: int = Field(ge=0, description="k of the k-core; 0 and 1 drop nothing")
+    repeat_share: float = Field(
+        ge=0, le=1, description="training interactions that repeat an earlier item of their row"
+    )
+    has_times: bool
+    fingerprint: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the content, however split into files")
+    files: tuple[DatasetFile, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Leave-one-out targets, for evaluation only; item 0 means that the user has none.
+
+    Attributes:
+        ids: int64[N], the users' sequence ids, ascending.
+        validation: int32[N], the item before the last.
+        test: int32[N], the last item.
+    """
+
+    ids: Int64Array
+    validation: Int32Array
+    test: Int32Array
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A folder that holds a prepared dataset, and its facts."""
+
+    path: Path
+    meta: DatasetMeta
+
+    def files(self, kind: FileKind) -> tuple[DatasetFile, ...]:
+        """The files of one kind, in the order of their rows' ids."""
+        return tuple(file for file in self.meta.files if file.kind == kind)
+
+    def training_files(self) -> tuple[DatasetFile, ...]:
+        """Files whose rows are training sequences, ordered by sequence_id across and within files."""
+        return self.files("train")
+
+    def training_sequences(self) -> Sequences:
+        """All training sequences, ordered by sequence_id: row i is user i, its held-out items left out."""
+        return concatenate(
+            [from_arrow(self._table(file, [schema.SEQUENCE_ID, schema.ITEMS])) for file in self.training_files()]
+        )
+
+    def training_times(self) -> Float64Array:
+        """Times of all training interactions, aligned with `training_sequences().items`."""
+        self._need_times()
+        tables = [self._table(file, [schema.TIMES]) for file in self.training_files()]
+        return np.concatenate([flatten_lists(table.column(schema.TIMES))[1] for table in tables])
+
+    def held_out(self) -> HeldOut:
+        """The validation and test item of each user, ordered by sequence_id."""
+        table = self._tables("heldout", [schema.SEQUENCE_ID, schema.VALIDATION_ITEM, schema.TEST_ITEM])
+        return HeldOut(*(table.column(name).to_numpy() for name in table.column_names))
+
+    def held_out_times(self) -> tuple[Float64Array, Float64Array]:
+        """Times of the validation and of the test items (NaN where a user has none), aligned with `held_out()`."""
+        self._need_times()
+        table = self._tables("heldout", [schema.VALIDATION_TIME, schema.TEST_TIME])
+        return table.column(0).to_numpy(), table.column(1).to_numpy()
+
+    def item_ids(self) -> npt.NDArray[np.object_]:
+        """The log's item ids as str; entry j belongs to item_index j + 1 (index 0 is padding)."""
+        return _texts(self._tables("items", [schema.ITEM_ID]))
+
+    def user_ids(self) -> npt.NDArray[np.object_]:
+        """The log's user ids as str; entry i belongs to sequence_id i."""
+        return _texts(self._tables("users", [schema.USER_ID]))
+
+    def _tables(self, kind: FileKind, columns: list[str]) -> pa.Table:
+        return pa.concat_tables([self._table(file, columns) for file in self.files(kind)])
+
+    def _table(self, file: DatasetFile, columns: list[str]) -> pa.Table:
+        table = _read(self.path / file.path, columns)
+        if table.num_rows != file.rows:
+            raise InputError(
+                f"{self.path / file.path} holds {table.num_rows} rows, {schema.DATASET_FILE} says {file.rows}: "
+                "the dataset was changed after it was written; import the log again"
+            )
+        return table
+
+    def _need_times(self) -> None:
+        if not self.meta.has_times:
+            raise InputError(f"dataset {self.path} has no times: its log had none; import one with a time column")
+
+
+def open_dataset(path: str | Path) -> PreparedDataset:
+    """Open the prepared dataset in folder `path`.
+
+    Raises:
+        InputError: no folder, no dataset.json, another format or version, or a listed file is missing.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"dataset {folder} is not a folder: name one that holds {schema.DATASET_FILE}, or {_MAKE_ONE}")
+    meta = _read_meta(folder)
+    for file in meta.files:
+        if not (folder / file.path).is_file():
+            raise InputError(
+                f"dataset {folder} lacks {file.path}, which {schema.DATASET_FILE} names: import the log again, "
+                "or copy the whole folder"
+            )
+    return PreparedDataset(folder, meta)
+
+
+def stats(path: str | Path) -> dict[str, object]:
+    """The facts of a prepared dataset as one JSON-ready mapping (its file list left out)."""
+    return open_dataset(path).meta.model_dump(mode="json", exclude={"files"})
+
+
+def read_sequences_file(
+    path: str | Path, drop_ids: npt.ArrayLike | None = None, rows: tuple[int, int] | None = None
+) -> Sequences:
+    """Read `sequence_id` and `items` of one Parquet file: a dataset's training file or a part of a run.
+
+    Args:
+        path: the file.
+        drop_ids: sequence ids to leave out (settled duplicates).
+        rows: (first, count): only these rows of the file, counted before `drop_ids` applies.
+
+    Raises:
+        InputError: the file is missing, no Parquet, lacks a column, or `rows` reaches past its end.
+    """
+    table = _read(Path(path), [schema.SEQUENCE_ID, schema.ITEMS], rows)
+    sequences = from_arrow(table)
+    if drop_ids is None:
+        return sequences
+    return sequences.select(np.flatnonzero(~np.isin(sequences.ids, np.asarray(drop_ids, dtype=np.int64))))
+
+
+def _read(path: Path, columns: list[str], rows: tuple[int, int] | None = None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            missing = [column for column in columns if column not in file.schema_arrow.names]
+            if missing:
+                raise InputError(f"{path} has no column {missing[0]!r}: it is not a file of a prepared dataset or run")
+            return file.read(columns) if rows is None else _read_rows(file, columns, *rows)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as Parquet ({error}): restore it, or write it again") from error
+
+
+def _read_rows(file: pq.ParquetFile, columns: list[str], first: int, count: int) -> pa.Table:
+    """Read only the row groups that hold the rows: a shard is a small piece of a file."""
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    edges = offsets_of(sizes)
+    if first < 0 or count < 0 or first + count > edges[-1]:
+        raise InputError(
+            f"rows {first}..{first + count - 1} are not all in a file of {edges[-1]} rows: read its facts anew"
+        )
+    low = int(np.searchsorted(edges, first, side="right")) - 1
+    high = int(np.searchsorted(edges, first + count, side="left"))
+    groups = list(range(low, max(low, high)))
+    return file.read_row_groups(groups, columns).slice(first - int(edges[low]), count)
+
+
+def _texts(table: pa.Table) -> npt.NDArray[np.object_]:
+    return np.asarray(table.column(0).to_numpy(), dtype=np.object_)
+
+
+def _read_meta(folder: Path) -> DatasetMeta:
+    path = folder / schema.DATASET_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"folder {folder} holds no {schema.DATASET_FILE}: it is no prepared dataset; {_MAKE_ONE}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}): import the log again") from error
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != schema.FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format_version {version!r}; this version reads {schema.FORMAT_VERSION}: import the log again"
+        )
+    try:
+        return DatasetMeta.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path} is not what an import writes ({error}): import the log again") from error

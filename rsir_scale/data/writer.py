@@ -1,0 +1,146 @@
+"""Users' sequences → the folder of a prepared dataset, batch by batch, in bounded memory.
+
+Comes in: batches of whole, already truncated sequences with item indices, in the order of sequence ids. Goes out:
+training and held-out files (leave-one-out), vocabularies, and `dataset.json`. It writes into a hidden sibling folder
+and renames that when all is there, so a reader meets a whole dataset or none; whatever fails leaves nothing behind.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsir_scale.data import schema
+from rsir_scale.data.dataset import DatasetFile, DatasetMeta, FileKind
+from rsir_scale.data.fingerprint import Fingerprint
+from rsir_scale.data.sequences import Float64Array, Sequences, to_list_array
+from rsir_scale.data.split import Split, leave_one_out
+from rsir_scale.data.statistics import Tally
+from rsir_scale.errors import InputError, StorageFullError
+from rsir_scale.randomness import content_hashes
+
+_ROW_GROUP = 8192
+
+
+class DatasetWriter:
+    """Writes one dataset; use it inside `writing`."""
+
+    def __init__(self, folder: Path, *, items: int, has_times: bool, truncation: int, min_count: int) -> None:
+        self._folder = folder
+        self._has_times = has_times
+        self._truncation = truncation
+        self._min_count = min_count
+        self._files: list[DatasetFile] = []
+        self._parts = 0
+        self._tally = Tally(items)
+        self._fingerprint = Fingerprint()
+
+    def add(self, sequences: Sequences, times: Float64Array | None) -> None:
+        """Write the next users as one training and one held-out file.
+
+        Args:
+            sequences: whole truncated sequences, ids ascending and following those added before, none empty.
+            times: aligned with `sequences.items`; None where the log has no times.
+        """
+        split = leave_one_out(sequences)
+        name = f"part-{self._parts:05d}.parquet"
+        self._write(f"{schema.TRAIN_FOLDER}/{name}", "train", self._training_table(split, times))
+        self._write(f"{schema.HELDOUT_FOLDER}/{name}", "heldout", self._heldout_table(split, times))
+        self._parts += 1
+        self._tally.add(sequences, split.training)
+        self._fingerprint.update(split.training, split.validation, split.test)
+
+    def finish(self, *, user_ids: pl.Series, item_ids: pl.Series) -> DatasetMeta:
+        """Write the vocabularies (String, in index order) and, last, `dataset.json`."""
+        users = pa.table({schema.USER_INDEX: np.arange(len(user_ids)), schema.USER_ID: _strings(user_ids)})
+        items = pa.table({schema.ITEM_INDEX: np.arange(1, len(item_ids) + 1), schema.ITEM_ID: _strings(item_ids)})
+        self._write(schema.USERS_FILE, "users", users.cast(schema.USERS_SCHEMA))
+        self._write(schema.ITEMS_FILE, "items", items.cast(schema.ITEMS_SCHEMA))
+        meta = DatasetMeta(
+            format_version=schema.FORMAT_VERSION,
+            users=len(user_ids),
+            items=len(item_ids),
+            **self._tally.facts(),
+            truncation=self._truncation,
+            min_count=self._min_count,
+            has_times=self._has_times,
+            fingerprint=self._fingerprint.hexdigest(user_ids=user_ids, item_ids=item_ids, truncation=self._truncation),
+            files=tuple(self._files),
+        )
+        text = json.dumps(meta.model_dump(mode="json"), indent=2) + "\n"
+        (self._folder / schema.DATASET_FILE).write_text(text, encoding="utf-8")
+        return meta
+
+    def _training_table(self, split: Split, times: Float64Array | None) -> pa.Table:
+        training = split.training
+        hashes = content_hashes(training.offsets, training.items)
+        columns = [pa.array(training.ids), to_list_array(training.offsets, training.items)]
+        if times is not None:
+            columns.append(to_list_array(training.offsets, times[split.in_training]))
+        columns.append(pa.Array.from_buffers(pa.binary(16), len(training), [None, pa.py_buffer(hashes.tobytes())]))
+        return pa.table(columns, schema=schema.train_schema(has_times=self._has_times))
+
+    def _heldout_table(self, split: Split, times: Float64Array | None) -> pa.Table:
+        columns = [pa.array(split.training.ids), pa.array(split.validation), pa.array(split.test)]
+        if times is not None:
+            last = split.last
+            none = split.test == 0
+            columns.append(pa.array(times[np.maximum(last - 1, 0)], mask=none))
+            columns.append(pa.array(times[last], mask=none))
+        return pa.table(columns, schema=schema.heldout_schema(has_times=self._has_times))
+
+    def _write(self, name: str, kind: FileKind, table: pa.Table) -> None:
+        path = self._folder / name
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._files.append(DatasetFile(path=name, rows=table.num_rows, sha256=digest, kind=kind))
+
+
+@contextmanager
+def writing(out: str | Path) -> Iterator[Path]:
+    """Give a hidden folder beside `out`; rename it to `out` on success, remove it on any failure.
+
+    Raises:
+        InputError: `out` exists and is not an empty folder, or cannot be written.
+        StorageFullError: the disk took no more bytes.
+    """
+    target = Path(out).absolute()
+    refuse_existing(target)
+    staging = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        if target.is_dir():
+            target.rmdir()
+        os.rename(staging, target)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        # Polars keeps the text of an operating system error, not its number.
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise StorageFullError(
+                f"the disk of {target} is full, nothing was written: free space, then give the same command"
+            ) from error
+        raise InputError(f"dataset {target} cannot be written ({error}): choose another --out") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def refuse_existing(target: Path) -> None:
+    """Raise an InputError unless `target` is absent or an empty folder."""
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"{target} already exists and is not an empty folder: remove it, or choose another --out")
+
+
+def _strings(ids: pl.Series) -> pa.Array:
+    return ids.to_arrow().cast(pa.string())

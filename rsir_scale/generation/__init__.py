@@ -1,0 +1,1 @@
+"""Writing new sequences with a trained backbone, step by step, under the fidelity check."""

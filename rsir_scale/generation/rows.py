@@ -1,0 +1,136 @@
+"""From ended trials to the rows of a part and the shard's counts.
+
+Comes in: what the decoder returns. Goes out: an Arrow table of the trials that left a sequence, and counts in which every
+trial is either a row or a stop without a row. Evidence stands beside each row, so that anyone can check it again:
+for each accepted item the vouching item, how many items of the catalogue scored higher (-1 where nothing was checked),
+and whether it was chosen by exploration.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rsir_scale.data.dataset import Sequences
+from rsir_scale.data.schema import CONTENT_HASH, ITEMS, SEQUENCE_ID
+from rsir_scale.data.sequences import offsets_of, to_list_array
+from rsir_scale.generation.decode import Decoded
+from rsir_scale.generation.rules import Rules
+from rsir_scale.generation.state import StopReason
+from rsir_scale.models.inputs import pad_latest
+from rsir_scale.randomness import content_hashes
+
+ITERATION = "iteration"
+SOURCE_SEQUENCE_ID = "source_sequence_id"
+TRIAL = "trial"
+START_LENGTH = "start_length"
+STOP_REASON = "stop_reason"
+VOUCHING_ITEMS = "vouching_items"
+BETTER_ITEMS = "better_items"
+EXPLORED = "explored"
+TOO_SHORT = "too_short"
+
+PART_SCHEMA = pa.schema(
+    [
+        (SEQUENCE_ID, pa.int64()),
+        (ITEMS, pa.list_(pa.int32())),
+        (ITERATION, pa.int32()),
+        (SOURCE_SEQUENCE_ID, pa.int64()),
+        (TRIAL, pa.int32()),
+        (START_LENGTH, pa.int32()),
+        (STOP_REASON, pa.string()),
+        (VOUCHING_ITEMS, pa.list_(pa.int32())),
+        (BETTER_ITEMS, pa.list_(pa.int32())),
+        (EXPLORED, pa.list_(pa.bool_())),
+        (CONTENT_HASH, pa.binary(16)),
+    ]
+)
+
+
+def part_rows(
+    decoded: Decoded, sources: Sequences, positions: npt.NDArray[np.int64], rules: Rules, *, first_id: int, iteration: int
+) -> pa.Table:
+    """Build the rows of the trials that left a sequence, ordered by (source, trial).
+
+    Args:
+        decoded: ended trials.
+        sources: the sequences that they started from.
+        positions: int64, each source's position in the shard plan.
+        rules: `min_length` and `trials_per_sequence`.
+        first_id: the plan's first sequence id.
+        iteration: of the model that wrote them.
+    """
+    kept = np.flatnonzero(keeps(decoded, rules))
+    length, start = decoded.length[kept], decoded.start_length[kept]
+    column = np.arange(decoded.context.shape[1])
+    offsets = offsets_of(length)
+    items = decoded.context[kept][column < length[:, None]].astype(np.int32)
+    grown = (column >= start[:, None]) & (column < length[:, None])
+    grown_offsets = offsets_of(length - start)
+    source, trial = decoded.source[kept], decoded.trial[kept]
+    names = np.array([reason.name.lower() for reason in StopReason])
+    columns = [
+        pa.array(first_id + positions[source] * rules.trials_per_sequence + trial),
+        to_list_array(offsets, items),
+        pa.array(np.full(len(kept), iteration, dtype=np.int32)),
+        pa.array(sources.ids[source]),
+        pa.array(trial.astype(np.int32)),
+        pa.array(start.astype(np.int32)),
+        pa.array(names[decoded.stop[kept]], type=pa.string()),
+        to_list_array(grown_offsets, decoded.voucher[kept][grown]),
+        to_list_array(grown_offsets, decoded.better[kept][grown]),
+        to_list_array(grown_offsets, decoded.explored[kept][grown]),
+        pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(kept), [None, pa.py_buffer(content_hashes(offsets, items))]),
+    ]
+    return pa.Table.from_arrays(columns, schema=PART_SCHEMA)
+
+
+def keeps(decoded: Decoded, rules: Rules) -> npt.NDArray[np.bool_]:
+    """Mark trials that left a sequence: long enough, and with at least one generated item."""
+    return (decoded.length >= rules.min_length) & (decoded.length > decoded.start_length)
+
+
+def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_short: int) -> dict[str, int]:
+    """Count what became of every trial of a shard; the names are those of `runs.commits`.
+
+    Args:
+        decoded: ended trials.
+        sources: the sequences that they started from.
+        rules: the rules that they followed.
+        too_short: sources with fewer than 2 items, which no trial can start from.
+    """
+    kept = keeps(decoded, rules)
+    counts = {
+        "sources": len(sources) + too_short,
+        "trials": len(decoded.source) + too_short * rules.trials_per_sequence,
+        **decoded.tally.as_counts(),
+        "rows_kept": int(kept.sum()),
+        "pairs": int((decoded.length[kept] - 1).sum()),
+        f"stop_{TOO_SHORT}": too_short * rules.trials_per_sequence,
+    }
+    for reason in list(StopReason)[1:]:
+        counts[f"stop_{reason.name.lower()}"] = int((decoded.stop[~kept] == reason).sum())
+    return counts | _novelty(decoded, sources, np.flatnonzero(kept))
+
+
+def _novelty(decoded: Decoded, sources: Sequences, kept: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Count, in kept rows, items new to the source, rows without any, and rows that are in-order sub-sequences of it."""
+    novel_steps = own_only = subsequence = 0
+    for rows in np.array_split(kept, max(1, len(kept) // 1024)):
+        context = decoded.context[rows]
+        source = pad_latest(sources, decoded.source[rows], max_length=int(sources.lengths.max(initial=1))).numpy()
+        real = context > 0
+        novel = real & ~(context[:, :, None] == source[:, None, :]).any(2)
+        novel_steps += int(novel.sum())
+        own_only += int((~novel.any(1)).sum())
+        subsequence += int(_is_subsequence(context, source).sum())
+    return {"novel_steps": novel_steps, "own_only_rows": own_only, "subsequence_rows": subsequence}
+
+
+def _is_subsequence(context: npt.NDArray[np.int64], source: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each row of `context` can be had from the same row of `source` by leaving items out (greedy matching)."""
+    matched = np.zeros(len(context), dtype=np.int64)
+    rows = np.arange(len(context))
+    for column in range(source.shape[1]):
+        awaited = context[rows, np.minimum(matched, context.shape[1] - 1)]
+        matched += (matched < context.shape[1]) & (awaited > 0) & (awaited == source[:, column])
+    return matched == (context > 0).sum(1)

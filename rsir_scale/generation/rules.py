@@ -1,0 +1,84 @@
+"""The rules of a trial, resolved from the configuration: what differs between the two readings of the algorithm.
+
+`paper` follows Algorithm 1 and Sec. 3.2; `released` follows the authors' public code, which leaves out the last item of
+a source, checks the context *before* each choice and so never checks the item it chose last.
+"""
+
+from dataclasses import dataclass
+
+from rsir_scale.config import FidelityConfig, GenerationConfig
+from rsir_scale.errors import ConfigError
+
+REPEATS_FROM_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What one trial does.
+
+    Attributes:
+        check_before_choice: check the context so far, then choose; else choose, then check the grown context.
+        own_vouches_for_itself: an own item just chosen still counts as remaining in its own check.
+        source_items_left_out: items cut from the end of each source.
+        start_at_prefix: start from a random prefix of 1..T-1 items, else from the first item.
+        greedy: take the pool's best item, else sample among its `top_candidates` best.
+        allow_repeats: an item of the context may be chosen again.
+        max_length: longest context; None is the source's own length.
+        rank_threshold: tau; None switches the check off.
+        (The others mean what the settings of the same name say.)
+    """
+
+    check_before_choice: bool
+    own_vouches_for_itself: bool
+    source_items_left_out: int
+    start_at_prefix: bool
+    greedy: bool
+    allow_repeats: bool
+    top_candidates: int
+    temperature: float
+    exploit_prob: float
+    trials_per_sequence: int
+    min_length: int
+    max_length: int | None
+    rank_threshold: int | None
+    batch_size: int
+
+
+def resolve_rules(
+    generation: GenerationConfig, fidelity: FidelityConfig, *, item_count: int, repeat_share: float
+) -> Rules:
+    """Resolve the settings for one dataset.
+
+    Args:
+        generation: the section of that name.
+        fidelity: the section of that name.
+        item_count: V, the catalogue size.
+        repeat_share: share of training interactions that repeat an earlier item of their sequence.
+
+    Raises:
+        ConfigError: the threshold would accept everything without saying so.
+    """
+    threshold = fidelity.rank_threshold if fidelity.mode == "exact" else None
+    if threshold is not None and threshold >= item_count:
+        raise ConfigError(
+            f"fidelity.rank_threshold={threshold} is not below the catalogue size {item_count}: nothing could be "
+            f"rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
+        )
+    released = generation.reading == "released"
+    repeats = {"true": True, "false": False, "auto": repeat_share >= REPEATS_FROM_SHARE}
+    return Rules(
+        check_before_choice=released,
+        own_vouches_for_itself=fidelity.remaining == "before_choice",
+        source_items_left_out=1 if released else 0,
+        start_at_prefix=generation.start == "prefix",
+        greedy=generation.choice == "greedy",
+        allow_repeats=repeats[generation.allow_repeats],
+        top_candidates=generation.top_candidates,
+        temperature=generation.temperature,
+        exploit_prob=generation.exploit_prob,
+        trials_per_sequence=generation.trials_per_sequence,
+        min_length=generation.min_length,
+        max_length=generation.max_length,
+        rank_threshold=threshold,
+        batch_size=generation.batch_size,
+    )

@@ -1,0 +1,151 @@
+"""The rows being decoded, as one table of tensors, and what is left of them when they end.
+
+A row is one trial of one source sequence. Functions return new tables; nothing is changed in place.
+
+Shapes: B rows, L context positions, R distinct own items.
+"""
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rsir_scale.data.dataset import Sequences
+from rsir_scale.generation.rules import Rules
+from rsir_scale.models.inputs import pad_latest
+from rsir_scale.randomness import Purpose, uniforms
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class StopReason(IntEnum):
+    """Why a trial ended."""
+
+    GOING = 0
+    COMPLETE = 1
+    FIDELITY = 2
+    LENGTH = 3
+    EXHAUSTED = 4
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials that have not begun: rows of `sources` and trial numbers."""
+
+    source: Int64Array
+    trial: Int64Array
+
+
+@dataclass(frozen=True)
+class DecodingRows:
+    """Trials under way.
+
+    Attributes:
+        source_B: row of the source in its shard.
+        trial_B: trial number, 0..m-1.
+        sequence_B: sequence_id of the source; with the trial, the identity of the row's draws.
+        context_BL: items so far, 0-padded on the right; a proposed item is its last one.
+        length_B: items in the context, the proposed one included.
+        start_B: items that the trial started with.
+        limit_B: longest context allowed.
+        source_BL: the source's items, 0-padded.
+        own_BR: the source's distinct items, 0-padded.
+        used_BR: own items in the context, a proposed one left out.
+        proposed_B: whether the context's last item still awaits its check.
+        faithful_B: whether the context before its last item is a prefix of the source.
+        better_BL, voucher_BL, explored_BL: evidence of the item at each position (see `generation.rows`).
+        stop_B: a `StopReason`.
+    """
+
+    source_B: Tensor
+    trial_B: Tensor
+    sequence_B: Tensor
+    context_BL: Tensor
+    length_B: Tensor
+    start_B: Tensor
+    limit_B: Tensor
+    source_BL: Tensor
+    own_BR: Tensor
+    used_BR: Tensor
+    proposed_B: Tensor
+    faithful_B: Tensor
+    better_BL: Tensor
+    voucher_BL: Tensor
+    explored_BL: Tensor
+    stop_B: Tensor
+
+    def __len__(self) -> int:
+        return len(self.source_B)
+
+    def take(self, rows: Tensor) -> "DecodingRows":
+        """Return the given rows (a mask or row numbers)."""
+        return DecodingRows(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def last_item(self) -> Tensor:
+        """Return the last item of each context."""
+        return self.context_BL.gather(1, (self.length_B - 1)[:, None])[:, 0]
+
+
+def join(*tables: DecodingRows) -> DecodingRows:
+    """Put the rows of tables of equal widths under one another."""
+    return DecodingRows(*(torch.cat([getattr(table, field.name) for table in tables]) for field in fields(DecodingRows)))
+
+
+def begin(
+    sources: Sequences, trials: Trials, rules: Rules, *, identity: tuple[int, int], width: int, device: torch.device
+) -> DecodingRows:
+    """Set up trials at their start.
+
+    Args:
+        sources: the shard's source sequences, each of 2 items or more.
+        trials: which of them to begin.
+        rules: where a context starts and how long it may grow.
+        identity: (seed, iteration).
+        width: L and R of the tables; at least every source's length and limit.
+        device: where the tables go.
+    """
+    source_BL = _widened(pad_latest(sources, trials.source, max_length=width), width).to(device)
+    length = sources.lengths[trials.source]
+    ids = sources.ids[trials.source]
+    start = np.ones_like(length)
+    if rules.start_at_prefix:
+        draw = uniforms(*identity, ids, trials.trial, 0, Purpose.START)
+        start = 1 + np.floor(draw * (length - 1)).astype(np.int64)
+    limit = length if rules.max_length is None else np.full_like(length, rules.max_length)
+    start_B = torch.from_numpy(start).to(device)
+    positions_L = torch.arange(width, device=device)
+    context_BL = torch.where(positions_L < start_B[:, None], source_BL, 0)
+    own_BR = _distinct(source_BL)
+    rows = len(length)
+    nothing_BL = torch.zeros((rows, width), dtype=torch.int32, device=device)
+    return DecodingRows(
+        source_B=torch.from_numpy(trials.source).to(device),
+        trial_B=torch.from_numpy(trials.trial).to(device),
+        sequence_B=torch.from_numpy(ids).to(device),
+        context_BL=context_BL,
+        length_B=start_B.clone(),
+        start_B=start_B,
+        limit_B=torch.from_numpy(limit).to(device),
+        source_BL=source_BL,
+        own_BR=own_BR,
+        used_BR=(own_BR[:, :, None] == context_BL[:, None, :]).any(2) & (own_BR > 0),
+        proposed_B=torch.zeros(rows, dtype=torch.bool, device=device),
+        faithful_B=torch.ones(rows, dtype=torch.bool, device=device),
+        better_BL=nothing_BL,
+        voucher_BL=nothing_BL,
+        explored_BL=nothing_BL.bool(),
+        stop_B=torch.zeros(rows, dtype=torch.int64, device=device),
+    )
+
+
+def _distinct(items_BL: Tensor) -> Tensor:
+    """Blank every repeat of an item within its row."""
+    same_BLL = items_BL[:, :, None] == items_BL[:, None, :]
+    return items_BL.masked_fill(same_BLL.tril(-1).any(2), 0)
+
+
+def _widened(items_BL: Tensor, width: int) -> Tensor:
+    return torch.nn.functional.pad(items_BL, (0, width - items_BL.shape[1]))

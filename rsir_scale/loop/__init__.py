@@ -1,0 +1,1 @@
+"""The recursion over iterations, and what comes of a finished run."""

@@ -1,0 +1,70 @@
+"""A backbone as bytes: weights as safetensors, its shape as JSON. Nothing is ever unpickled.
+
+Loading checks that the weights are the ones that the model's description calls for: names, shapes and finite values.
+"""
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.errors import IntegrityError
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.sasrec import SASRec
+
+BACKBONES = {"sasrec": SASRec}
+
+
+class ModelDescription(BaseModel):
+    """All that is needed to build the backbone that a weights file fits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: ModelConfig
+    item_count: int
+    max_length: int
+
+
+def build_backbone(description: ModelDescription, *, seed: int = 0) -> Backbone:
+    """Build an untrained backbone whose initial weights belong to `seed`; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BACKBONES[description.model.backbone](
+            description.model, item_count=description.item_count, max_length=description.max_length
+        )
+
+
+def weights_bytes(backbone: Backbone) -> bytes:
+    """Serialise the weights as safetensors."""
+    return save(copy_weights(backbone))
+
+
+def copy_weights(backbone: Backbone) -> dict[str, Tensor]:
+    """Copy the weights to CPU memory, by name."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in backbone.state_dict().items()}
+
+
+def load_backbone(description: bytes, weights: bytes, *, device: str = "cpu") -> Backbone:
+    """Rebuild a trained backbone in evaluation mode.
+
+    Raises:
+        IntegrityError: the bytes are no model description or no safetensors, or weights and description disagree.
+    """
+    try:
+        described = ModelDescription.model_validate_json(description)
+        tensors = load(weights)
+    except (ValidationError, SafetensorError) as error:
+        raise IntegrityError(f"model files are damaged ({error}): restore them, or train the iteration again") from error
+    backbone = build_backbone(described)
+    expected = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise IntegrityError(f"weights do not fit the model description at {differing}: the two files are not of a pair")
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise IntegrityError(f"weights hold NaN or infinity in {name!r}: train the iteration again")
+    backbone.load_state_dict(tensors)
+    return backbone.to(device).eval()

@@ -1,0 +1,61 @@
+"""SASRec: a causal Transformer over item and position embeddings (Kang and McAuley, ICDM 2018).
+
+Queries and items share one embedding table. Layer norm comes after each sub-layer, as in the paper's setting, or before
+it with a final norm, which trains better with strong dropout. All weights start from N(0, 0.02).
+
+Shapes: B rows, L positions, D width, V items.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.dropout import Dropout
+from rsir_scale.models.layers import TransformerBlock
+
+_INITIAL_STD = 0.02
+
+
+class SASRec(Backbone):
+    """The backbone of the paper's Table 1; sizes come from `ModelConfig`."""
+
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(item_count=item_count, max_length=max_length, width=config.width)
+        self.items = nn.Embedding(item_count + 1, config.width, padding_idx=0)
+        self.positions = nn.Embedding(max_length, config.width)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                width=config.width,
+                heads=config.heads,
+                feed_forward=config.feed_forward,
+                dropout=config.dropout,
+                norm=config.norm,
+            )
+            for _ in range(config.blocks)
+        )
+        self.final_norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
+        self.apply(_initialise)
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        """Return the query after each position; see `Backbone.hidden`."""
+        positions_L = torch.arange(context_BL.shape[1], device=context_BL.device)
+        x_BLD = self.dropout(self.items(context_BL) + self.positions(positions_L))
+        for block in self.blocks:
+            x_BLD = block(x_BLD)
+        return self.final_norm(x_BLD)
+
+    def item_vectors(self) -> Tensor:
+        """Return the shared embedding table; see `Backbone.item_vectors`."""
+        return self.items.weight
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=_INITIAL_STD)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        with torch.no_grad():
+            module.weight[module.padding_idx].zero_()
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

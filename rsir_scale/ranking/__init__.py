@@ -1,0 +1,1 @@
+"""Queries against the item table: counts of better items and top candidates."""

@@ -1,0 +1,95 @@
+"""Which of several rows with equal content stays: settled once, after all shards of an iteration are committed.
+
+Comes in: the parts of an iteration and, if asked, the files of D_k. Goes out: one attempt-named file with the
+sequence_id of each row that is dropped. Among rows of equal content hash the smallest (source_sequence_id, trial)
+stays, whatever finished first. Parts are never rewritten. Rows are taken in buckets of the hash, one scan of a few
+narrow columns each, so that memory is bounded by the bucket and not by the iteration.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.schema import CONTENT_HASH, SEQUENCE_ID
+from rsir_scale.runs import layout
+from rsir_scale.runs.lineage import SequenceFile
+from rsir_scale.runs.records import FileEntry, write_entry
+from rsir_scale.storage import Store, open_store
+
+SOURCE_SEQUENCE_ID = "source_sequence_id"
+TRIAL = "trial"
+BUCKET_ROWS = 4_000_000
+_MAX_BUCKETS = 1 << 16
+_COLUMNS = [SEQUENCE_ID, SOURCE_SEQUENCE_ID, TRIAL, CONTENT_HASH]
+
+
+def settle_duplicates(
+    store: Store,
+    dataset: PreparedDataset,
+    *,
+    iteration: int,
+    attempt: str,
+    parts: Sequence[FileEntry],
+    existing: Sequence[SequenceFile] = (),
+    bucket_rows: int = BUCKET_ROWS,
+) -> FileEntry:
+    """Find the duplicates among the rows of `parts` and write their ids.
+
+    Args:
+        existing: files whose kept rows a new row must not repeat (those of D_k); empty: only among `parts`.
+        bucket_rows: rows held in memory at once, about.
+
+    Returns:
+        The file of dropped ids (ascending); `rows` is how many.
+    """
+    rows = sum(part.rows or 0 for part in parts) + sum(file.rows for file in existing)
+    buckets = min(_MAX_BUCKETS, rows // bucket_rows + 1)
+    new = [_scan(store, part.key, _COLUMNS) for part in parts if part.rows]
+    old = _existing_hashes(store, dataset, existing)
+    found = [_dropped(_in_bucket(new, bucket, buckets), _in_bucket(old, bucket, buckets)) for bucket in range(buckets)]
+    ids = np.sort(np.concatenate(found))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table({SEQUENCE_ID: ids}), buffer, compression="zstd")
+    data = buffer.getvalue().to_pybytes()
+    return write_entry(store, layout.dropped(iteration, attempt), "dropped", data, rows=len(ids))
+
+
+def _existing_hashes(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> list[pl.LazyFrame]:
+    sources = open_store(dataset.path)
+    frames = []
+    for file in files:
+        where = sources if file.where == "dataset" else store
+        frame = _scan(where, file.key, [SEQUENCE_ID, CONTENT_HASH])
+        if file.dropped_key is not None:
+            frame = frame.join(_scan(store, file.dropped_key, [SEQUENCE_ID]), on=SEQUENCE_ID, how="anti")
+        frames.append(frame.select(CONTENT_HASH))
+    return frames
+
+
+def _scan(store: Store, key: str, columns: list[str]) -> pl.LazyFrame:
+    # Without glob=False a bracket or star in the user's path would be taken for a pattern.
+    return pl.scan_parquet(store.url(key), glob=False).select(columns)
+
+
+def _in_bucket(frames: Sequence[pl.LazyFrame], bucket: int, buckets: int) -> pl.DataFrame | None:
+    """The rows whose hash falls into the bucket; None where there are none at all."""
+    if not frames:
+        return None
+    leading = pl.col(CONTENT_HASH).bin.head(2).bin.reinterpret(dtype=pl.UInt16)
+    return pl.concat(frames).filter(leading % buckets == bucket).collect(engine="streaming")
+
+
+def _dropped(new: pl.DataFrame | None, existing: pl.DataFrame | None) -> npt.NDArray[np.int64]:
+    if new is None:
+        return np.empty(0, dtype=np.int64)
+    drop = ~pl.col(CONTENT_HASH).is_first_distinct()
+    if existing is not None:
+        drop |= pl.col(CONTENT_HASH).is_in(existing.get_column(CONTENT_HASH).unique().implode())
+    ranked = new.sort(SOURCE_SEQUENCE_ID, TRIAL, SEQUENCE_ID)
+    ids: npt.NDArray[np.int64] = ranked.filter(drop).get_column(SEQUENCE_ID).to_numpy()
+    return ids

@@ -1,0 +1,87 @@
+"""Where everything of a run lies: every key name, once.
+
+Keys are relative to the run's root (docs/architecture.md, "A run on disk"). Objects that several attempts may write
+carry their attempt in the name and are never renamed; an object without one is created only if absent, or is mutable
+state of the lease's holder.
+"""
+
+import uuid
+
+RUN_CONFIG = "run.yaml"
+PROVENANCE = "provenance.json"
+EVENTS = "events.jsonl"
+
+
+def new_attempt() -> str:
+    """A name for one attempt at writing something: 12 hexadecimal digits, of no influence on any result."""
+    return uuid.uuid4().hex[:12]
+
+
+def lease(generation: int) -> str:
+    """Who held the run as the `generation`-th driver."""
+    return f"lease/{generation:05d}.json"
+
+
+def folder(iteration: int) -> str:
+    """All of one iteration."""
+    return f"iteration={iteration:03d}"
+
+
+def manifest(iteration: int) -> str:
+    """The iteration exists when this exists."""
+    return f"{folder(iteration)}/MANIFEST.json"
+
+
+def extension(iteration: int) -> str:
+    """What the iteration wrote after its manifest, when `loop.iterations` was raised."""
+    return f"{folder(iteration)}/generation/MANIFEST.json"
+
+
+def training_state(iteration: int) -> str:
+    """Where training stands; gone when it is done."""
+    return f"{folder(iteration)}/training/state.safetensors"
+
+
+def weights(iteration: int, attempt: str) -> str:
+    """Weights of theta_k."""
+    return f"{folder(iteration)}/model/weights.{attempt}.safetensors"
+
+
+def model(iteration: int) -> str:
+    """What the model is, and which weights are its own."""
+    return f"{folder(iteration)}/model/model.json"
+
+
+def metrics(iteration: int) -> str:
+    """Metrics of theta_k."""
+    return f"{folder(iteration)}/metrics.json"
+
+
+def ranks(iteration: int, attempt: str) -> str:
+    """Each user's ranks under theta_k."""
+    return f"{folder(iteration)}/ranks.{attempt}.parquet"
+
+
+def plan(iteration: int) -> str:
+    """The shards of an iteration's generation."""
+    return f"{folder(iteration)}/generation/plan.json"
+
+
+def commit(iteration: int, shard: int) -> str:
+    """The shard counts when this exists."""
+    return f"{folder(iteration)}/generation/commits/{shard:05d}.json"
+
+
+def part(iteration: int, shard: int, attempt: str) -> str:
+    """Rows of one shard."""
+    return f"{folder(iteration)}/generation/data/part-{shard:05d}.{attempt}.parquet"
+
+
+def errors(iteration: int, shard: int, attempt: str) -> str:
+    """Sources of one shard that failed, with the reason."""
+    return f"{folder(iteration)}/generation/errors/part-{shard:05d}.{attempt}.parquet"
+
+
+def dropped(iteration: int, attempt: str) -> str:
+    """Sequence ids of an iteration's duplicates."""
+    return f"{folder(iteration)}/generation/dropped.{attempt}.parquet"

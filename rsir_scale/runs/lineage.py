@@ -1,0 +1,164 @@
+"""Where training data comes from: D_k as a list of files, and the sequences in them.
+
+Comes in: a run, its dataset, an iteration k. Goes out: the dataset's training files, then for each earlier iteration
+its committed parts by shard index, less the rows that were settled as duplicates. Nothing is copied and nothing is
+listed: an earlier iteration's manifest names its files. Held-out files are out of reach from here.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, from_arrow
+from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
+from rsir_scale.errors import IntegrityError
+from rsir_scale.runs.manifest import read_manifest
+from rsir_scale.runs.records import Count, Record, Sha256
+from rsir_scale.storage import Store, open_store
+
+
+class SequenceFile(Record):
+    """A Parquet file of sequences: of the dataset, or a part of the run."""
+
+    where: Literal["dataset", "run"]
+    key: str
+    rows: Count
+    sha256: Sha256
+    dropped_key: str | None = None
+    dropped_sha256: Sha256 | None = None
+
+
+class RowSlice(Protocol):
+    """Consecutive rows of the file at index `file`."""
+
+    @property
+    def file(self) -> int: ...
+    @property
+    def first_row(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+
+
+def training_files(store: Store, dataset: PreparedDataset, iteration: int) -> tuple[SequenceFile, ...]:
+    """D_k: what theta_k trains on and generates from.
+
+    Raises:
+        IntegrityError: the manifest of an earlier iteration is missing or damaged.
+    """
+    files = [
+        SequenceFile(where="dataset", key=file.path, rows=file.rows, sha256=file.sha256)
+        for file in dataset.training_files()
+    ]
+    for earlier in range(iteration):
+        files.extend(committed_files(store, earlier))
+    return tuple(files)
+
+
+def committed_files(store: Store, iteration: int) -> list[SequenceFile]:
+    """The parts that an iteration's manifest names, by shard index. Raises IntegrityError."""
+    entries = read_manifest(store, iteration).files
+    dropped = next((entry for entry in entries if entry.kind == "dropped"), None)
+    return [
+        SequenceFile(
+            where="run",
+            key=entry.key,
+            rows=entry.rows or 0,
+            sha256=entry.sha256,
+            dropped_key=dropped.key if dropped else None,
+            dropped_sha256=dropped.sha256 if dropped else None,
+        )
+        for entry in entries
+        if entry.kind == "part"
+    ]
+
+
+def load(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Sequences:
+    """All sequences of `files`, in the order of files and rows, dropped ones left out.
+
+    Raises:
+        IntegrityError: a file is missing, no Parquet, or does not hold the rows that its record says.
+    """
+    sources = open_store(dataset.path)
+    dropped = _read_dropped(store, files)
+    return concatenate([_filtered(_read(store, sources, file, None), file, dropped) for file in files])
+
+
+def load_slices(
+    store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile], slices: Iterable[RowSlice]
+) -> Sequences:
+    """The sequences of some slices of `files` (a shard's), in their order, dropped ones left out.
+
+    Only the row groups that a slice touches are read. Raises IntegrityError as `load` does.
+    """
+    sources = open_store(dataset.path)
+    pieces = list(slices)
+    dropped = _read_dropped(store, [files[piece.file] for piece in pieces])
+    return concatenate(
+        [_filtered(_read(store, sources, files[piece.file], piece), files[piece.file], dropped) for piece in pieces]
+    )
+
+
+def is_synthetic(ids: npt.NDArray[np.int64], dataset: PreparedDataset) -> npt.NDArray[np.bool_]:
+    """Which sequence ids are of written sequences: those that are no user's index."""
+    return ids >= dataset.meta.users
+
+
+def read_columns(
+    store: Store, key: str, columns: list[str], *, rows: tuple[int, int] | None = None, expected: int | None = None
+) -> pa.Table:
+    """Read columns of a Parquet object, or of its rows (first, count), touching no other row group.
+
+    Raises:
+        IntegrityError: missing, no Parquet, a column is missing, or its rows are not `expected` in number.
+    """
+    name = f"{store.root}/{key}"
+    try:
+        with store.open_read(key) as reader, pq.ParquetFile(reader) as file:
+            _check(file, name, columns, expected)
+            first, count = rows if rows is not None else (0, file.metadata.num_rows)
+            groups, skipped = _groups(file.metadata, first, count)
+            return file.read_row_groups(groups, columns=columns, use_threads=False).slice(first - skipped, count)
+    except (OSError, pa.ArrowException) as error:
+        raise IntegrityError(f"{name} cannot be read as Parquet ({error}): restore it") from error
+
+
+def _check(file: pq.ParquetFile, name: str, columns: list[str], expected: int | None) -> None:
+    missing = [column for column in columns if column not in file.schema_arrow.names]
+    if missing:
+        raise IntegrityError(f"{name} has no column {missing[0]!r}: restore the file that was written there")
+    if expected is not None and file.metadata.num_rows != expected:
+        raise IntegrityError(f"{name} holds {file.metadata.num_rows} rows, its record says {expected}: restore it")
+
+
+def _groups(metadata: Any, first: int, count: int) -> tuple[list[int], int]:
+    """Row groups that hold rows first..first+count-1, and the rows before the first of them."""
+    ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)], dtype=np.int64)
+    begin = int(np.searchsorted(ends, first, side="right"))
+    end = int(np.searchsorted(ends, first + count, side="left")) + 1 if count else begin
+    return list(range(begin, min(end, len(ends)))), int(ends[begin - 1]) if begin else 0
+
+
+def _read(store: Store, sources: Store, file: SequenceFile, piece: RowSlice | None) -> Sequences:
+    rows = None if piece is None else (piece.first_row, piece.rows)
+    where = sources if file.where == "dataset" else store
+    return from_arrow(read_columns(where, file.key, [SEQUENCE_ID, ITEMS], rows=rows, expected=file.rows))
+
+
+def read_dropped(store: Store, key: str) -> npt.NDArray[np.int64]:
+    """Sequence ids of settled duplicates, ascending. Raises IntegrityError."""
+    ids: npt.NDArray[np.int64] = read_columns(store, key, [SEQUENCE_ID]).column(0).to_numpy()
+    return ids
+
+
+def _read_dropped(store: Store, files: Iterable[SequenceFile]) -> dict[str, npt.NDArray[np.int64]]:
+    return {key: read_dropped(store, key) for key in {file.dropped_key for file in files} if key is not None}
+
+
+def _filtered(sequences: Sequences, file: SequenceFile, dropped: dict[str, npt.NDArray[np.int64]]) -> Sequences:
+    if file.dropped_key is None:
+        return sequences
+    return sequences.select(np.flatnonzero(~np.isin(sequences.ids, dropped[file.dropped_key])))

@@ -1,0 +1,189 @@
+"""Begin a run in an empty folder, or take an existing one up again; refuse whatever would mix two runs.
+
+Comes in: a store, the resolved config, the dataset. Goes out: a `Run` whose lease is held while the `with` block lasts.
+`run.yaml` keeps the resolved config and `provenance.json` where the run began (versions, dataset, host; no secrets). A
+resume under other settings or other data is refused, naming each key that differs; settings that change no result may
+change, and are written back. Everything is compared before the lease is taken, so that a refused call leaves no trace.
+"""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+import yaml
+from pydantic import ValidationError
+
+from rsir_scale.config import Config, effective_settings
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.errors import ConfigError, InputError, IntegrityError
+from rsir_scale.runs import layout
+from rsir_scale.runs.lease import Clock, Lease
+from rsir_scale.runs.records import Count, Record
+from rsir_scale.storage import Store
+
+_PACKAGES = ("rsir-scale", "torch", "ray", "numpy", "polars", "pyarrow", "safetensors")
+
+
+class DatasetFacts(Record):
+    """Which data a run is of."""
+
+    fingerprint: str
+    users: Count
+    items: Count
+    training_pairs: Count
+
+
+class Provenance(Record):
+    """Where and with what a run began."""
+
+    versions: dict[str, str]
+    host: dict[str, str | int]
+    dataset: DatasetFacts
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that this process drives. `facts` are recorded deviations, for the manifest."""
+
+    store: Store
+    config: Config
+    lease: Lease
+    facts: tuple[str, ...]
+
+
+@contextmanager
+def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: Clock = time.time) -> Iterator[Run]:
+    """Create or open the run directory and hold its lease.
+
+    Raises:
+        InputError: the folder holds something that is no run.
+        ConfigError: the run has other settings or other data, or the store cannot create atomically.
+        LeaseHeldError: another driver works on it.
+    """
+    _check_folder(store)
+    stored = _check_same(store, config, dataset)
+    with Lease(store, clock=clock) as lease:
+        if stored is None:
+            stored = _check_same(store, config, dataset)
+        provenance = _begin(store, dataset)
+        if stored != config:
+            store.put(layout.RUN_CONFIG, _to_yaml(config))
+        yield Run(store=store, config=config, lease=lease, facts=_changed_versions(provenance.versions))
+
+
+def is_run(store: Store) -> bool:
+    """Whether a run was begun here."""
+    return store.exists(layout.RUN_CONFIG)
+
+
+def read_config(store: Store) -> Config:
+    """The resolved config of a run.
+
+    Raises:
+        InputError: there is no run here.
+        IntegrityError: run.yaml is damaged.
+    """
+    data = store.read_if_exists(layout.RUN_CONFIG)
+    if data is None:
+        raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
+    try:
+        return Config.model_validate(yaml.safe_load(data.decode("utf-8")))
+    except (UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise IntegrityError(
+            f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({error}): restore it, or start again in an "
+            "empty run directory"
+        ) from error
+
+
+def read_provenance(store: Store) -> Provenance | None:
+    """Where the run began; None before it did. Raises IntegrityError."""
+    data = store.read_if_exists(layout.PROVENANCE)
+    return None if data is None else Provenance.from_bytes(data, f"{store.root}/{layout.PROVENANCE}")
+
+
+def _check_folder(store: Store) -> None:
+    # A driver that died in its first moments leaves a lease and no more.
+    if is_run(store) or store.exists(layout.PROVENANCE):
+        return
+    strange = next((key for key in store.list("") if not key.startswith("lease/")), None)
+    if strange is not None:
+        raise InputError(
+            f"{store.root} is no run, but holds {strange}: name an empty or new folder, or an existing run directory"
+        )
+
+
+def _check_same(store: Store, config: Config, dataset: PreparedDataset) -> Config | None:
+    """The stored config, None where there is none yet. Raises ConfigError for another run's."""
+    provenance = read_provenance(store)
+    if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
+        raise ConfigError(
+            f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}; "
+            f"data.path={config.data.path} holds {dataset.meta.fingerprint}: name the same data, or "
+            "another run directory"
+        )
+    if not is_run(store):
+        return None
+    stored = read_config(store)
+    before, now = effective_settings(stored), effective_settings(config)
+    changed = [
+        f"{key}: {before.get(key)!r} → {now.get(key)!r}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{store.root} is a run with other settings ({'; '.join(changed)}): set them back, or name another run "
+            "directory"
+        )
+    return stored
+
+
+def _begin(store: Store, dataset: PreparedDataset) -> Provenance:
+    provenance = read_provenance(store)
+    if provenance is not None:
+        return provenance
+    meta = dataset.meta
+    provenance = Provenance(
+        versions=_versions(),
+        host={
+            "system": platform.platform(),
+            "cpus": os.cpu_count() or 0,
+            "memory_bytes": psutil.virtual_memory().total,
+        },
+        dataset=DatasetFacts(
+            fingerprint=meta.fingerprint, users=meta.users, items=meta.items, training_pairs=meta.training_pairs
+        ),
+    )
+    store.create(layout.PROVENANCE, provenance.to_bytes())
+    return provenance
+
+
+def _to_yaml(config: Config) -> bytes:
+    text: Any = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return str(text).encode()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _changed_versions(before: dict[str, str]) -> tuple[str, ...]:
+    now = _versions()
+    return tuple(
+        f"{name} was {before.get(name)} when the run began and is {now.get(name)} now"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )

@@ -1,0 +1,140 @@
+"""Where a run stands, as `rsir status --json` prints it: from manifests, plans, commits and events, within a second.
+
+Comes in: a run's store. Goes out: one JSON-ready dict with the keys of docs/architecture.md. It reads no rows and needs
+neither torch nor Ray. What has not happened yet is null; counts of an iteration that is still generating are those of
+its committed shards, before duplicates are settled.
+
+acceptance = accepted_steps / steps; mean_accepted_steps = accepted_steps / trials; novel_share = novel_steps /
+accepted_steps; own_items_share = own_only_rows / rows_kept; growth = training pairs of D_{k+1} / those of D_k.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rsir_scale.runs import layout
+from rsir_scale.runs.commits import read_commits, total_counts
+from rsir_scale.runs.events import RUN_DONE, RUN_FAILED, TRAINING_STARTED, read_events
+from rsir_scale.runs.manifest import Manifest, combined_digest, read_chain
+from rsir_scale.runs.open_run import read_config, read_provenance
+from rsir_scale.runs.plan import read_plan
+from rsir_scale.storage import Store
+
+SELECTION_METRIC = "validation/NDCG@20"
+DONE, PLANNED, TRAINING, EVALUATING, GENERATING, FAILED = (
+    "done",
+    "planned",
+    "training",
+    "evaluating",
+    "generating",
+    "failed",
+)
+
+
+def read_status(store: Store) -> dict[str, Any]:
+    """Describe a run.
+
+    Raises:
+        InputError: there is no run here.
+        IntegrityError: a file that it rests on is damaged, or the chain of manifests is broken.
+    """
+    last = read_config(store).loop.iterations
+    manifests = read_chain(store)
+    events = read_events(store)
+    ended_as = str(events[-1]["event"]) if events else ""
+    # A raised loop.iterations leaves the formerly last iteration without sequences; RUN_DONE before the last iteration
+    # is the end by loop.patience.
+    complete = ended_as == RUN_DONE or len(manifests) > last
+    iterations = _finished(store, manifests, writing_until=0 if complete else last)
+    if not complete and all(entry["state"] == DONE for entry in iterations):
+        begun = {event.get("iteration") for event in events if event["event"] == TRAINING_STARTED}
+        iterations.append(_unfinished(store, len(manifests), begun=len(manifests) in begun))
+    state = DONE if complete else str(iterations[-1]["state"])
+    return {
+        "run": store.root,
+        "state": FAILED if ended_as == RUN_FAILED and not complete else state,
+        "digest": combined_digest(manifests),
+        "best_iteration": best_iteration(manifests),
+        "iterations": iterations,
+    }
+
+
+def best_iteration(manifests: list[Manifest]) -> int | None:
+    """The iteration with the highest validation NDCG@20, the earliest of equals; None before any is evaluated."""
+    scored = [
+        (manifest.metrics[SELECTION_METRIC], -manifest.iteration)
+        for manifest in manifests
+        if SELECTION_METRIC in manifest.metrics
+    ]
+    return -max(scored)[1] if scored else None
+
+
+def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) -> list[dict[str, Any]]:
+    provenance = read_provenance(store)
+    pairs = provenance.dataset.training_pairs if provenance else 0
+    entries = []
+    for manifest in manifests:
+        written = manifest.generation
+        still_writing = written is None and manifest.iteration < writing_until
+        entry = _entry(manifest.iteration, GENERATING if still_writing else DONE)
+        if written is not None:
+            entry |= _shares(written.counters)
+            entry |= {"sources": written.sources, "new_sequences": written.rows, "new_pairs": written.pairs}
+            entry["growth"] = _ratio(pairs + written.pairs, pairs)
+            pairs += written.pairs
+        elif still_writing:
+            entry |= _progress(store, manifest.iteration)
+        entry |= {name: manifest.timings.get(name) for name in ("train_s", "generate_s")}
+        entry["metrics"] = dict(manifest.metrics)
+        entries.append(entry)
+    return entries
+
+
+def _unfinished(store: Store, iteration: int, *, begun: bool) -> dict[str, Any]:
+    if store.exists(layout.plan(iteration)):
+        return _entry(iteration, GENERATING) | _progress(store, iteration)
+    if store.exists(layout.model(iteration)):
+        return _entry(iteration, EVALUATING)
+    begun = begun or store.exists(layout.training_state(iteration))
+    return _entry(iteration, TRAINING if begun or iteration else PLANNED)
+
+
+def _entry(iteration: int, state: str) -> dict[str, Any]:
+    return {
+        "iteration": iteration,
+        "state": state,
+        "sources": None,
+        "new_sequences": None,
+        "new_pairs": None,
+        "acceptance": None,
+        "mean_accepted_steps": None,
+        "novel_share": None,
+        "own_items_share": None,
+        "growth": None,
+        "train_s": None,
+        "generate_s": None,
+        "metrics": {},
+    }
+
+
+def _progress(store: Store, iteration: int) -> dict[str, Any]:
+    """Counts of the shards committed so far."""
+    if not store.exists(layout.plan(iteration)):
+        return {}
+    counters = total_counts(read_commits(store, read_plan(store, iteration)))
+    return {"new_sequences": counters.get("rows_kept", 0), "new_pairs": counters.get("pairs"), **_shares(counters)}
+
+
+def _shares(counters: Mapping[str, int]) -> dict[str, float | None]:
+    def share(part: str, whole: str) -> float | None:
+        return _ratio(counters.get(part), counters.get(whole, 0))
+
+    return {
+        "acceptance": share("accepted_steps", "steps"),
+        "mean_accepted_steps": share("accepted_steps", "trials"),
+        "novel_share": share("novel_steps", "accepted_steps"),
+        "own_items_share": share("own_only_rows", "rows_kept"),
+    }
+
+
+def _ratio(part: int | None, whole: int) -> float | None:
+    return None if part is None or not whole else part / whole

@@ -1,0 +1,299 @@
+"""Where bytes live: objects under keys relative to a root, with the few operations that every object store can keep.
+
+The commit protocol needs three kinds of write and no more: an attempt-named object that nobody reads before a record
+names it (`put_new`), a record that is created only if absent (`create`: the moment something counts), and mutable state
+that is replaced whole (`put`). Nothing is renamed by callers and no reader lists. Whatever returns normally has reached
+the disk. Locally `create` is temp file, fsync, `os.link`, fsync of the folder; a store that cannot create atomically is
+refused by name. Tests crash the protocol at each step through the one hook `before(step, key)`.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from rsir_scale.errors import ConfigError, IntegrityError, ResumableError, RsirError, StorageFullError
+
+Hook = Callable[[str, str], None]
+TEMPORARY_PREFIX = ".tmp-"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_BLOCK_BYTES = 1 << 20
+
+
+class AlreadyExistsError(RsirError):
+    """An object that must be created is there already; the caller decides what that means."""
+
+
+class ObjectMissingError(IntegrityError):
+    """An object that must be there is not."""
+
+
+class Store(Protocol):
+    """Objects under a root; keys are relative, separated by `/`, and never leave the root.
+
+    Every method raises IntegrityError for a key that would leave the root, StorageFullError when the store takes no
+    more bytes (nothing of the object is then visible), and ResumableError when the store fails otherwise.
+    """
+
+    @property
+    def root(self) -> str:
+        """The root's own address, for messages."""
+
+    def read(self, key: str) -> bytes:
+        """The whole object. Raises ObjectMissingError."""
+
+    def read_if_exists(self, key: str) -> bytes | None:
+        """The whole object, or None where there is none."""
+
+    def open_read(self, key: str) -> BinaryIO:
+        """A seekable reader, for Parquet and for hashing. Raises ObjectMissingError."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Replace or create the object; a reader sees the old bytes or the new ones, never a mixture."""
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write an attempt-named object; it may be seen incomplete until this returns. Raises AlreadyExistsError."""
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create the object whole and only if absent; one of several contenders wins. Raises AlreadyExistsError."""
+
+    def append_line(self, key: str, text: str) -> None:
+        """Add one line to a log that may lose its end in a crash."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Keys under a folder, sorted, leftovers included. For `rsir clean` and `rsir verify`; readers never list."""
+
+    def url(self, key: str) -> str:
+        """The address under which Polars and pyarrow open the object."""
+
+    def local_path(self, key: str) -> Path:
+        """The object's path, for libraries that know only files. Raises ConfigError where the store has none."""
+
+
+def open_store(url: str | Path, *, before: Hook | None = None) -> Store:
+    """Open the store at a local path or `file://` URL; nothing is made before the first write.
+
+    Raises:
+        ConfigError: the scheme has no adapter with an atomic create.
+    """
+    scheme, separator, rest = str(url).partition("://")
+    if not separator:
+        return LocalStore(Path(url), before=before)
+    if scheme == "file":
+        return LocalStore(Path(rest), before=before)
+    raise ConfigError(
+        f"{url}: no adapter with an atomic create exists for {scheme}://, so commits could not be trusted there: "
+        "name a folder on a local disk"
+    )
+
+
+def sha256_of(store: Store, key: str) -> tuple[str, int]:
+    """Hash an object block by block; returns the hexadecimal digest and the size in bytes."""
+    hasher, size = hashlib.sha256(), 0
+    with store.open_read(key) as reader:
+        while block := reader.read(_BLOCK_BYTES):
+            hasher.update(block)
+            size += len(block)
+    return hasher.hexdigest(), size
+
+
+class LocalStore:
+    """A folder on a file system that has hard links."""
+
+    def __init__(self, root: Path, *, before: Hook | None = None) -> None:
+        self._root = root.resolve()
+        self._before: Hook = before or _no_hook
+
+    @property
+    def root(self) -> str:
+        """The folder's absolute path."""
+        return str(self._root)
+
+    def read(self, key: str) -> bytes:
+        """See `Store.read`."""
+        with self.open_read(key) as reader, _faults(key):
+            return reader.read()
+
+    def read_if_exists(self, key: str) -> bytes | None:
+        """See `Store.read_if_exists`."""
+        try:
+            return self.read(key)
+        except ObjectMissingError:
+            return None
+
+    def open_read(self, key: str) -> BinaryIO:
+        """See `Store.open_read`."""
+        self._before("read", key)
+        with _faults(key):
+            try:
+                return self.local_path(key).open("rb")
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise ObjectMissingError(f"{self.root}/{key} is missing: restore it, or start anew") from error
+
+    def exists(self, key: str) -> bool:
+        """See `Store.exists`."""
+        self._before("exists", key)
+        return self.local_path(key).is_file()
+
+    def put(self, key: str, data: bytes) -> None:
+        """See `Store.put`."""
+        path = self.local_path(key)
+        with _faults(key), self._temporary("put", key, data) as temporary:
+            self._before("put.replace", key)
+            temporary.replace(path)
+            self._before("put.sync_folder", key)
+            _sync_folder(path.parent)
+        self._before("put.done", key)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """See `Store.put_new`."""
+        path = self.local_path(key)
+        with _faults(key):
+            _make_folder(path.parent)
+            self._before("put_new.write", key)
+            try:
+                self._write(path, data, step="put_new.sync", key=key)
+            except FileExistsError as error:
+                raise AlreadyExistsError(f"{self.root}/{key} exists already") from error
+            except OSError:
+                # A part of an object that no record will name is of no use to anyone, and fills the disk further.
+                path.unlink(missing_ok=True)
+                raise
+            self._before("put_new.sync_folder", key)
+            _sync_folder(path.parent)
+        self._before("put_new.done", key)
+
+    def create(self, key: str, data: bytes) -> None:
+        """See `Store.create`."""
+        path = self.local_path(key)
+        with _faults(key), self._temporary("create", key, data) as temporary:
+            self._before("create.link", key)
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError as error:
+                # A network file system may lose the answer to a link that it made: then the temporary has two names.
+                if temporary.stat().st_nlink < 2:
+                    raise AlreadyExistsError(f"{self.root}/{key} exists already") from error
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    raise ConfigError(
+                        f"{self.root}: this file system refuses hard links ({error}), so nothing can be created "
+                        "atomically: put the run directory on another file system"
+                    ) from error
+                raise
+            self._before("create.sync_folder", key)
+            _sync_folder(path.parent)
+            self._before("create.unlink", key)
+        self._before("create.done", key)
+
+    def append_line(self, key: str, text: str) -> None:
+        """See `Store.append_line`; an end that a crash tore is closed first, so that only the torn line is lost."""
+        self._before("append_line", key)
+        path = self.local_path(key)
+        with _faults(key):
+            _make_folder(path.parent)
+            with path.open("ab+") as log:
+                torn = log.tell() > 0 and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
+                log.write(b"\n" * torn + text.replace("\n", " ").encode() + b"\n")
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        self._before("delete", key)
+        with _faults(key), suppress(FileNotFoundError, NotADirectoryError):
+            self.local_path(key).unlink()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """See `Store.list`; symbolic links are named but not followed."""
+        start = self.local_path(prefix) if prefix else self._root
+        for folder, folders, names in os.walk(start):
+            folders.sort()
+            links = [name for name in folders if Path(folder, name).is_symlink()]
+            for name in sorted(names + links):
+                yield Path(folder, name).relative_to(self._root).as_posix()
+
+    def url(self, key: str) -> str:
+        """See `Store.url`."""
+        return str(self.local_path(key))
+
+    def local_path(self, key: str) -> Path:
+        """The file behind a key.
+
+        Raises:
+            IntegrityError: the key is malformed, or a symbolic link leads out of the root.
+        """
+        parts = key.split("/")
+        if any(part in ("", ".", "..") for part in parts) or re.search(r"[\\\0]", key):
+            raise IntegrityError(f"key {key!r} is no path inside {self.root}: keys are names joined by single slashes")
+        path = self._root.joinpath(*parts)
+        if not path.resolve().is_relative_to(self._root):
+            raise IntegrityError(f"{path} leads out of {self.root} by a symbolic link: replace it by the file itself")
+        return path
+
+    @contextmanager
+    def _temporary(self, operation: str, key: str, data: bytes) -> Iterator[Path]:
+        path = self.local_path(key)
+        _make_folder(path.parent)
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        self._before(f"{operation}.write", key)
+        try:
+            self._write(temporary, data, step=f"{operation}.sync", key=key)
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _write(self, path: Path, data: bytes, *, step: str, key: str) -> None:
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            self._before(step, key)
+            os.fsync(file.fileno())
+
+
+def _no_hook(step: str, key: str) -> None:
+    """Do nothing: the hook of a store that is under no test."""
+
+
+@contextmanager
+def _faults(key: str) -> Iterator[None]:
+    """Turn what the operating system reports into what the user can do about it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFullError(
+                f"{key}: no room left ({error}); nothing of it was committed: free space and run the same command again"
+            ) from error
+        raise ResumableError(
+            f"{key}: the store failed ({error}): mend its cause and run the same command again"
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        _sync_folder(new.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power; file data is synced by its own descriptor."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

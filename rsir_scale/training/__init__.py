@@ -1,0 +1,1 @@
+"""Fitting one backbone to sequences, on one process or on many."""

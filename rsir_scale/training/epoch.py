@@ -1,0 +1,210 @@
+"""Fit one backbone: updates, validation after each pass over D_0, early stopping, exact resumption.
+
+Comes in: a `TrainingTask` and, after a stop, the last saved state. Goes out: the weights of the best validation. Knows
+nothing of Ray: a `Worker` says which share of each batch is this process's, and gradients are summed over
+`torch.distributed` when there are several. Update u draws its dropout and negatives from the identity
+(seed, iteration, u, worker), so a resumed fit ends in the same weights as an undisturbed one.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+from rsir_scale.errors import ResumableError
+from rsir_scale.evaluation.evaluate import rank_targets
+from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.checkpoint import build_backbone, copy_weights
+from rsir_scale.randomness import Purpose, derive_seed
+from rsir_scale.training.batches import Rows, make_batch, pass_batches, trainable_rows
+from rsir_scale.training.losses import cross_entropy, flatten_targets, sampled_softmax
+from rsir_scale.training.state import Position, dump_state, restore_state
+from rsir_scale.training.task import TrainingTask
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process's place among the data-parallel workers."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told after each validation.
+
+    Attributes:
+        update: updates done; maximum: updates at the most.
+        loss: mean training loss per target since the last report.
+        score: validation NDCG@20; best_score: the best so far.
+        seconds: wall time of the fit so far.
+    """
+
+    update: int
+    maximum: int
+    loss: float
+    score: float
+    best_score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The best weights by validation, and how the fit went."""
+
+    weights: dict[str, Tensor]
+    position: Position
+
+
+class Fit:
+    """The state of one fit on one worker: model, optimiser, position and best weights so far."""
+
+    def __init__(self, task: TrainingTask, worker: Worker, *, resume_from: bytes | None, warm_start: dict[str, Tensor] | None):
+        self.task = task
+        self.worker = worker
+        seed, iteration = task.identity
+        self.model = build_backbone(task.description, seed=derive_seed(seed, iteration, Purpose.INITIALISE))
+        if warm_start is not None:
+            self.model.load_state_dict(warm_start)
+        self.model.to(worker.device)
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(),
+            lr=task.config.learning_rate,
+            weight_decay=task.config.weight_decay,
+            fused=True,
+        )
+        self.position = Position()
+        self.best: dict[str, Tensor] = copy_weights(self.model)
+        if resume_from is not None:
+            self.position, self.best = restore_state(resume_from, self.model, self.optimiser)
+        self._rows = trainable_rows(task.sequences)
+        self._pass: tuple[int, list[Rows]] = (-1, [])
+
+    def run_interval(self) -> Progress:
+        """Do the updates up to the next validation, validate, and remember the weights if they are the best."""
+        started = time.perf_counter()
+        budget = self.task.budget
+        stop = min(self.position.update + budget.interval, budget.maximum)
+        self.model.train()
+        losses = [self._update(update) for update in range(self.position.update, stop)]
+        loss = float(np.mean(losses))
+        if not np.isfinite(loss):
+            raise ResumableError(
+                f"training loss is {loss} between updates {self.position.update} and {stop} at "
+                f"training.learning_rate={self.task.config.learning_rate}: lower the rate in a new run directory"
+            )
+        score = self._validate()
+        spent = self.position.seconds + time.perf_counter() - started
+        self.position = replace(self.position, update=stop, seconds=spent)
+        if score > self.position.best_score:
+            self.position = replace(self.position, best_score=score, best_update=stop)
+            self.best = copy_weights(self.model)
+        return Progress(stop, budget.maximum, loss, score, self.position.best_score, spent)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget or the patience is spent."""
+        since_best = self.position.update - self.position.best_update
+        return self.position.update >= self.task.budget.maximum or since_best >= self.task.budget.patience
+
+    def state(self) -> bytes:
+        """Serialise all that a resumed fit needs."""
+        return dump_state(self.position, self.model, self.best, self.optimiser)
+
+    def _update(self, update: int) -> float:
+        rows = self._batch_rows(update)
+        lengths = np.minimum(self.task.sequences.lengths[rows] - 1, self.task.description.max_length)
+        total_weight = float((lengths * self.task.weights[rows]).sum())
+        seed = derive_seed(*self.task.identity, update, self.worker.rank, Purpose.DROPOUT)
+        torch.manual_seed(seed)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._loss(rows[self.worker.rank :: self.worker.size], update) / total_weight
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.worker.size > 1:
+            loss = loss.detach().clone()
+            distributed.all_reduce(loss)
+            for parameter in self.model.parameters():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                distributed.all_reduce(parameter.grad)
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def _loss(self, rows: Rows, update: int) -> Tensor:
+        task = self.task
+        if len(rows) == 0:
+            return sum(parameter.sum() for parameter in self.model.parameters()) * 0.0
+        batch = make_batch(task.sequences, rows, max_length=task.description.max_length, weights=task.weights)
+        batch = batch.to(self.worker.device)
+        targets = flatten_targets(self.model.hidden(batch.context_BL), batch)
+        items_VD = self.model.item_vectors()
+        if task.config.loss == "cross_entropy":
+            return cross_entropy(targets, items_VD)
+        # Every worker draws the same negatives: the softmax is that of one global batch.
+        draws = torch.Generator().manual_seed(derive_seed(*task.identity, update, Purpose.NEGATIVES))
+        return sampled_softmax(targets, items_VD, batch=batch, negatives=task.config.negatives, generator=draws)
+
+    def _batch_rows(self, update: int) -> Rows:
+        batches = -(-len(self._rows) // self.task.config.batch_size)
+        number, index = divmod(update, batches)
+        if self._pass[0] != number:
+            lengths = self.task.sequences.lengths
+            key = (*self.task.identity, number)
+            self._pass = (number, pass_batches(lengths, self._rows, batch_size=self.task.config.batch_size, key=key))
+        return self._pass[1][index]
+
+    def _validate(self) -> float:
+        worker = self.worker
+        share = self.task.validation.part(rank=worker.rank, of=worker.size)
+        ranks = rank_targets(self.model, share, mask_history=self.task.mask_history)
+        gains = per_user(ranks, metric="NDCG", cutoff=20)
+        totals = torch.tensor([gains.sum(), len(gains)], dtype=torch.float64, device=worker.device)
+        if worker.size > 1:
+            distributed.all_reduce(totals)
+        return float(totals[0] / totals[1].clamp(min=1))
+
+
+def fit(
+    task: TrainingTask,
+    worker: Worker,
+    *,
+    resume_from: bytes | None = None,
+    warm_start: dict[str, Tensor] | None = None,
+    save_state: Callable[[bytes], None] | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> FitResult:
+    """Train until the budget or the patience is spent.
+
+    Args:
+        task: data, settings, budget and identity.
+        worker: this process's share.
+        resume_from: a state that `save_state` was given; training goes on exactly from there.
+        warm_start: weights to begin with instead of random ones (RSIR-FT); the optimiser starts fresh.
+        save_state: called on rank 0 after each validation, with the state to resume from.
+        report: called on every worker after each validation.
+
+    Raises:
+        ResumableError: the loss is not finite.
+    """
+    running = Fit(task, worker, resume_from=resume_from, warm_start=warm_start)
+    while not running.finished:
+        progress = running.run_interval()
+        if save_state is not None and worker.rank == 0:
+            save_state(running.state())
+        if report is not None:
+            report(progress)
+    return FitResult(running.best, running.position)
+
+
+def trained_backbone(task: TrainingTask, result: FitResult) -> Backbone:
+    """Return the fitted backbone, with its best weights, in evaluation mode on the CPU."""
+    backbone = build_backbone(task.description)
+    backbone.load_state_dict(result.weights)
+    return backbone.eval()

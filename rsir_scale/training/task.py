@@ -1,0 +1,75 @@
+"""What one fit is given: data, validation users, settings, a budget in updates and an identity.
+
+The budget of every iteration is counted in optimiser updates of a pass over D_0, also when D_k is larger: a gain is then
+the data's, not that of more training.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rsir_scale.config import TrainingConfig
+from rsir_scale.data.dataset import Sequences
+from rsir_scale.errors import InputError
+from rsir_scale.evaluation.evaluate import EvaluationSet
+from rsir_scale.models.checkpoint import ModelDescription
+from rsir_scale.training.batches import trainable_rows, updates_per_pass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of a fit, in optimiser updates.
+
+    Attributes:
+        interval: updates between two validations: one pass over D_0.
+        maximum: updates after which training ends.
+        patience: updates without a better validation score after which training ends.
+    """
+
+    interval: int
+    maximum: int
+    patience: int
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """One fit.
+
+    Attributes:
+        sequences: D_k, real sequences and synthetic ones.
+        weights: float32 loss weight of each sequence.
+        validation: users whose next item decides when to stop; never trained on.
+        description: the backbone to build.
+        config: the training section.
+        budget: limits in updates.
+        identity: (seed, iteration); every draw of the fit is keyed by it.
+        mask_history: whether validation masks the items of the context.
+    """
+
+    sequences: Sequences
+    weights: npt.NDArray[np.float32]
+    validation: EvaluationSet
+    description: ModelDescription
+    config: TrainingConfig
+    budget: Budget
+    identity: tuple[int, int]
+    mask_history: bool
+
+
+def budget_of(config: TrainingConfig, real: Sequences) -> Budget:
+    """Translate epochs of D_0 into updates.
+
+    Raises:
+        InputError: no real sequence has two items, so there is nothing to predict.
+    """
+    rows = len(trainable_rows(real))
+    if rows == 0:
+        raise InputError("no training sequence has 2 items or more: there is no next item to learn; import a longer log")
+    interval = updates_per_pass(rows, config.batch_size)
+    return Budget(interval=interval, maximum=interval * config.max_epochs, patience=interval * config.patience)
+
+
+def sequence_weights(sequences: Sequences, *, real_count: int, synthetic_weight: float) -> npt.NDArray[np.float32]:
+    """Weigh real sequences (ids below `real_count`) by 1 and synthetic ones by `synthetic_weight`."""
+    return np.where(sequences.ids < real_count, 1.0, synthetic_weight).astype(np.float32)

@@ -1,0 +1,15 @@
+"""Settings that hold for every test, made before any numeric library is imported."""
+
+import os
+
+# Several processes with a thread for each core starve one another on small machines; one thread also fixes the order of
+# floating-point sums, on which digests rest.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+from hypothesis import HealthCheck, settings
+
+# A shared machine stalls now and then: a slow example is no fault, and the same examples are tried on every run.
+settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
