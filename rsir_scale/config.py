@@ -59,6 +59,9 @@ class TrainingConfig(Section):
     preset: Literal["paper", "strong"] = Field(default="paper", description="fills defaults of model and training")
     loss: Literal["sampled_softmax", "cross_entropy"] = "sampled_softmax"
     negatives: PositiveInt = Field(default=512, description="uniform negatives shared by a batch (sampled softmax)")
+    logq_correction: bool = Field(
+        default=False, description="weigh each negative by the items it stands for: sampled softmax then estimates full"
+    )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
@@ -164,7 +167,7 @@ _TRAINING_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "strong": {
         "model": {"norm": "pre", "dropout": 0.6, "feed_forward": 256},
-        "training": {"negatives": 4096},
+        "training": {"negatives": 4096, "logq_correction": True},
     },
 }
 _READINGS: dict[str, dict[str, dict[str, Any]]] = {
@@ -179,6 +182,14 @@ _READINGS: dict[str, dict[str, dict[str, Any]]] = {
 def effective_settings(config: Config) -> dict[str, Any]:
     """Flatten a config to `section.key: value`, without the keys that change no result."""
     return {key: value for key, value in flatten(config.model_dump(mode="json")).items() if key not in NO_EFFECT}
+
+
+def deviations(config: Config) -> tuple[str, ...]:
+    """Keys whose value is not the default that the config's presets give: what a user must have chosen."""
+    presets = {"preset": config.training.preset}, {"reading": config.generation.reading}
+    raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": presets[1]}
+    defaults, chosen = effective_settings(resolve(raw)), effective_settings(config)
+    return tuple(key for key in sorted(chosen) if chosen[key] != defaults.get(key))
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -69,7 +69,9 @@ def _encode(log: Path, encoded: Path, user_ids: pl.Series, item_ids: pl.Series) 
     users = pl.LazyFrame({USER_ID: user_ids, USER_CODE: np.arange(len(user_ids))})
     items = pl.LazyFrame({ITEM_ID: item_ids, ITEM_CODE: np.arange(len(item_ids))})
     rows = pl.scan_parquet(log, glob=False).join(users, on=USER_ID).join(items, on=ITEM_ID)
-    rows.select(USER_CODE, ITEM_CODE, pl.col(TIME).cast(pl.Float64), ORDER).sink_parquet(encoded, engine="streaming")
+    rows.select(USER_CODE, ITEM_CODE, pl.col(TIME).cast(pl.Float64), ORDER).sink_parquet(
+        encoded, compression="lz4", engine="streaming"
+    )
 
 
 def _spread(encoded: Path, scratch: Path, bucket_of_user: np.ndarray) -> tuple[Path, ...]:
@@ -92,4 +94,4 @@ def _sort(file: Path, *, drop_duplicates: bool) -> None:
     rows = pl.read_parquet(file, glob=False).sort(USER_CODE, TIME, ORDER)
     if drop_duplicates:
         rows = rows.unique([USER_CODE, ITEM_CODE, TIME], keep="first", maintain_order=True)
-    rows.drop(ORDER).write_parquet(file)
+    rows.drop(ORDER).write_parquet(file, compression="lz4")

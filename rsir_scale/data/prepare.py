@@ -55,7 +55,7 @@ def prepare(
         scratch = folder / "scratch"
         scratch.mkdir()
         raw = scratch / "log.parquet"
-        log.select(USER_ID, ITEM_ID, TIME, ORDER).sink_parquet(raw, engine="streaming")
+        log.select(USER_ID, ITEM_ID, TIME, ORDER).sink_parquet(raw, compression="lz4", engine="streaming")
         has_times = _has_times(raw)
         buckets = bucket_log(raw, scratch, bucket_interactions=bucket_interactions, drop_duplicates=drop_duplicates)
         raw.unlink()

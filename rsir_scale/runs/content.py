@@ -6,14 +6,14 @@ before it, so one part at a time is sorted and the whole is streamed. How rows f
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.errors import IntegrityError
-from rsir_scale.runs.lineage import SequenceFile, committed_files, load
+from rsir_scale.runs.lineage import SequenceFile, committed_files, stream
 from rsir_scale.runs.manifest import Manifest, combined_digest, read_chain
 from rsir_scale.storage import Store
 
@@ -27,7 +27,7 @@ class Content:
     sha256: str
 
 
-def content_of(store: Store, dataset: PreparedDataset, files: Iterable[SequenceFile]) -> Content:
+def content_of(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Content:
     """Stream the kept rows of `files` (one iteration's parts, by shard index).
 
     Raises:
@@ -36,8 +36,8 @@ def content_of(store: Store, dataset: PreparedDataset, files: Iterable[SequenceF
     hashers = [hashlib.sha256() for _ in range(3)]
     rows = pairs = 0
     last = -1
-    for file in files:
-        sequences = _sorted(load(store, dataset, [file]))
+    for file, unsorted in zip(files, stream(store, dataset, files), strict=True):
+        sequences = _sorted(unsorted)
         if not len(sequences):
             continue
         if sequences.ids[0] <= last or (np.diff(sequences.ids) <= 0).any():

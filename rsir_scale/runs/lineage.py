@@ -5,7 +5,7 @@ its committed parts by shard index, less the rows that were settled as duplicate
 listed: an earlier iteration's manifest names its files. Held-out files are out of reach from here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -82,9 +82,15 @@ def load(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) 
     Raises:
         IntegrityError: a file is missing, no Parquet, or does not hold the rows that its record says.
     """
+    return concatenate(list(stream(store, dataset, files)))
+
+
+def stream(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Iterator[Sequences]:
+    """What `load` loads, one file at a time."""
     sources = open_store(dataset.path)
     dropped = _read_dropped(store, files)
-    return concatenate([_filtered(_read(store, sources, file, None), file, dropped) for file in files])
+    for file in files:
+        yield _filtered(_read(store, sources, file, None), file, dropped)
 
 
 def load_slices(
@@ -159,6 +165,9 @@ def _read_dropped(store: Store, files: Iterable[SequenceFile]) -> dict[str, npt.
 
 
 def _filtered(sequences: Sequences, file: SequenceFile, dropped: dict[str, npt.NDArray[np.int64]]) -> Sequences:
-    if file.dropped_key is None:
+    if file.dropped_key is None or not len(sequences):
         return sequences
-    return sequences.select(np.flatnonzero(~np.isin(sequences.ids, dropped[file.dropped_key])))
+    # Both lists ascend over the files: only the ids near this file's own need a look.
+    ids, gone = sequences.ids, dropped[file.dropped_key]
+    first, last = np.searchsorted(gone, [ids.min(), ids.max() + 1])
+    return sequences.select(np.flatnonzero(~np.isin(ids, gone[first:last])))

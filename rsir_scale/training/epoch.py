@@ -8,7 +8,7 @@ nothing of Ray: a `Worker` says which share of each batch is this process's, and
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch.distributed as distributed
 from torch import Tensor
 
 from rsir_scale.errors import ResumableError
-from rsir_scale.evaluation.evaluate import rank_targets
+from rsir_scale.evaluation.early import EarlyRanks
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights
@@ -26,6 +26,8 @@ from rsir_scale.training.losses import cross_entropy, flatten_targets, sampled_s
 from rsir_scale.training.state import Position, dump_state, restore_state
 from rsir_scale.training.task import TrainingTask
 
+_SELECTION_CUTOFF = 20
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -33,7 +35,7 @@ class Worker:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class Fit:
         if resume_from is not None:
             self.position, self.best = restore_state(resume_from, self.model, self.optimiser)
         self._rows = trainable_rows(task.sequences)
+        self._validation = EarlyRanks(
+            task.validation.part(rank=worker.rank, of=worker.size),
+            item_count=task.description.item_count,
+            mask_history=task.mask_history,
+        )
         self._pass: tuple[int, list[Rows]] = (-1, [])
 
     def run_interval(self) -> Progress:
@@ -149,7 +156,14 @@ class Fit:
             return cross_entropy(targets, items_VD)
         # Every worker draws the same negatives: the softmax is that of one global batch.
         draws = torch.Generator().manual_seed(derive_seed(*task.identity, update, Purpose.NEGATIVES))
-        return sampled_softmax(targets, items_VD, batch=batch, negatives=task.config.negatives, generator=draws)
+        return sampled_softmax(
+            targets,
+            items_VD,
+            batch=batch,
+            negatives=task.config.negatives,
+            logq_correction=task.config.logq_correction,
+            generator=draws,
+        )
 
     def _batch_rows(self, update: int) -> Rows:
         batches = -(-len(self._rows) // self.task.config.batch_size)
@@ -162,9 +176,8 @@ class Fit:
 
     def _validate(self) -> float:
         worker = self.worker
-        share = self.task.validation.part(rank=worker.rank, of=worker.size)
-        ranks = rank_targets(self.model, share, mask_history=self.task.mask_history)
-        gains = per_user(ranks, metric="NDCG", cutoff=20)
+        ranks = self._validation.within(self.model, _SELECTION_CUTOFF)
+        gains = per_user(ranks, metric="NDCG", cutoff=_SELECTION_CUTOFF)
         totals = torch.tensor([gains.sum(), len(gains)], dtype=torch.float64, device=worker.device)
         if worker.size > 1:
             distributed.all_reduce(totals)

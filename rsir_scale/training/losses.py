@@ -46,25 +46,34 @@ def cross_entropy(targets: Targets, items_VD: Tensor) -> Tensor:
 
 
 def sampled_softmax(
-    targets: Targets, items_VD: Tensor, *, batch: Batch, negatives: int, generator: torch.Generator
+    targets: Targets,
+    items_VD: Tensor,
+    *,
+    batch: Batch,
+    negatives: int,
+    logq_correction: bool,
+    generator: torch.Generator,
 ) -> Tensor:
     """Softmax over the target and uniform negatives shared by the batch, weighted sum.
 
-    Negatives that stand in a row's own sequence are masked for that row. Each negative stands for several items, so its
-    logit is raised by the log of their number against the target's (logQ correction, Bengio and Senecal, 2008): the
-    loss estimates full cross-entropy and does not depend on the number drawn.
+    Negatives that stand in a row's own sequence are masked for that row. With logQ correction (Bengio and Senecal, 2008)
+    a negative's logit is raised, against the target's, by the log of the number of items it stands for: the loss then
+    estimates full cross-entropy and does not depend on the number drawn. The authors' setting does without.
 
     Args:
         targets: flattened positions.
         items_VD: item table, row 0 padding.
         batch: the batch that the targets come from; its items are the rows' own sequences.
         negatives: draws; duplicates among them count once.
+        logq_correction: whether a negative counts for all the items that it stands for.
         generator: CPU generator of the draws.
     """
     catalogue = len(items_VD) - 1
     drawn = torch.randint(1, catalogue + 1, (negatives,), generator=generator)
     negative_N = torch.unique(drawn).to(items_VD.device)
-    positive_T = (targets.query_TD * items_VD[targets.item_T]).sum(1) - math.log(catalogue / len(negative_N))
+    positive_T = (targets.query_TD * items_VD[targets.item_T]).sum(1)
+    if logq_correction:
+        positive_T = positive_T - math.log(catalogue / len(negative_N))
     logits_TN = torch.cat([positive_T[:, None], targets.query_TD @ items_VD[negative_N].T], dim=1)
     row, column = _own_negatives(batch, negative_N)
     position, hit = _expand(targets.row_T, row)

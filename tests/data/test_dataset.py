@@ -3,11 +3,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsir_scale.data import dataset as dataset_module
 from rsir_scale.data.dataset import open_dataset, read_sequences_file, stats
 from rsir_scale.data.prepare import prepare
 from rsir_scale.data.synthetic import synthesize
@@ -52,12 +52,14 @@ def test_a_missing_file_is_refused_by_name(prepared: Path) -> None:
         open_dataset(prepared)
 
 
-def test_a_file_with_other_rows_is_refused(prepared: Path) -> None:
-    (prepared / "train" / "part-00000.parquet").write_bytes((prepared / "train" / "part-00002.parquet").read_bytes())
-    shorter = prepared / "users.parquet"
-    shorter.write_bytes((prepared / "items.parquet").read_bytes())
-    with pytest.raises(InputError, match=r"users\.parquet has no column 'user_id'"):
-        open_dataset(prepared).user_ids()
+def test_a_file_that_was_exchanged_is_refused(prepared: Path) -> None:
+    train, heldout = prepared / "train" / "part-00000.parquet", prepared / "heldout" / "part-00000.parquet"
+    pq.write_table(pq.read_table(train).slice(1), train)
+    heldout.write_bytes(train.read_bytes())
+    with pytest.raises(InputError, match="holds 1 rows"):
+        open_dataset(prepared).training_sequences()
+    with pytest.raises(InputError, match="has no column 'validation_item'"):
+        open_dataset(prepared).held_out()
 
 
 def test_a_truncated_file_is_an_input_error(prepared: Path) -> None:
@@ -104,7 +106,3 @@ def test_rows_of_a_file_are_a_slice_of_it_across_row_groups(data: st.DataObject)
         assert found.items.tolist() == whole.select(kept).items.tolist()
         with pytest.raises(InputError, match="not all in a file of 11 rows"):
             read_sequences_file(path, rows=(first, 12 - first))
-
-
-def test_everything_of_the_contract_is_exported() -> None:
-    assert all(hasattr(dataset_module, name) for name in dataset_module.__all__)

@@ -124,7 +124,12 @@ BAD: dict[str, tuple[str, str, str, str]] = {
     "recbole time": ("recbole", "x.inter", "user_id:token\titem_id:token\ttimestamp:float\n1\t2\tx\n", "time 'x'"),
     "amazon fields": ("amazon-csv", "x.csv", "u,i,5\n", "line 1: 'u,i,5' is not `user,item,rating,timestamp`"),
     "amazon time": ("amazon-csv", "x.csv", "u,i,5,1\nu,i,5,x\n", "line 2: time 'x'"),
-    "review without item": ("amazon-json", "x.json", '{"reviewerID": "u", "unixReviewTime": 1}\n', "item_id is missing"),
+    "review without item": (
+        "amazon-json",
+        "x.json",
+        '{"reviewerID": "u", "unixReviewTime": 1}\n',
+        "item_id is missing",
+    ),
     "review time": ("amazon-json", "x.json", '{"reviewerID":"u","asin":"i","unixReviewTime":"x"}\n', "time 'x'"),
     "review no json": ("amazon-json", "x.json", "{}\n{'reviewerID': 1}\n", "line 2: \"{'reviewerID': 1}\" is not JSON"),
     "movielens fields": ("movielens", "u.data", "1\t2\t3\t4\n1 2 3 4\n", "line 2: '1 2 3 4'"),

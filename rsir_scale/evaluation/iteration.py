@@ -1,0 +1,98 @@
+"""Evaluating theta_k of a run: ranks of every user's held-out items, kept, and the metrics over them.
+
+Metrics are over the full catalogue; whether history is masked is a setting and stands in the file. Ranks are kept per
+user, so that two models can be compared by a paired test without being run again.
+"""
+
+from contextlib import suppress
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsir_scale.config import EvaluationConfig
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.schema import SEQUENCE_ID
+from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, test_set, validation_set
+from rsir_scale.evaluation.metrics import summarise
+from rsir_scale.models.base import Backbone
+from rsir_scale.runs import layout
+from rsir_scale.runs.records import FileEntry, Record, write_entry
+from rsir_scale.storage import AlreadyExistsError, Store
+
+VALIDATION_RANK, TEST_RANK = "validation_rank", "test_rank"
+
+
+class Evaluation(Record):
+    """What `metrics.json` holds: user means, the protocol, and the file of per-user ranks."""
+
+    metrics: dict[str, float]
+    mask_history: bool
+    users: dict[str, int]
+    ranks: FileEntry
+
+
+def evaluate_iteration(
+    store: Store, dataset: PreparedDataset, config: EvaluationConfig, iteration: int, backbone: Backbone
+) -> Evaluation:
+    """Rank, write ranks and metrics, and return what counts: these metrics, or those of an earlier attempt.
+
+    Raises:
+        StorageFullError: the store took no more bytes.
+        IntegrityError: metrics.json is there and damaged.
+    """
+    evaluation = _evaluate(store, dataset, config, iteration, backbone)
+    with suppress(AlreadyExistsError):
+        store.create(layout.metrics(iteration), evaluation.to_bytes())
+        return evaluation
+    key = layout.metrics(iteration)
+    return Evaluation.from_bytes(store.read(key), f"{store.root}/{key}")
+
+
+def read_evaluation(store: Store, iteration: int) -> Evaluation | None:
+    """What an earlier evaluation found; None before it. Raises IntegrityError."""
+    key = layout.metrics(iteration)
+    data = store.read_if_exists(key)
+    return None if data is None else Evaluation.from_bytes(data, f"{store.root}/{key}")
+
+
+def _evaluate(
+    store: Store, dataset: PreparedDataset, config: EvaluationConfig, iteration: int, backbone: Backbone
+) -> Evaluation:
+    training, held_out = dataset.training_sequences(), dataset.held_out()
+    sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
+    ranks = {name: rank_targets(backbone, users, mask_history=config.mask_history) for name, users in sets.items()}
+    table = _ranks_table(sets, ranks)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    entry = write_entry(
+        store,
+        layout.ranks(iteration, layout.new_attempt()),
+        "ranks",
+        buffer.getvalue().to_pybytes(),
+        rows=table.num_rows,
+    )
+    metrics = summarise(ranks["validation"], prefix="validation") | summarise(ranks["test"], prefix="test")
+    users = {name: len(values) for name, values in ranks.items()}
+    return Evaluation(metrics=metrics, mask_history=config.mask_history, users=users, ranks=entry)
+
+
+def _ranks_table(sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
+    """One row a user with a validation item; a user without a test item has rank null there."""
+    users = sets["validation"].contexts.ids
+    test = np.zeros(len(users), dtype=np.int64)
+    test[np.searchsorted(users, sets["test"].contexts.ids)] = ranks["test"]
+    return pa.table(
+        {
+            SEQUENCE_ID: users,
+            VALIDATION_RANK: ranks["validation"],
+            TEST_RANK: pa.array(test, mask=test == 0),
+        }
+    )
+
+
+def read_ranks(store: Store, evaluation: Evaluation) -> pa.Table:
+    """Read the per-user ranks: sequence_id, validation_rank, test_rank."""
+    with store.open_read(evaluation.ranks.key) as reader:
+        return pq.read_table(reader)

@@ -1,0 +1,26 @@
+"""The recursion in one process, without Ray: for tests, for studies over many seeds, and for machines without it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.generation.shard import generate_locally
+from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.training.epoch import Progress, Worker
+from rsir_scale.training.iteration import train_iteration
+
+
+@dataclass(frozen=True)
+class LocalPhases:
+    """Both phases in this process; `report` is called after each validation of a training."""
+
+    report: Callable[[Progress], None] | None = None
+
+    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+        """Fit as the only worker."""
+        train_iteration(run.store, dataset, run.config, iteration, worker=Worker(), report=self.report)
+
+    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+        """Compute the missing shards one after another."""
+        generate_locally(run.store, dataset, run.config, plan)

@@ -1,0 +1,173 @@
+"""The recursion: train theta_k, evaluate it, let it write, and go on with what it wrote.
+
+Comes in: a run whose lease is held, its dataset and two phases, training and generation, which may run in this process
+or on a cluster. Goes out: manifests, one an iteration. Every step looks first at what the run directory already holds,
+so the same call starts a run, resumes it wherever it stopped, and finds nothing to do when it is finished.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from rsir_scale.config import Config, deviations, effective_settings
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
+from rsir_scale.generation.shard import rules_of
+from rsir_scale.models.repository import has_model, load_trained, read_model
+from rsir_scale.runs import events, layout
+from rsir_scale.runs.events import append_event
+from rsir_scale.runs.manifest import (
+    Extension,
+    Generation,
+    Manifest,
+    manifest_sha256,
+    parent_sha256,
+    read_manifest,
+    write_extension,
+    write_manifest,
+)
+from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.owners import held_out_hits
+from rsir_scale.runs.plan import ShardPlan, plan_iteration
+from rsir_scale.runs.records import FileEntry, entry_of
+from rsir_scale.runs.settle import settle
+from rsir_scale.runs.status import SELECTION_METRIC
+from rsir_scale.storage import Store
+
+
+class Phases(Protocol):
+    """Where the two long phases run."""
+
+    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+        """Leave the iteration's model published, or raise."""
+        ...
+
+    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+        """Leave every shard of the plan committed, or raise."""
+        ...
+
+
+def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
+    """Bring the run to its end: `loop.iterations` generations, or fewer by `loop.patience`.
+
+    Raises:
+        ConfigError: the settings cannot work on this dataset; nothing was begun.
+        ResumableError: a phase stopped; the same call goes on from there.
+        IntegrityError: the run directory holds something damaged.
+    """
+    rules_of(run.config, dataset)
+    append_event(run.store, events.RUN_STARTED)
+    scores: list[float] = []
+    for iteration in range(run.config.loop.iterations + 1):
+        scores.append(_train_and_evaluate(run, dataset, phases, iteration))
+        if _is_last(run.config, scores):
+            _close(run, dataset, iteration)
+            break
+        _generate_and_close(run, dataset, phases, iteration)
+    append_event(run.store, events.RUN_DONE)
+
+
+def _is_last(config: Config, scores: Sequence[float]) -> bool:
+    """Whether the recursion ends with the iteration of the last score; the first of equal scores is the best."""
+    newest = len(scores) - 1
+    if newest == config.loop.iterations:
+        return True
+    patience = config.loop.patience
+    return patience is not None and newest - scores.index(max(scores)) >= patience
+
+
+def _train_and_evaluate(run: Run, dataset: PreparedDataset, phases: Phases, iteration: int) -> float:
+    """Return theta_k's validation score, training and evaluating it if that was not done."""
+    store = run.store
+    if store.exists(layout.manifest(iteration)):
+        return read_manifest(store, iteration).metrics[SELECTION_METRIC]
+    if not has_model(store, iteration):
+        append_event(store, events.TRAINING_STARTED, {"iteration": iteration})
+        run.lease.assert_held()
+        phases.train(run, dataset, iteration)
+    return _evaluation(run, dataset, iteration).metrics[SELECTION_METRIC]
+
+
+def _evaluation(run: Run, dataset: PreparedDataset, iteration: int) -> Evaluation:
+    earlier = read_evaluation(run.store, iteration)
+    if earlier is not None:
+        return earlier
+    append_event(run.store, events.EVALUATION_STARTED, {"iteration": iteration})
+    backbone = load_trained(run.store, iteration)
+    return evaluate_iteration(run.store, dataset, run.config.evaluation, iteration, backbone)
+
+
+def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iteration: int) -> None:
+    """Let theta_k write from D_k, settle duplicates, and write what makes it count."""
+    store = run.store
+    exists = store.exists(layout.manifest(iteration))
+    if exists and read_manifest(store, iteration).generation is not None:
+        return
+    started = time.perf_counter()
+    plan = plan_iteration(store, dataset, iteration, run.config.generation)
+    append_event(store, events.GENERATION_STARTED, {"iteration": iteration, "shards": len(plan.shards)})
+    run.lease.assert_held()
+    phases.generate(run, dataset, plan)
+    generation, files = settle(
+        store,
+        dataset,
+        plan,
+        attempt=layout.new_attempt(),
+        against_existing=run.config.generation.reading == "paper",
+    )
+    hits = held_out_hits(store, dataset, iteration, files)
+    generation = generation.model_copy(update={"counters": generation.counters | hits})
+    timings = {"generate_s": round(time.perf_counter() - started, 3)}
+    if not exists:
+        _close(run, dataset, iteration, generation=generation, files=files, timings=timings)
+        return
+    extension = Extension(
+        iteration=iteration,
+        parent_sha256=manifest_sha256(store, iteration),
+        files=tuple(files),
+        generation=generation,
+        timings=timings,
+        facts=run.facts,
+    )
+    write_extension(store, extension, run.lease)
+    append_event(store, events.ITERATION_DONE, {"iteration": iteration})
+
+
+def _close(
+    run: Run,
+    dataset: PreparedDataset,
+    iteration: int,
+    *,
+    generation: Generation | None = None,
+    files: Sequence[FileEntry] = (),
+    timings: dict[str, float] | None = None,
+) -> None:
+    """Write the manifest, last of all; an iteration that has one is left alone."""
+    store, config = run.store, run.config
+    if store.exists(layout.manifest(iteration)):
+        return
+    evaluation = _evaluation(run, dataset, iteration)
+    model = read_model(store, iteration)
+    manifest = Manifest(
+        iteration=iteration,
+        parent_sha256=parent_sha256(store, iteration),
+        config_fingerprint=config.fingerprint(),
+        settings=effective_settings(config),
+        explicit=deviations(config),
+        dataset_fingerprint=dataset.meta.fingerprint,
+        files=(*_model_files(store, iteration), evaluation.ranks, *files),
+        generation=generation,
+        metrics=evaluation.metrics,
+        timings={"train_s": round(model.train_s, 3)} | (timings or {}),
+        facts=run.facts,
+    )
+    write_manifest(store, manifest, run.lease)
+    append_event(store, events.ITERATION_DONE, {"iteration": iteration})
+
+
+def _model_files(store: Store, iteration: int) -> list[FileEntry]:
+    return [
+        entry_of(store, layout.model(iteration), "model"),
+        read_model(store, iteration).weights,
+        entry_of(store, layout.metrics(iteration), "metrics"),
+    ]

@@ -1,0 +1,95 @@
+"""Training theta_k of a run: from the files of D_k to the iteration's published model.
+
+The same function runs in this process and in every Ray Train worker. It resumes from the state that the last attempt
+saved, and leaves the model behind when the budget or the patience is spent.
+"""
+
+from collections.abc import Callable
+
+from safetensors.torch import save
+
+from rsir_scale.config import Config
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.evaluation.evaluate import validation_set
+from rsir_scale.models.checkpoint import ModelDescription, copy_weights
+from rsir_scale.models.repository import TrainedModel, load_trained, publish_model, publish_weights
+from rsir_scale.runs import layout
+from rsir_scale.runs.lineage import load, training_files
+from rsir_scale.storage import Store
+from rsir_scale.training.epoch import Progress, Worker, fit
+from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights
+
+
+def training_task(store: Store, dataset: PreparedDataset, config: Config, iteration: int) -> TrainingTask:
+    """Assemble the fit of theta_k: D_k, validation users and the budget in updates of D_0.
+
+    Raises:
+        IntegrityError: a file of D_k is not what its manifest says.
+        InputError: there is nothing to learn from.
+    """
+    real = dataset.training_sequences()
+    sequences = load(store, dataset, training_files(store, dataset, iteration)) if iteration else real
+    return TrainingTask(
+        sequences=sequences,
+        weights=sequence_weights(
+            sequences, real_count=dataset.meta.users, synthetic_weight=config.training.synthetic_weight
+        ),
+        validation=validation_set(real, dataset.held_out()),
+        description=ModelDescription(
+            model=config.model, item_count=dataset.meta.items, max_length=config.data.max_length
+        ),
+        config=config.training,
+        budget=budget_of(config.training, real),
+        identity=(config.seed, iteration),
+        mask_history=config.evaluation.mask_history,
+    )
+
+
+def train_iteration(
+    store: Store,
+    dataset: PreparedDataset,
+    config: Config,
+    iteration: int,
+    *,
+    worker: Worker,
+    report: Callable[[Progress], None] | None = None,
+) -> None:
+    """Fit theta_k on this worker's share and, on rank 0, publish the model.
+
+    Args:
+        store: the run.
+        dataset: its dataset.
+        config: its settings; `loop.variant=finetune` starts from the weights of theta_{k-1}.
+        iteration: k.
+        worker: this process's place among the data-parallel ones.
+        report: called after each validation.
+    """
+    task = training_task(store, dataset, config, iteration)
+    state_key = layout.training_state(iteration)
+    warm_start = None
+    if config.loop.variant == "finetune" and iteration > 0:
+        warm_start = copy_weights(load_trained(store, iteration - 1))
+    result = fit(
+        task,
+        worker,
+        resume_from=store.read_if_exists(state_key),
+        warm_start=warm_start,
+        save_state=lambda state: store.put(state_key, state),
+        report=report,
+    )
+    if worker.rank != 0:
+        return
+    position = result.position
+    publish_model(
+        store,
+        iteration,
+        TrainedModel(
+            description=task.description,
+            weights=publish_weights(store, iteration, save(result.weights), attempt=layout.new_attempt()),
+            updates=position.update,
+            best_update=position.best_update,
+            validation_score=position.best_score,
+            train_s=position.seconds,
+        ),
+    )
+    store.delete(state_key)

@@ -1,0 +1,100 @@
+"""Duplicates: what stays does not depend on shards, attempts, order or memory."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rsir_scale.runs.commits import write_part
+from rsir_scale.runs.dedupe import settle_duplicates
+from rsir_scale.runs.lineage import SequenceFile, read_dropped, training_files
+from rsir_scale.runs.records import FileEntry
+from rsir_scale.storage import Store, open_store
+from tests.runs.world import Row, dataset, table
+
+FEW_CONTENTS = st.lists(st.integers(1, 2), min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> list[list[Row]]:
+    """Rows with unique ids and (source, trial), in any order, over a few shards; contents collide often."""
+    keys = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), unique=True, max_size=24))
+    ids = draw(st.permutations(range(100, 100 + len(keys))))
+    rows = [(ids[i], source, trial, draw(FEW_CONTENTS)) for i, (source, trial) in enumerate(keys)]
+    shards: list[list[Row]] = [[], [], []]
+    for row in rows:
+        shards[draw(st.integers(0, 2))].append(row)
+    return shards
+
+
+def _naive(rows: list[Row], existing: set[tuple[int, ...]]) -> list[int]:
+    best: dict[tuple[int, ...], Row] = {}
+    for row in sorted(rows, key=lambda row: row[1:3]):
+        best.setdefault(row[3], row)
+    return sorted(row[0] for row in rows if row[3] in existing or best[row[3]] != row)
+
+
+def _write(store: Store, shards: list[list[Row]], iteration: int = 0) -> list[FileEntry]:
+    return [
+        write_part(store, iteration=iteration, shard=number, attempt="a", table=table(rows))
+        for number, rows in enumerate(shards)
+    ]
+
+
+@settings(max_examples=40)
+@given(shards=parts(), bucket_rows=st.integers(1, 30), earlier=parts())
+def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
+    shards: list[list[Row]], bucket_rows: int, earlier: list[list[Row]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        store = open_store(folder)
+        rows = [row for shard in shards for row in shard]
+        entry = settle_duplicates(
+            store, dataset(), iteration=0, attempt="a", parts=_write(store, shards), bucket_rows=bucket_rows
+        )
+        assert read_dropped(store, entry.key).tolist() == _naive(rows, set())
+        assert entry.rows == len(_naive(rows, set()))
+
+        old_parts = _write(store, earlier, iteration=7)
+        old_dropped = settle_duplicates(store, dataset(), iteration=7, attempt="a", parts=old_parts)
+        existing = [
+            SequenceFile(
+                where="run",
+                key=part.key,
+                rows=part.rows or 0,
+                sha256=part.sha256,
+                dropped_key=old_dropped.key,
+                dropped_sha256=old_dropped.sha256,
+            )
+            for part in old_parts
+        ]
+        again = settle_duplicates(
+            store,
+            dataset(),
+            iteration=0,
+            attempt="b",
+            parts=_write(store, shards, iteration=1),
+            existing=existing,
+            bucket_rows=bucket_rows,
+        )
+        contents = {row[3] for shard in earlier for row in shard}
+        assert read_dropped(store, again.key).tolist() == _naive(rows, contents)
+
+
+def test_row_that_repeats_a_real_sequence_is_dropped_only_if_asked(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    copied = tuple(dataset().training_sequences().row(4).tolist())
+    part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(50, 4, 0, copied), (51, 4, 1, (1, 2))]))
+    alone = settle_duplicates(store, dataset(), iteration=0, attempt="a", parts=[part])
+    assert read_dropped(store, alone.key).tolist() == []
+    files = training_files(store, dataset(), 0)
+    against = settle_duplicates(store, dataset(), iteration=0, attempt="b", parts=[part], existing=files)
+    assert read_dropped(store, against.key).tolist() == [50]
+
+
+def test_folder_with_a_pattern_in_its_name(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "run [a-z]*")
+    part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(1, 1, 0, (3,)), (2, 1, 1, (3,))]))
+    entry = settle_duplicates(store, dataset(), iteration=0, attempt="a", parts=[part])
+    assert read_dropped(store, entry.key).tolist() == [2]

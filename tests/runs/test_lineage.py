@@ -1,0 +1,120 @@
+"""D_k: real files and committed parts, less what was dropped; slices read no more than they must."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsir_scale.errors import IntegrityError
+from rsir_scale.runs import layout
+from rsir_scale.runs.lease import Lease
+from rsir_scale.runs.lineage import (
+    SequenceFile,
+    committed_files,
+    is_synthetic,
+    load,
+    load_slices,
+    read_columns,
+    read_dropped,
+    training_files,
+)
+from rsir_scale.runs.plan import plan_iteration, read_plan
+from rsir_scale.storage import open_store
+from tests.runs.world import SETTINGS, USERS, ZERO, commit_shards, dataset, generate, rows_of
+
+
+def test_first_iteration_reads_the_dataset_alone(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    files = training_files(store, dataset(), 0)
+    assert {file.where for file in files} == {"dataset"}
+    assert not any("heldout" in file.key for file in files)
+    loaded, expected = load(store, dataset(), files), dataset().training_sequences()
+    np.testing.assert_array_equal(loaded.ids, expected.ids)
+    np.testing.assert_array_equal(loaded.items, expected.items)
+    assert not is_synthetic(loaded.ids, dataset()).any()
+
+
+def test_later_iterations_add_kept_rows_in_shard_order(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with Lease(store) as lease:
+        manifest = generate(store, lease)
+    files = training_files(store, dataset(), 1)
+    assert [file.key for file in files if file.where == "run"] == [file.key for file in committed_files(store, 0)]
+    loaded = load(store, dataset(), files)
+    plan = read_plan(store, 0)
+    dropped = set(read_dropped(store, committed_files(store, 0)[0].dropped_key or "").tolist())
+    written = [row for shard in plan.shards for row in rows_of(plan, shard)]
+    kept = [row for row in written if row[0] not in dropped]
+    assert dropped
+    assert manifest.generation is not None
+    assert (manifest.generation.rows, manifest.generation.dropped) == (len(kept), len(dropped))
+    assert loaded.ids[USERS:].tolist() == [row[0] for row in kept]
+    assert [loaded.row(USERS + i).tolist() for i in range(len(kept))] == [list(row[3]) for row in kept]
+    assert is_synthetic(loaded.ids, dataset()).tolist() == [False] * USERS + [True] * len(kept)
+
+
+def test_shards_of_a_later_plan_are_what_loading_everything_gives(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with Lease(store) as lease:
+        generate(store, lease)
+    plan = plan_iteration(store, dataset(), 1, SETTINGS)
+    assert plan.first_sequence_id == read_plan(store, 0).next_sequence_id
+    pieces = [load_slices(store, dataset(), plan.files, shard.slices) for shard in plan.shards]
+    whole = load(store, dataset(), plan.files)
+    np.testing.assert_array_equal(np.concatenate([piece.ids for piece in pieces]), whole.ids)
+    np.testing.assert_array_equal(np.concatenate([piece.items for piece in pieces]), whole.items)
+    assert all(len(piece) <= shard.rows for piece, shard in zip(pieces, plan.shards, strict=True))
+
+
+def test_real_sources_only(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with Lease(store) as lease:
+        generate(store, lease)
+    plan = plan_iteration(store, dataset(), 1, SETTINGS.model_copy(update={"sources": "real"}))
+    assert plan.rows == USERS
+
+
+def test_an_iteration_without_manifest_is_no_training_data(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    commit_shards(store, plan, "a", plan.shards)
+    with pytest.raises(IntegrityError, match="MANIFEST"):
+        training_files(store, dataset(), 1)
+
+
+@given(st.lists(st.integers(0, 7), max_size=5), st.data())
+def test_row_groups_outside_a_slice_are_not_read(groups: list[int], data: st.DataObject) -> None:
+    total = sum(groups)
+    first = data.draw(st.integers(0, total))
+    count = data.draw(st.integers(0, total - first))
+    store = open_store(Path(dataset().path).parent / "slices")
+    buffer = pa.BufferOutputStream()
+    with pq.ParquetWriter(buffer, pa.schema([("n", pa.int64())])) as writer:
+        row = 0
+        for size in groups:
+            writer.write_table(pa.table({"n": pa.array(range(row, row + size), pa.int64())}))
+            row += size
+    store.put("file", buffer.getvalue().to_pybytes())
+    found = read_columns(store, "file", ["n"], rows=(first, count), expected=total)
+    assert found.column(0).to_pylist() == list(range(first, first + count))
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    file = SequenceFile(where="run", key=layout.part(0, 0, "a"), rows=3, sha256=ZERO)
+    with pytest.raises(IntegrityError, match="part-00000"):
+        load(store, dataset(), [file])
+    store.put(file.key, b"PAR1 and then nothing")
+    with pytest.raises(IntegrityError, match="cannot be read as Parquet"):
+        load(store, dataset(), [file])
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table({"sequence_id": [1], "items": [[1]]}), buffer)
+    store.put(file.key, buffer.getvalue().to_pybytes())
+    with pytest.raises(IntegrityError, match="holds 1 rows, its record says 3"):
+        load(store, dataset(), [file])
+    with pytest.raises(IntegrityError, match="no column 'trial'"):
+        read_columns(store, file.key, ["trial"])

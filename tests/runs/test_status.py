@@ -1,0 +1,109 @@
+"""What `rsir status` tells, at each stage of a run, and that it needs neither torch nor Ray."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rsir_scale.errors import InputError
+from rsir_scale.runs import events, layout
+from rsir_scale.runs.events import append_event, read_events
+from rsir_scale.runs.manifest import combined_digest, read_chain
+from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.plan import plan_iteration
+from rsir_scale.runs.status import read_status
+from rsir_scale.storage import open_store
+from tests.runs.world import SETTINGS, commit_shards, config, dataset, finish, generate
+
+ITERATION_KEYS = [
+    "iteration",
+    "state",
+    "sources",
+    "new_sequences",
+    "new_pairs",
+    "acceptance",
+    "mean_accepted_steps",
+    "novel_share",
+    "own_items_share",
+    "growth",
+    "train_s",
+    "generate_s",
+    "metrics",
+]
+
+
+def test_status_follows_a_run_from_plan_to_end(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+
+    def seen() -> tuple[str, list[str]]:
+        status = read_status(store)
+        json.dumps(status, allow_nan=False)
+        assert list(status) == ["run", "state", "digest", "best_iteration", "iterations"]
+        assert all(list(entry) == ITERATION_KEYS for entry in status["iterations"])
+        return status["state"], [entry["state"] for entry in status["iterations"]]
+
+    with open_run(store, config(), dataset()) as run:
+        assert seen() == ("planned", ["planned"])
+        append_event(store, events.TRAINING_STARTED, {"iteration": 0})
+        assert seen() == ("training", ["training"])
+        store.put(layout.model(0), b"{}")
+        assert seen() == ("evaluating", ["evaluating"])
+        plan = plan_iteration(store, dataset(), 0, SETTINGS)
+        commit_shards(store, plan, "early", plan.shards[:2])
+        assert seen() == ("generating", ["generating"])
+        assert read_status(store)["iterations"][0]["new_sequences"] > 0
+        for key in [layout.commit(0, 0), layout.commit(0, 1)]:
+            store.delete(key)
+        generate(store, run.lease)
+        assert seen() == ("training", ["done", "training"])
+        append_event(store, events.RUN_FAILED)
+        assert seen() == ("failed", ["done", "training"])
+        finish(store, run.lease, 1)
+        assert seen() == ("done", ["done", "done"])
+    with open_run(store, config(loop={"iterations": 2}), dataset()):
+        assert seen() == ("generating", ["done", "generating"])
+        append_event(store, events.RUN_DONE)
+        assert seen() == ("done", ["done", "done"])
+
+
+def test_figures_come_from_manifests(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with open_run(store, config(), dataset()) as run:
+        manifest = generate(store, run.lease)
+        finish(store, run.lease, 1, metrics={"validation/NDCG@20": 0.25})
+    written = manifest.generation
+    assert written is not None
+    status = read_status(store)
+    first, second = status["iterations"]
+    assert status["digest"] == combined_digest(read_chain(store))
+    assert status["best_iteration"] == 1
+    assert (first["sources"], first["new_sequences"], first["new_pairs"]) == (23, written.rows, written.pairs)
+    before = dataset().meta.training_pairs
+    assert first["growth"] == pytest.approx((before + written.pairs) / before)
+    assert (first["acceptance"], first["train_s"]) == (None, 1.0)
+    assert (second["new_sequences"], second["growth"]) == (None, None)
+    assert second["metrics"] == {"validation/NDCG@20": 0.25}
+
+
+def test_events_survive_a_torn_line(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    append_event(store, events.RUN_STARTED, {"host": "a\nb"}, clock=lambda: 12.3456)
+    path = tmp_path / layout.EVENTS
+    path.write_bytes(path.read_bytes() + b'{"time": 1, "event": "to\n[1]\n{"ti')
+    append_event(store, events.RUN_DONE)
+    found = read_events(store)
+    assert [event["event"] for event in found] == [events.RUN_STARTED, events.RUN_DONE]
+    assert found[0] == {"time": 12.346, "event": events.RUN_STARTED, "host": "a\nb"}
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run"):
+        read_status(open_store(tmp_path / "absent"))
+
+
+def test_status_needs_neither_torch_nor_ray() -> None:
+    code = "import sys, rsir_scale.runs.status; print([m for m in ('torch', 'ray', 'polars') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
