@@ -82,7 +82,7 @@ def _spread(encoded: Path, scratch: Path, bucket_of_user: np.ndarray) -> tuple[P
         source = stack.enter_context(pq.ParquetFile(encoded))
         for batch in source.iter_batches(1 << 20):
             buckets = dense[batch.column(USER_CODE).to_numpy()]
-            by_bucket = np.argsort(buckets, kind="stable")
+            by_bucket = np.argsort(buckets)
             table = pa.table(batch).cast(_SCHEMA).take(pa.array(by_bucket))
             edges = np.searchsorted(buckets[by_bucket], np.arange(len(files) + 1))
             for number in np.flatnonzero(np.diff(edges)):

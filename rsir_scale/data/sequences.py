@@ -51,7 +51,7 @@ class Sequences:
         lengths = self.lengths[chosen]
         offsets = offsets_of(lengths)
         positions = np.arange(offsets[-1], dtype=np.int64) + np.repeat(
-            self.offsets[:-1][chosen], lengths
+            self.offsets[:-1][chosen] - offsets[:-1], lengths
         )
         return Sequences(self.ids[chosen], offsets, self.items[positions])
 

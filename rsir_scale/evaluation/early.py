@@ -70,7 +70,7 @@ class EarlyRanks:
 
 
 class _Group:
-    """Some items of the catalogue as the columns of a table whose column 0 is padding, which nothing is compared with."""
+    """Some items of the catalogue as columns of a table; column 0 is padding, which nothing is compared with."""
 
     def __init__(self, items: npt.NDArray[np.int64], item_count: int) -> None:
         self.item_V: Tensor = torch.from_numpy(np.concatenate([[0], items]))

@@ -97,4 +97,3 @@ def _ranks(scores_BV: Tensor, target_B: Tensor, history_BL: Tensor | None) -> Te
         scores_BV.scatter_(1, history_BL, minus_infinity)
     scores_BV.scatter_(1, target_B[:, None], minus_infinity)
     return 1 + count_true(scores_BV >= target_score_B1)
-

@@ -18,6 +18,7 @@ from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, test_set
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.base import Backbone
 from rsir_scale.runs import layout
+from rsir_scale.runs.lineage import read_columns
 from rsir_scale.runs.records import FileEntry, Record, write_entry
 from rsir_scale.storage import AlreadyExistsError, Store
 
@@ -94,5 +95,4 @@ def _ranks_table(sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np
 
 def read_ranks(store: Store, evaluation: Evaluation) -> pa.Table:
     """Read the per-user ranks: sequence_id, validation_rank, test_rank."""
-    with store.open_read(evaluation.ranks.key) as reader:
-        return pq.read_table(reader)
+    return read_columns(store, evaluation.ranks.key, [SEQUENCE_ID, VALIDATION_RANK, TEST_RANK])

@@ -1,8 +1,8 @@
 """Metrics of one held-out item per user, from its rank alone.
 
 With a single relevant item Recall@n is 1 when the rank is at most n, Precision@n is Recall@n / n, F1@n their harmonic
-mean, NDCG@n is 1 / log2(1 + rank) and MRR@n is 1 / rank within the cutoff, 0 beyond it. User means are the sums of these
-over users, so F1 is the mean of per-user F1.
+mean, NDCG@n is 1 / log2(1 + rank) and MRR@n is 1 / rank within the cutoff, 0 beyond it. A metric is the
+mean over users; F1 is the mean of per-user F1.
 """
 
 import numpy as np
@@ -40,7 +40,9 @@ def per_user(ranks: Ranks, *, metric: str, cutoff: int) -> npt.NDArray[np.float6
 def summarise(ranks: Ranks, *, prefix: str) -> dict[str, float]:
     """Return the user means of all metrics at all cutoffs, keyed like `validation/NDCG@20`."""
     return {
-        f"{prefix}/{metric}@{cutoff}": float(per_user(ranks, metric=metric, cutoff=cutoff).mean()) if len(ranks) else 0.0
+        f"{prefix}/{metric}@{cutoff}": float(per_user(ranks, metric=metric, cutoff=cutoff).mean())
+        if len(ranks)
+        else 0.0
         for metric in ("NDCG", "Recall", "Precision", "F1", "MRR")
         for cutoff in CUTOFFS
     }

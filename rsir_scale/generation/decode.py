@@ -67,14 +67,18 @@ def decode(
     device = backbone.item_vectors().device
     waiting = _trials(sources, rules)
     width = max(int(sources.lengths.max(initial=2)), rules.max_length or 0)
-    rows = begin(sources, Trials(*(w[:0] for w in vars(waiting).values())), rules, identity=identity, width=width, device=device)
+    rows = begin(
+        sources, Trials(*(w[:0] for w in vars(waiting).values())), rules, identity=identity, width=width, device=device
+    )
     ended: list[DecodingRows] = []
     tally = Tally()
     next_trial = 0
     while next_trial < len(waiting.source) or len(rows):
         free = rules.batch_size - len(rows)
         if free and next_trial < len(waiting.source):
-            taken = Trials(waiting.source[next_trial : next_trial + free], waiting.trial[next_trial : next_trial + free])
+            taken = Trials(
+                waiting.source[next_trial : next_trial + free], waiting.trial[next_trial : next_trial + free]
+            )
             rows = join(rows, begin(sources, taken, rules, identity=identity, width=width, device=device))
             next_trial += free
         rows, counted = _step(backbone, search, rows, rules, identity=identity)
@@ -103,13 +107,15 @@ def _step(
     remaining_BR = (rows.own_BR > 0) & ~rows.used_BR
     if not rules.own_vouches_for_itself:
         remaining_BR &= ~(rows.proposed_B[:, None] & (rows.own_BR == rows.last_item()[:, None]))
-    judged_B = remaining_BR.any(1) if rules.check_before_choice else rows.proposed_B
+    # Before a choice, a row is judged only if a choice follows: one at its limit ends unjudged.
+    choosing_B = rows.length_B < rows.limit_B
+    judged_B = remaining_BR.any(1) & choosing_B if rules.check_before_choice else rows.proposed_B
     query = SearchQuery(
         query_BD=backbone.encode(_latest(rows, backbone.max_length)),
         own_BR=rows.own_BR,
         vouching_BR=remaining_BR,
         checked_B=judged_B if rules.rank_threshold is not None else torch.zeros_like(judged_B),
-        explore_B=explore_B & (rows.length_B < rows.limit_B),
+        explore_B=explore_B & choosing_B,
         banned_BL=torch.zeros_like(rows.context_BL[:, :1]) if rules.allow_repeats else rows.context_BL,
     )
     result = search.search(query, rank_threshold=rules.rank_threshold, top_candidates=rules.top_candidates)
@@ -142,7 +148,8 @@ def _settle(
     stop_B = torch.where(failed_B, StopReason.FIDELITY, stop_B)
     stop_B = torch.where(complete_B, StopReason.COMPLETE, stop_B)
     # Evidence stands at the position that the check let in: the proposed one, or the one about to be chosen.
-    position_B1 = (rows.length_B - (0 if rules.check_before_choice else 1))[:, None].clamp(max=rows.context_BL.shape[1] - 1)
+    position_B = rows.length_B - (0 if rules.check_before_choice else 1)
+    position_B1 = position_B[:, None].clamp(max=rows.context_BL.shape[1] - 1)
     record_B1 = (judged_B & ~failed_B & (result.better_B >= 0))[:, None]
     return replace(
         rows,

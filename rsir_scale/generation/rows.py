@@ -1,9 +1,7 @@
 """From ended trials to the rows of a part and the shard's counts.
 
-Comes in: what the decoder returns. Goes out: an Arrow table of the trials that left a sequence, and counts in which every
-trial is either a row or a stop without a row. Evidence stands beside each row, so that anyone can check it again:
-for each accepted item the vouching item, how many items of the catalogue scored higher (-1 where nothing was checked),
-and whether it was chosen by exploration.
+Comes in: what the decoder returns. Goes out: an Arrow table of the trials that left a sequence, and counts in which
+every trial is either a row or a stop without a row. Evidence stands beside each row, so that anyone can check it again.
 """
 
 import numpy as np
@@ -11,43 +9,25 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rsir_scale.data.dataset import Sequences
-from rsir_scale.data.schema import CONTENT_HASH, ITEMS, SEQUENCE_ID
 from rsir_scale.data.sequences import offsets_of, to_list_array
 from rsir_scale.generation.decode import Decoded
 from rsir_scale.generation.rules import Rules
 from rsir_scale.generation.state import StopReason
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.randomness import content_hashes
+from rsir_scale.runs.columns import PART_SCHEMA
 
-ITERATION = "iteration"
-SOURCE_SEQUENCE_ID = "source_sequence_id"
-TRIAL = "trial"
-START_LENGTH = "start_length"
-STOP_REASON = "stop_reason"
-VOUCHING_ITEMS = "vouching_items"
-BETTER_ITEMS = "better_items"
-EXPLORED = "explored"
 TOO_SHORT = "too_short"
-
-PART_SCHEMA = pa.schema(
-    [
-        (SEQUENCE_ID, pa.int64()),
-        (ITEMS, pa.list_(pa.int32())),
-        (ITERATION, pa.int32()),
-        (SOURCE_SEQUENCE_ID, pa.int64()),
-        (TRIAL, pa.int32()),
-        (START_LENGTH, pa.int32()),
-        (STOP_REASON, pa.string()),
-        (VOUCHING_ITEMS, pa.list_(pa.int32())),
-        (BETTER_ITEMS, pa.list_(pa.int32())),
-        (EXPLORED, pa.list_(pa.bool_())),
-        (CONTENT_HASH, pa.binary(16)),
-    ]
-)
 
 
 def part_rows(
-    decoded: Decoded, sources: Sequences, positions: npt.NDArray[np.int64], rules: Rules, *, first_id: int, iteration: int
+    decoded: Decoded,
+    sources: Sequences,
+    positions: npt.NDArray[np.int64],
+    rules: Rules,
+    *,
+    first_id: int,
+    iteration: int,
 ) -> pa.Table:
     """Build the rows of the trials that left a sequence, ordered by (source, trial).
 
@@ -79,7 +59,9 @@ def part_rows(
         to_list_array(grown_offsets, decoded.voucher[kept][grown]),
         to_list_array(grown_offsets, decoded.better[kept][grown]),
         to_list_array(grown_offsets, decoded.explored[kept][grown]),
-        pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(kept), [None, pa.py_buffer(content_hashes(offsets, items))]),
+        pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(16), len(kept), [None, pa.py_buffer(content_hashes(offsets, items))]
+        ),
     ]
     return pa.Table.from_arrays(columns, schema=PART_SCHEMA)
 
@@ -113,7 +95,7 @@ def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_shor
 
 
 def _novelty(decoded: Decoded, sources: Sequences, kept: npt.NDArray[np.int64]) -> dict[str, int]:
-    """Count, in kept rows, items new to the source, rows without any, and rows that are in-order sub-sequences of it."""
+    """Count, in kept rows, items new to the source, rows without any, and rows that are sub-sequences of it."""
     novel_steps = own_only = subsequence = 0
     for rows in np.array_split(kept, max(1, len(kept) // 1024)):
         context = decoded.context[rows]

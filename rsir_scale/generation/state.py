@@ -56,7 +56,7 @@ class DecodingRows:
         used_BR: own items in the context, a proposed one left out.
         proposed_B: whether the context's last item still awaits its check.
         faithful_B: whether the context before its last item is a prefix of the source.
-        better_BL, voucher_BL, explored_BL: evidence of the item at each position (see `generation.rows`).
+        better_BL, voucher_BL, explored_BL: evidence of the item at each position (see `runs.columns`).
         stop_B: a `StopReason`.
     """
 
@@ -91,7 +91,9 @@ class DecodingRows:
 
 def join(*tables: DecodingRows) -> DecodingRows:
     """Put the rows of tables of equal widths under one another."""
-    return DecodingRows(*(torch.cat([getattr(table, field.name) for table in tables]) for field in fields(DecodingRows)))
+    return DecodingRows(
+        *(torch.cat([getattr(table, field.name) for table in tables]) for field in fields(DecodingRows))
+    )
 
 
 def begin(
@@ -134,7 +136,7 @@ def begin(
         used_BR=(own_BR[:, :, None] == context_BL[:, None, :]).any(2) & (own_BR > 0),
         proposed_B=torch.zeros(rows, dtype=torch.bool, device=device),
         faithful_B=torch.ones(rows, dtype=torch.bool, device=device),
-        better_BL=nothing_BL,
+        better_BL=torch.full_like(nothing_BL, -1),
         voucher_BL=nothing_BL,
         explored_BL=nothing_BL.bool(),
         stop_B=torch.zeros(rows, dtype=torch.int64, device=device),

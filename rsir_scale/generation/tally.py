@@ -47,5 +47,7 @@ def tally_checks(rows: DecodingRows, judged_B: Tensor, passed_B: Tensor) -> Tall
     other_B = generated_B & ~own_B
     follows_B = rows.source_BL.gather(1, (rows.length_B - 1)[:, None]) == last_B1
     true_B = own_B & rows.faithful_B & follows_B[:, 0]
-    counts = [int(group_B.sum()) for kind_B in (judged_B, own_B, other_B, true_B) for group_B in (kind_B, kind_B & passed_B)]
+    counts = [
+        int(group_B.sum()) for kind_B in (judged_B, own_B, other_B, true_B) for group_B in (kind_B, kind_B & passed_B)
+    ]
     return Tally(*counts)

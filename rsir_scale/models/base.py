@@ -29,7 +29,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def hidden(self, context_BL: Tensor) -> Tensor:
-        """Return the query after each position, `[B, L, D]`; position l reads items 0..l alone. Padding is undefined."""
+        """Return the query after each position, `[B, L, D]`; position l reads items 0..l. Padding is undefined."""
 
     @abstractmethod
     def item_vectors(self) -> Tensor:

@@ -28,7 +28,7 @@ class ModelDescription(BaseModel):
 
 
 def build_backbone(description: ModelDescription, *, seed: int = 0) -> Backbone:
-    """Build an untrained backbone whose initial weights belong to `seed`; torch's global generator is left as it was."""
+    """Build an untrained backbone; its initial weights belong to `seed`, and torch's generator stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BACKBONES[description.model.backbone](
@@ -56,13 +56,17 @@ def load_backbone(description: bytes, weights: bytes, *, device: str = "cpu") ->
         described = ModelDescription.model_validate_json(description)
         tensors = load(weights)
     except (ValidationError, SafetensorError) as error:
-        raise IntegrityError(f"model files are damaged ({error}): restore them, or train the iteration again") from error
+        raise IntegrityError(
+            f"model files are damaged ({error}): restore them, or train the iteration again"
+        ) from error
     backbone = build_backbone(described)
     expected = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if expected != found:
         differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise IntegrityError(f"weights do not fit the model description at {differing}: the two files are not of a pair")
+        raise IntegrityError(
+            f"weights do not fit the model description at {differing}: the two files are not of a pair"
+        )
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise IntegrityError(f"weights hold NaN or infinity in {name!r}: train the iteration again")

@@ -1,7 +1,7 @@
 """The one question that generation asks of the item table at each step.
 
-For every row: does an own item still to come rank within the threshold over the whole catalogue, and, for rows that pass
-and explore, which items score best? Both come from one pass over the table.
+For every row: does an own item still to come rank within the threshold over the whole catalogue, and, for rows that
+pass and explore, which items score best? Both come from one pass over the table.
 
 Shapes: B rows, R own items (padded with 0), L context positions, P candidates, D width, V items.
 """

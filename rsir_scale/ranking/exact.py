@@ -33,7 +33,9 @@ class ExactSearch:
             self._search_block(_take(query, block), rank_threshold=rank_threshold, top=top)
             for block in rows.split(self._rows_per_block)
         ]
-        return SearchResult(*(torch.cat(parts) for parts in zip(*(vars(block).values() for block in blocks), strict=True)))
+        return SearchResult(
+            *(torch.cat(parts) for parts in zip(*(vars(block).values() for block in blocks), strict=True))
+        )
 
     def _search_block(self, query: SearchQuery, *, rank_threshold: int | None, top: int) -> SearchResult:
         scores_BV = torch.mm(query.query_BD, self._table_DV, out=self._scores_BV[: len(query.query_BD)])

@@ -17,12 +17,11 @@ import pyarrow.parquet as pq
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.schema import CONTENT_HASH, SEQUENCE_ID
 from rsir_scale.runs import layout
+from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
 from rsir_scale.runs.lineage import SequenceFile
 from rsir_scale.runs.records import FileEntry, write_entry
 from rsir_scale.storage import Store, open_store
 
-SOURCE_SEQUENCE_ID = "source_sequence_id"
-TRIAL = "trial"
 BUCKET_ROWS = 4_000_000
 _MAX_BUCKETS = 1 << 16
 _COLUMNS = [SEQUENCE_ID, SOURCE_SEQUENCE_ID, TRIAL, CONTENT_HASH]

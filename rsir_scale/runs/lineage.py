@@ -127,6 +127,7 @@ def read_columns(
             _check(file, name, columns, expected)
             first, count = rows if rows is not None else (0, file.metadata.num_rows)
             groups, skipped = _groups(file.metadata, first, count)
+            # Arrow's own threads that hold a Python file abort the interpreter now and then as it exits.
             return file.read_row_groups(groups, columns=columns, use_threads=False).slice(first - skipped, count)
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{name} cannot be read as Parquet ({error}): restore it") from error

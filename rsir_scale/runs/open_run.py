@@ -24,9 +24,7 @@ from rsir_scale.config import Config, effective_settings
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
 from rsir_scale.runs import layout
-from rsir_scale.runs.events import RUN_STARTED, append_event
 from rsir_scale.runs.lease import Clock, Lease
-from rsir_scale.runs.process import this_process
 from rsir_scale.runs.records import Count, Record
 from rsir_scale.storage import Store
 
@@ -77,8 +75,6 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         provenance = _begin(store, dataset)
         if stored != config:
             store.put(layout.RUN_CONFIG, _to_yaml(config))
-        process = this_process()
-        append_event(store, RUN_STARTED, {"host": process.host, "pid": process.pid}, clock=clock)
         yield Run(store=store, config=config, lease=lease, facts=_changed_versions(provenance.versions))
 
 

@@ -16,12 +16,11 @@ from rsir_scale.data.dataset import HeldOut, PreparedDataset, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.data.sequences import Int32Array, Int64Array
 from rsir_scale.errors import IntegrityError
-from rsir_scale.runs.dedupe import SOURCE_SEQUENCE_ID
+from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, START_LENGTH
 from rsir_scale.runs.lineage import SequenceFile, committed_files, read_columns, read_dropped
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage import Store
 
-START_LENGTH = "start_length"
 VALIDATION_HITS = "heldout_validation_hits"
 TEST_HITS = "heldout_test_hits"
 
@@ -84,9 +83,7 @@ def owners(store: Store, dataset: PreparedDataset, through_iteration: int) -> Ow
     return known
 
 
-def held_out_hits(
-    store: Store, dataset: PreparedDataset, iteration: int, files: Sequence[FileEntry]
-) -> dict[str, int]:
+def held_out_hits(store: Store, dataset: PreparedDataset, iteration: int, files: Sequence[FileEntry]) -> dict[str, int]:
     """Count the kept rows of an iteration whose generated items hold the user's validation or test item.
 
     Args:
@@ -132,7 +129,7 @@ def _hits(table: pa.Table, known: Owners, held_out: HeldOut) -> Int64Array:
 
 
 def _integers(table: pa.Table, column: str) -> Int64Array:
-    return table.column(column).to_numpy().astype(np.int64)
+    return np.asarray(table.column(column).to_numpy().astype(np.int64))
 
 
 def _as_sequence_files(entries: Sequence[FileEntry]) -> list[SequenceFile]:

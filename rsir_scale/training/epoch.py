@@ -68,7 +68,9 @@ class FitResult:
 class Fit:
     """The state of one fit on one worker: model, optimiser, position and best weights so far."""
 
-    def __init__(self, task: TrainingTask, worker: Worker, *, resume_from: bytes | None, warm_start: dict[str, Tensor] | None):
+    def __init__(
+        self, task: TrainingTask, worker: Worker, *, resume_from: bytes | None, warm_start: dict[str, Tensor] | None
+    ):
         self.task = task
         self.worker = worker
         seed, iteration = task.identity

@@ -56,9 +56,9 @@ def sampled_softmax(
 ) -> Tensor:
     """Softmax over the target and uniform negatives shared by the batch, weighted sum.
 
-    Negatives that stand in a row's own sequence are masked for that row. With logQ correction (Bengio and Senecal, 2008)
-    a negative's logit is raised, against the target's, by the log of the number of items it stands for: the loss then
-    estimates full cross-entropy and does not depend on the number drawn. The authors' setting does without.
+    Negatives that stand in a row's own sequence are masked for that row. With logQ correction (Bengio and Senecal,
+    2008) a negative's logit is raised, against the target's, by the log of the number of items it stands for: the loss
+    then estimates full cross-entropy and does not depend on the number drawn. The authors' setting does without.
 
     Args:
         targets: flattened positions.

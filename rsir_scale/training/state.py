@@ -30,7 +30,9 @@ class Position:
     seconds: float = 0.0
 
 
-def dump_state(position: Position, model: nn.Module, best: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> bytes:
+def dump_state(
+    position: Position, model: nn.Module, best: dict[str, Tensor], optimiser: torch.optim.Optimizer
+) -> bytes:
     """Serialise the state of a fit."""
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
     tensors |= {_BEST + name: tensor for name, tensor in best.items()}
@@ -40,7 +42,9 @@ def dump_state(position: Position, model: nn.Module, best: dict[str, Tensor], op
     return save(owned, metadata={"position": json.dumps(asdict(position))})
 
 
-def restore_state(data: bytes, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Position, dict[str, Tensor]]:
+def restore_state(
+    data: bytes, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Position, dict[str, Tensor]]:
     """Put a serialised state back into a model and its optimiser; return the position and the best weights."""
     tensors = load(data)
     model.load_state_dict(_under(tensors, _MODEL))

@@ -1,7 +1,7 @@
 """What one fit is given: data, validation users, settings, a budget in updates and an identity.
 
-The budget of every iteration is counted in optimiser updates of a pass over D_0, also when D_k is larger: a gain is then
-the data's, not that of more training.
+The budget of every iteration is counted in optimiser updates of a pass over D_0, also when D_k is larger: a gain is
+then the data's, not that of more training.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def budget_of(config: TrainingConfig, real: Sequences) -> Budget:
     """
     rows = len(trainable_rows(real))
     if rows == 0:
-        raise InputError("no training sequence has 2 items or more: there is no next item to learn; import a longer log")
+        raise InputError("no training sequence has 2 items or more: nothing can be learned; import a longer log")
     interval = updates_per_pass(rows, config.batch_size)
     return Budget(interval=interval, maximum=interval * config.max_epochs, patience=interval * config.patience)
 

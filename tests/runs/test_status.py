@@ -63,6 +63,7 @@ def test_status_follows_a_run_from_plan_to_end(tmp_path: Path) -> None:
         finish(store, run.lease, 1)
         assert seen() == ("done", ["done", "done"])
     with open_run(store, config(loop={"iterations": 2}), dataset()):
+        append_event(store, events.RUN_STARTED)
         assert seen() == ("generating", ["done", "generating"])
         append_event(store, events.RUN_DONE)
         assert seen() == ("done", ["done", "done"])

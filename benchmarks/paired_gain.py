@@ -1,0 +1,179 @@
+"""Does the recursion help? Paired runs over several seeds, with an interval over seeds and users.
+
+Each arm is a set of overrides on one config; each (arm, seed) is an ordinary run directory, made by the ordinary
+recursion in this process (no Ray), so the study resumes after any stop and every figure can be verified with
+`rsir verify`. Arms whose training settings agree share theta_0 of a seed. Budgets are equal in optimiser updates.
+
+    python benchmarks/paired_gain.py run    --config configs/toys.yaml --seeds 0 1 2 3 4 --out runs/gain-toys
+    python benchmarks/paired_gain.py report --out runs/gain-toys --json docs/results/gain-toys.json
+
+The arm `aa` keeps nothing that it generates: theta_1 is theta_0's training again under other draws, which shows how
+large a difference without any cause is.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rsir_scale.config import Config, effective_settings, load_config
+from rsir_scale.data.dataset import open_dataset
+from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
+from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.evaluation.significance import paired_gain
+from rsir_scale.loop.local import LocalPhases
+from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.models.repository import has_model
+from rsir_scale.runs import layout
+from rsir_scale.runs.events import append_event
+from rsir_scale.runs.manifest import read_chain
+from rsir_scale.runs.open_run import open_run, read_config
+from rsir_scale.runs.status import read_status
+from rsir_scale.storage import open_store
+from rsir_scale.training.epoch import Progress
+
+AA_ARM = ["generation.min_length=1000000", "generation.trials_per_sequence=1"]
+METRICS = (("NDCG", 10), ("Recall", 10), ("NDCG", 20), ("Recall", 20))
+
+
+def main() -> None:
+    """Run arms or report on them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="make the runs that are missing")
+    run.add_argument("--config", required=True)
+    run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    run.add_argument("--arm", action="append", default=[], help="NAME or NAME:key=value,key=value; `aa` is built in")
+    run.add_argument("--set", action="append", default=[], dest="overrides")
+    run.add_argument("--out", type=Path, required=True)
+    report = verbs.add_parser("report", help="compare the runs that are there")
+    report.add_argument("--out", type=Path, required=True)
+    report.add_argument("--json", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.verb == "run":
+        torch.set_num_threads(1)
+        for seed in arguments.seeds:
+            for arm in arguments.arm or ["rsir", "aa"]:
+                run_arm(arguments.config, arguments.overrides, arm, seed, arguments.out)
+    else:
+        write_report(arguments.out, arguments.json)
+
+
+def run_arm(config_path: str, overrides: list[str], arm: str, seed: int, out: Path) -> None:
+    """Make or finish one run."""
+    name, _, keys = arm.partition(":")
+    own = AA_ARM if name == "aa" else [key for key in keys.split(",") if key]
+    config = load_config(config_path, [*overrides, *own, f"seed={seed}"])
+    folder = out / f"{name}-seed{seed}"
+    dataset = open_dataset(config.data.path)
+    store = open_store(folder)
+    with open_run(store, config, dataset) as run:
+        share_base(config, folder, out)
+        run_recursion(run, dataset, LocalPhases(report=lambda progress: tell(folder.name, progress)))
+    print(json.dumps(read_status(store)["iterations"][-1]["metrics"]), flush=True)
+
+
+def tell(name: str, progress: Progress) -> None:
+    """Print one validation."""
+    print(
+        f"{name} update {progress.update}/{progress.maximum} loss {progress.loss:.4f} NDCG@20 {progress.score:.4f} "
+        f"(best {progress.best_score:.4f}) {progress.seconds:.0f} s",
+        flush=True,
+    )
+
+
+def share_base(config: Config, folder: Path, out: Path) -> None:
+    """Take theta_0 over from a finished run of the same seed and training settings, if there is one."""
+    if has_model(open_store(folder), 0):
+        return
+    for other in sorted(out.glob(f"*-seed{config.seed}")):
+        store = open_store(other)
+        if (
+            other != folder
+            and has_model(store, 0)
+            and training_settings(read_config(store)) == training_settings(config)
+        ):
+            shutil.copytree(other / layout.folder(0) / "model", folder / layout.folder(0) / "model", dirs_exist_ok=True)
+            append_event(open_store(folder), "base_shared", {"from": other.name})
+            return
+
+
+def training_settings(config: Config) -> dict[str, object]:
+    """The settings that theta_0 depends on."""
+    sections = ("data.", "model.", "training.", "evaluation.", "seed")
+    return {key: value for key, value in effective_settings(config).items() if key.startswith(sections)}
+
+
+def write_report(out: Path, json_path: Path) -> None:
+    """Compare theta_0 and the last iteration of every finished run, arm by arm."""
+    arms: dict[str, list[Path]] = {}
+    for folder in sorted(out.glob("*-seed*")):
+        if read_status(open_store(folder))["state"] == "done":
+            arms.setdefault(folder.name.rpartition("-seed")[0], []).append(folder)
+    rows = [row for arm, folders in arms.items() for row in compare(arm, folders)]
+    environment = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    json_path.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1) + "\n")
+    for row in rows:
+        print(
+            f"{row['arm']:>24} {row['split']:>10} theta_{row['iteration']} {row['metric']:>9} {row['base']:.4f} -> "
+            f"{row['treated']:.4f}  {row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]  seeds {len(row['per_seed'])}"
+        )
+
+
+def compare(arm: str, folders: list[Path]) -> list[dict[str, object]]:
+    """One row for each later iteration, split and metric of an arm."""
+    last = min(len(read_chain(open_store(folder))) for folder in folders)
+    rows = []
+    for iteration in range(1, last):
+        for split, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)):
+            base = np.stack([ranks_of(folder, 0, column) for folder in folders])
+            treated = np.stack([ranks_of(folder, iteration, column) for folder in folders])
+            for metric, cutoff in METRICS:
+                before, after = (per_user(ranks, metric=metric, cutoff=cutoff) for ranks in (base, treated))
+                gain = paired_gain(before, after)
+                rows.append(
+                    {
+                        "arm": arm,
+                        "split": split,
+                        "iteration": iteration,
+                        "metric": f"{metric}@{cutoff}",
+                        "base": float(before.mean()),
+                        "treated": float(after.mean()),
+                        "gain": gain.mean,
+                        "low": gain.low,
+                        "high": gain.high,
+                        "per_seed": gain.per_seed,
+                        "generated": generated(folders, iteration - 1),
+                    }
+                )
+    return rows
+
+
+def generated(folders: list[Path], iteration: int) -> dict[str, float]:
+    """What the iteration wrote, as means over the runs."""
+    entries = [read_status(open_store(folder))["iterations"][iteration] for folder in folders]
+    names = ("new_sequences", "new_pairs", "acceptance", "novel_share", "own_items_share", "growth")
+    means = {name: float(np.mean([entry[name] for entry in entries])) for name in names}
+    counters = [read_chain(open_store(folder))[iteration].generation.counters for folder in folders]
+    for kind in ("true", "own", "other"):
+        chosen = sum(counter[f"chosen_{kind}"] for counter in counters)
+        means[f"acceptance_{kind}"] = sum(counter[f"accepted_{kind}"] for counter in counters) / max(1, chosen)
+    kept = sum(counter["rows_kept"] for counter in counters)
+    means["subsequence_share"] = sum(counter["subsequence_rows"] for counter in counters) / max(1, kept)
+    return means
+
+
+def ranks_of(folder: Path, iteration: int, column: str) -> np.ndarray:
+    """The stored per-user ranks of one iteration."""
+    store = open_store(folder)
+    evaluation = read_evaluation(store, iteration)
+    return read_ranks(store, evaluation)[column].to_numpy()
+
+
+if __name__ == "__main__":
+    main()

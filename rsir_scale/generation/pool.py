@@ -1,0 +1,165 @@
+"""Generation on a pool of Ray Data actors: the Ray shell around `run_shard`.
+
+Comes in: the shards of a stored plan that are not committed yet. Goes out: their commits, in the run directory; through
+Ray pass only shard numbers and counters. The largest shards go first, so that no actor works alone at the end. An error
+of ours comes back as a row and is raised here, so that a full disk is not tried again; an actor that dies is replaced a
+few times, and a shard that keeps killing actors ends the run instead of looping.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray.data
+import torch
+from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
+
+from rsir_scale import errors
+from rsir_scale.config import GenerationConfig
+from rsir_scale.data.dataset import open_dataset
+from rsir_scale.errors import ResumableError, RsirError
+from rsir_scale.generation.shard import Generator, open_generator, run_shard
+from rsir_scale.runs.commits import CommitRecord
+from rsir_scale.runs.open_run import read_config
+from rsir_scale.runs.plan import Shard, read_plan
+from rsir_scale.storage import Store, open_store
+
+Batch = dict[str, Any]
+_RESTARTS = 3
+_NO_PROGRESS_S = 900
+_COUNTERS = ("trials", "steps", "accepted_steps", "rows_kept")
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A shard that counts now, and what it took."""
+
+    shard: int
+    seconds: float
+    counts: dict[str, int]
+
+
+def generate_with_ray(
+    store: Store,
+    dataset_path: str,
+    iteration: int,
+    shards: Sequence[Shard],
+    config: GenerationConfig,
+    report: Callable[[Committed], None],
+) -> None:
+    """Compute and commit `shards` on `generation.actors` actors.
+
+    Args:
+        store: the run; all nodes see its root under the same path.
+        dataset_path: absolute path of the prepared dataset, on all nodes.
+        iteration: k; its plan is stored and its model published.
+        shards: what is not committed yet.
+        config: how many actors, and whether each has a GPU.
+        report: called for each shard, in the order in which they finish.
+
+    Raises:
+        RsirError: what an actor raised, by its kind.
+        ResumableError: actors died more often than is tried again.
+    """
+    if not shards:
+        return
+    _settings()
+    largest_first = sorted(shards, key=lambda shard: (-shard.rows, shard.index))
+    dataset = ray.data.from_items(
+        [{"shard": shard.index} for shard in largest_first], override_num_blocks=len(largest_first)
+    ).map_batches(
+        _ShardActor,
+        batch_size=1,
+        batch_format="numpy",
+        compute=ActorPoolStrategy(size=min(config.actors, len(shards)), max_tasks_in_flight_per_actor=1),
+        fn_constructor_kwargs={
+            "run": store.root,
+            "dataset": dataset_path,
+            "iteration": iteration,
+            "use_gpu": config.use_gpu,
+        },
+        **({"num_gpus": 1} if config.use_gpu else {"num_cpus": 1}),
+        max_restarts=_RESTARTS,
+        max_task_retries=_RESTARTS,
+    )
+    for row in _rows(dataset, iteration):
+        if row["error"]:
+            raise _as_error(row["error"], row["message"])
+        counts = {name: int(row[name]) for name in _COUNTERS}
+        report(Committed(shard=int(row["shard"]), seconds=float(row["seconds"]), counts=counts))
+
+
+def _settings() -> None:
+    context = DataContext.get_current()
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_S
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def _rows(dataset: "ray.data.Dataset", iteration: int) -> Iterator[Batch]:
+    try:
+        yield from dataset.iter_rows()
+    except (RayError, TimeoutError) as error:
+        raise ResumableError(
+            f"generation of iteration {iteration} stopped ({type(error).__name__}: {_last_line(error)}); committed "
+            "shards are kept: see to the cause and run the same command again"
+        ) from error
+
+
+class _ShardActor:
+    """Loads the model once, then computes one shard a call."""
+
+    def __init__(self, *, run: str, dataset: str, iteration: int, use_gpu: bool) -> None:
+        self._arguments = run, dataset, iteration
+        self._device = "cuda" if use_gpu else "cpu"
+        self._generator: Generator | None = None
+        # A shard's floating-point sums must not depend on how many cores the host has.
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(use_gpu, warn_only=True)
+
+    def __call__(self, batch: Batch) -> Batch:
+        index = int(batch["shard"][0])
+        try:
+            generator = self._open()
+            record = run_shard(generator, generator.plan.shards[index])
+        except RsirError as error:
+            return _row(index, error=error)
+        return _row(index, record=record)
+
+    def _open(self) -> Generator:
+        if self._generator is None:
+            run, dataset, iteration = self._arguments
+            store = open_store(run)
+            plan = read_plan(store, iteration)
+            self._generator = open_generator(
+                store, open_dataset(dataset), read_config(store), plan, device=self._device
+            )
+        return self._generator
+
+
+def _row(shard: int, *, record: CommitRecord | None = None, error: RsirError | None = None) -> Batch:
+    values: dict[str, Any] = {
+        "shard": shard,
+        "error": "" if error is None else _kind(error),
+        "message": "" if error is None else str(error),
+        "seconds": 0.0 if record is None else record.seconds,
+    }
+    values |= {name: 0 if record is None else record.counts.get(name, 0) for name in _COUNTERS}
+    return {name: np.array([value]) for name, value in values.items()}
+
+
+def _kind(error: RsirError) -> str:
+    """Name of the nearest class of the family that `errors` defines: those carry the exit codes."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+
+
+def _as_error(kind: str, message: str) -> RsirError:
+    found: RsirError = getattr(errors, kind)(message)
+    return found
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

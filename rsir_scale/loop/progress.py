@@ -1,0 +1,104 @@
+"""One honest line about what goes on: iteration, phase, done of total, rate, acceptance, time left.
+
+Comes in: what the phases report. Goes out: text on stderr; on a terminal one line that is rewritten in place, in a job
+log a line at most every ten seconds and one for each phase that ends. Rates are of this start, so a resumed phase does
+not claim work that was done before. Training ends early more often than not: its time left is an upper bound, and says so.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+Clock = Callable[[], float]
+_REDRAW_S = 0.2
+_LOG_EVERY_S = 10.0
+_CLEAR = "\r\x1b[2K"
+
+
+class ProgressLine:
+    """Where progress is shown.
+
+    Args:
+        stream: stderr unless told otherwise.
+        clock: seconds from any origin.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, clock: Clock = time.monotonic) -> None:
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._rewrites = self._stream.isatty()
+        self._every_s = _REDRAW_S if self._rewrites else _LOG_EVERY_S
+        self._last = float("-inf")
+        self._open = False
+
+    def update(self, text: str) -> None:
+        """Show what goes on, unless something was shown a moment ago."""
+        now = self._clock()
+        if now - self._last < self._every_s:
+            return
+        self._last = now
+        if self._rewrites:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"{_CLEAR}{text[:width]}")
+            self._open = True
+        else:
+            self._write(f"{text}\n")
+
+    def note(self, text: str) -> None:
+        """Write a line that stays."""
+        self._write(f"{_CLEAR if self._open else ''}{text}\n")
+        self._open = False
+        self._last = float("-inf") if self._rewrites else self._clock()
+
+    def close(self) -> None:
+        """Leave the terminal at the beginning of a fresh line."""
+        if self._open:
+            self._write("\n")
+            self._open = False
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+class Meter:
+    """Rate and time left of one phase, counted from its start or its resumption.
+
+    Args:
+        total: units of the whole phase; done: units finished before this start.
+        clock: seconds from any origin.
+    """
+
+    def __init__(self, total: int, *, done: int = 0, clock: Clock = time.monotonic) -> None:
+        self._total = total
+        self._done_before = done
+        self._clock = clock
+        self._started = clock()
+
+    def rate(self, done: int) -> float | None:
+        """Units a second since the start; None before there is anything to divide."""
+        spent, fresh = self._clock() - self._started, done - self._done_before
+        return fresh / spent if spent > 0 and fresh > 0 else None
+
+    def left_s(self, done: int) -> float | None:
+        """Seconds to go at this rate; None where no rate is known."""
+        rate = self.rate(done)
+        return None if rate is None else max(0, self._total - done) / rate
+
+
+def phase_line(iteration: int, last: int, phase: str, *facts: str | None) -> str:
+    """Join what is known; `None` facts are left out."""
+    return "  ".join([f"iteration {iteration}/{last}", phase, *(fact for fact in facts if fact)])
+
+
+def duration(seconds: float | None) -> str | None:
+    """Spell out seconds: 42 s, 7 min 5 s, 3 h 20 min; None stays None."""
+    if seconds is None:
+        return None
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

@@ -1,0 +1,221 @@
+"""Is the run what it says? Every byte that its manifests vouch for is hashed again, every stored row checked again.
+
+Comes in: a run and its dataset. Goes out: a report that names each fault by file and, where there is one, row. Nothing
+is written and nothing is trusted that can be recomputed: hashes of files, the chain of manifests, sums of counters,
+metrics from ranks, the digest from rows, and the rows themselves by `verify_rows`. What is built on a damaged file is
+not looked at, so that one changed byte gives one fault and not a hundred. Files that no manifest names are nobody's:
+leftovers of attempts that lost are no fault.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from rsir_scale.config import Config
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.errors import InputError
+from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
+from rsir_scale.evaluation.metrics import summarise
+from rsir_scale.loop.faults import Fault, Ledger
+from rsir_scale.loop.verify_rows import verify_rows
+from rsir_scale.runs import layout
+from rsir_scale.runs.commits import check_conservation, read_commits, total_counts
+from rsir_scale.runs.content import content_of
+from rsir_scale.runs.lineage import committed_files
+from rsir_scale.runs.manifest import Generation, Manifest, parent_sha256, read_manifest
+from rsir_scale.runs.open_run import is_run, read_config, read_provenance
+from rsir_scale.runs.owners import held_out_hits
+from rsir_scale.runs.plan import expected_plan, read_plan
+from rsir_scale.storage import Store, open_store, sha256_of
+
+_FAULTS_SHOWN = 100
+_METRIC_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `rsir verify --json` prints.
+
+    Attributes:
+        ok: no fault was found.
+        files: files hashed again.
+        rows: stored synthetic rows, settled duplicates included.
+        rows_rechecked: those of them that were encoded and scored again.
+        faults: sorted by file and row, the first hundred.
+        fault_count: all of them.
+    """
+
+    ok: bool
+    files: int
+    rows: int
+    rows_rechecked: int
+    faults: tuple[Fault, ...]
+    fault_count: int
+
+    def to_json(self) -> dict[str, object]:
+        """One JSON-ready mapping."""
+        return asdict(self) | {"faults": [asdict(fault) for fault in self.faults]}
+
+
+def verify(store: Store, dataset: PreparedDataset, *, rows_per_iteration: int | None = None) -> VerifyReport:
+    """Check a run, finished or under way, against everything that it records.
+
+    Args:
+        store: the run.
+        dataset: the dataset it was made from.
+        rows_per_iteration: rows of an iteration to score again, spread evenly; None for all. All else is checked for
+            every row.
+
+    Raises:
+        InputError: there is no run, or the dataset is not the one that the run was made from.
+    """
+    if not is_run(store):
+        raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
+    ledger = Ledger()
+    config = ledger.guard(layout.RUN_CONFIG, lambda: read_config(store))
+    _check_dataset(store, dataset, ledger)
+    manifests = _manifests(store, config, dataset, ledger)
+    rows = rechecked = 0
+    for manifest in manifests:
+        for entry in manifest.files:
+            _hash(store, entry.key, entry.key, entry.sha256, ledger)
+        _check_metrics(store, manifest, ledger)
+        if manifest.generation is None or config is None:
+            continue
+        rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
+        if _check_generation(store, dataset, config, manifest, ledger):
+            rechecked += verify_rows(
+                store, dataset, config, read_plan(store, manifest.iteration), ledger, limit=rows_per_iteration
+            )
+    faults = ledger.sorted_faults()
+    return VerifyReport(
+        ok=not faults,
+        files=ledger.files,
+        rows=rows,
+        rows_rechecked=rechecked,
+        faults=tuple(faults[:_FAULTS_SHOWN]),
+        fault_count=len(faults),
+    )
+
+
+def _check_dataset(store: Store, dataset: PreparedDataset, ledger: Ledger) -> None:
+    provenance = ledger.guard(layout.PROVENANCE, lambda: read_provenance(store))
+    if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
+        raise InputError(
+            f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
+            f"{dataset.path} holds {dataset.meta.fingerprint}: name the data that the run was made from"
+        )
+    files = open_store(dataset.path)
+    for file in dataset.meta.files:
+        _hash(files, file.path, str(dataset.path / file.path), file.sha256, ledger)
+
+
+def _hash(store: Store, key: str, name: str, expected: str, ledger: Ledger) -> None:
+    ledger.files += 1
+    found = ledger.guard(name, lambda: sha256_of(store, key))
+    if found is not None and found[0] != expected:
+        ledger.add(name, f"its SHA-256 is {found[0]}, the record says {expected}")
+
+
+def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, ledger: Ledger) -> list[Manifest]:
+    """Read the chain from its start to the first manifest that cannot be read."""
+    manifests: list[Manifest] = []
+    while store.exists(key := layout.manifest(len(manifests))):
+        iteration = len(manifests)
+        manifest = ledger.guard(key, lambda iteration=iteration: read_manifest(store, iteration))  # type: ignore[misc]
+        if manifest is None:
+            break
+        ledger.files += 1
+        parent = parent_sha256(store, iteration)
+        if manifest.iteration != iteration:
+            ledger.add(key, f"it is of iteration {manifest.iteration}")
+            break
+        if manifest.parent_sha256 != parent:
+            what = f"it names parent {manifest.parent_sha256}, but the link before it has SHA-256 {parent}"
+            ledger.add(key, f"{what}: one of the two was changed")
+        if config is not None and manifest.config_fingerprint != config.fingerprint():
+            ledger.add(key, f"it belongs to other settings than {layout.RUN_CONFIG}")
+        if manifest.dataset_fingerprint != dataset.meta.fingerprint:
+            ledger.add(key, "it belongs to other data than the run's dataset")
+        manifests.append(manifest)
+    return manifests
+
+
+def _check_metrics(store: Store, manifest: Manifest, ledger: Ledger) -> None:
+    """Hold the manifest's metrics to metrics.json, and these to the ranks that they are means of."""
+    key = layout.metrics(manifest.iteration)
+    if not any(entry.kind == "metrics" for entry in manifest.files) or ledger.blames(key):
+        return
+    evaluation = ledger.guard(key, lambda: Evaluation.from_bytes(store.read(key), key))
+    if evaluation is None:
+        return
+    if evaluation.metrics != manifest.metrics:
+        ledger.add(layout.manifest(manifest.iteration), f"its metrics are not those of {key}")
+    if evaluation.ranks not in manifest.files:
+        ledger.add(key, f"it names ranks {evaluation.ranks.key}, which the manifest does not")
+    if ledger.blames(evaluation.ranks.key):
+        return
+    table = read_ranks(store, evaluation)
+    for name, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)):
+        again = summarise(table.column(column).drop_null().to_numpy(), prefix=name)
+        wrong = [key for key, value in again.items() if abs(evaluation.metrics[key] - value) > _METRIC_TOLERANCE]
+        if wrong:
+            ledger.add(key, f"{wrong[0]} is {evaluation.metrics[wrong[0]]}, the ranks give {again[wrong[0]]}")
+
+
+def _check_generation(
+    store: Store, dataset: PreparedDataset, config: Config, manifest: Manifest, ledger: Ledger
+) -> bool:
+    """Check plan, commits and sums of one iteration; returns whether its rows can be looked at."""
+    iteration, recorded = manifest.iteration, manifest.generation
+    plan_key, key = layout.plan(iteration), layout.manifest(iteration)
+    plan = None if ledger.blames(plan_key) else ledger.guard(plan_key, lambda: read_plan(store, iteration))
+    if plan is None or recorded is None:
+        return False
+    expected = ledger.guard(plan_key, lambda: expected_plan(store, dataset, iteration, config.generation))
+    if expected != plan:
+        ledger.add(plan_key, "it is not the plan that data and settings give")
+        return False
+    commits = ledger.guard(key, lambda: read_commits(store, plan))
+    if commits is None:
+        return False
+    for record in commits:
+        ledger.guard(layout.commit(iteration, record.shard), lambda record=record: check_conservation(record))  # type: ignore[misc]
+        if record.part not in manifest.files:
+            ledger.add(layout.commit(iteration, record.shard), f"it names {record.part.key} as the manifest does not")
+    if len(commits) != len(plan.shards) or recorded.parts != len(commits):
+        ledger.add(key, f"{len(plan.shards)} shards were planned, {len(commits)} are committed")
+        return False
+    parts = [record.part.key for record in commits]
+    if not any(ledger.blames(name) for name in [*parts, *_dropped(manifest)]):
+        _check_sums(store, dataset, manifest, recorded, total_counts(commits), ledger)
+    return True
+
+
+def _check_sums(
+    store: Store,
+    dataset: PreparedDataset,
+    manifest: Manifest,
+    recorded: Generation,
+    totals: dict[str, int],
+    ledger: Ledger,
+) -> None:
+    """Recompute what the manifest says of the rows: counters, held-out hits, content."""
+    key = layout.manifest(manifest.iteration)
+    hits = ledger.guard(key, lambda: held_out_hits(store, dataset, manifest.iteration, manifest.files))
+    again = totals | (hits or {})
+    wrong = sorted(name for name in {*again, *recorded.counters} if again.get(name) != recorded.counters.get(name))
+    for name in wrong:
+        ledger.add(key, f"counter {name} is {recorded.counters.get(name)}, commits and rows give {again.get(name)}")
+    if recorded.rows + recorded.dropped != totals.get("rows_kept", 0):
+        ledger.add(key, f"{recorded.rows} rows and {recorded.dropped} duplicates are not the rows committed")
+    content = ledger.guard(key, lambda: content_of(store, dataset, committed_files(store, manifest.iteration)))
+    if content is not None and (content.rows, content.pairs, content.sha256) != (
+        recorded.rows,
+        recorded.pairs,
+        recorded.content_sha256,
+    ):
+        ledger.add(key, f"its rows have content {content.sha256}, it says {recorded.content_sha256}")
+
+
+def _dropped(manifest: Manifest) -> Sequence[str]:
+    return [entry.key for entry in manifest.files if entry.kind == "dropped"]
