@@ -36,7 +36,7 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The backbone: context → query vector."""
 
-    backbone: Literal["sasrec"] = "sasrec"
+    backbone: Literal["sasrec"] = Field(default="sasrec", description="which encoder reads the context")
     width: PositiveInt = Field(default=64, description="dimension of item and query vectors")
     blocks: PositiveInt = Field(default=2, description="Transformer blocks")
     heads: PositiveInt = Field(default=2, description="attention heads; must divide width")
@@ -44,7 +44,7 @@ class ModelConfig(Section):
     norm: Literal["post", "pre"] = Field(
         default="post", description="layer norm after or before each sub-layer; pre adds a final norm"
     )
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.5, description="share of activations zeroed")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelConfig":
@@ -57,14 +57,16 @@ class TrainingConfig(Section):
     """Fitting one backbone. An epoch of the budget is a pass over D_0, in every iteration: budgets are in updates."""
 
     preset: Literal["paper", "strong"] = Field(default="paper", description="fills defaults of model and training")
-    loss: Literal["sampled_softmax", "cross_entropy"] = "sampled_softmax"
+    loss: Literal["sampled_softmax", "cross_entropy"] = Field(
+        default="sampled_softmax", description="softmax over sampled negatives, or over the whole catalogue"
+    )
     negatives: PositiveInt = Field(default=512, description="uniform negatives shared by a batch (sampled softmax)")
     logq_correction: bool = Field(
         default=False, description="weigh each negative by the items it stands for: sampled softmax then estimates full"
     )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="L2 penalty of Adam")
     max_epochs: PositiveInt = Field(default=1000, description="budget, in passes over D_0")
     patience: PositiveInt = Field(default=20, description="passes over D_0 without a better validation NDCG@20")
     workers: PositiveInt = Field(default=1, description="data-parallel Ray Train workers")
@@ -150,7 +152,7 @@ class Config(Section):
     loop: LoopConfig = LoopConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
-    seed: int = Field(default=2023, ge=0, lt=2**63)
+    seed: int = Field(default=2023, ge=0, lt=2**63, description="with an identity, the key of every random draw")
 
     def fingerprint(self) -> str:
         """SHA-256 of the settings that can change a result; the keys of `NO_EFFECT` are left out."""

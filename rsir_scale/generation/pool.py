@@ -7,7 +7,6 @@ few times, and a shard that keeps killing actors ends the run instead of looping
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,22 +31,13 @@ _NO_PROGRESS_S = 900
 _COUNTERS = ("trials", "steps", "accepted_steps", "rows_kept")
 
 
-@dataclass(frozen=True)
-class Committed:
-    """A shard that counts now, and what it took."""
-
-    shard: int
-    seconds: float
-    counts: dict[str, int]
-
-
 def generate_with_ray(
     store: Store,
     dataset_path: str,
     iteration: int,
     shards: Sequence[Shard],
     config: GenerationConfig,
-    report: Callable[[Committed], None],
+    report: Callable[[int, dict[str, int]], None],
 ) -> None:
     """Compute and commit `shards` on `generation.actors` actors.
 
@@ -57,7 +47,7 @@ def generate_with_ray(
         iteration: k; its plan is stored and its model published.
         shards: what is not committed yet.
         config: how many actors, and whether each has a GPU.
-        report: called for each shard, in the order in which they finish.
+        report: called with each shard's index and counters, in the order in which they finish.
 
     Raises:
         RsirError: what an actor raised, by its kind.
@@ -87,8 +77,7 @@ def generate_with_ray(
     for row in _rows(dataset, iteration):
         if row["error"]:
             raise _as_error(row["error"], row["message"])
-        counts = {name: int(row[name]) for name in _COUNTERS}
-        report(Committed(shard=int(row["shard"]), seconds=float(row["seconds"]), counts=counts))
+        report(int(row["shard"]), {name: int(row[name]) for name in _COUNTERS})
 
 
 def _settings() -> None:
@@ -144,7 +133,6 @@ def _row(shard: int, *, record: CommitRecord | None = None, error: RsirError | N
         "shard": shard,
         "error": "" if error is None else _kind(error),
         "message": "" if error is None else str(error),
-        "seconds": 0.0 if record is None else record.seconds,
     }
     values |= {name: 0 if record is None else record.counts.get(name, 0) for name in _COUNTERS}
     return {name: np.array([value]) for name, value in values.items()}

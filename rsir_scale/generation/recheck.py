@@ -18,6 +18,10 @@ from rsir_scale.data.dataset import Sequences, from_arrow
 from rsir_scale.data.schema import CONTENT_HASH
 from rsir_scale.data.sequences import flatten_lists, offsets_of
 from rsir_scale.generation.rescore import ScoredRows, rescore
+from rsir_scale.generation.rules import Rules
+from rsir_scale.generation.state import StopReason
+from rsir_scale.models.base import Backbone
+from rsir_scale.randomness import Purpose, content_hashes, uniforms
 from rsir_scale.runs.columns import (
     BETTER_ITEMS,
     EXPLORED,
@@ -29,10 +33,6 @@ from rsir_scale.runs.columns import (
     TRIAL,
     VOUCHING_ITEMS,
 )
-from rsir_scale.generation.rules import Rules
-from rsir_scale.generation.state import StopReason
-from rsir_scale.models.base import Backbone
-from rsir_scale.randomness import Purpose, content_hashes, uniforms
 
 BoolArray = npt.NDArray[np.bool_]
 Int64Array = npt.NDArray[np.int64]
@@ -151,7 +151,7 @@ def _structure(rows: _Rows, facts: ShardFacts, rules: Rules, *, item_count: int)
     start_inside = column < rows.start[:, None]
     m = rules.trials_per_sequence
     source_length = facts.sources.lengths[rows.source]
-    yield (inside & ((rows.items < 1) | (rows.items > item_count))).any(1), f"an item is not in 1..{item_count}"
+    yield np.any(inside & ((rows.items < 1) | (rows.items > item_count)), axis=1), f"an item is not in 1..{item_count}"
     yield (rows.trial < 0) | (rows.trial >= m), f"trial is not in 0..{m - 1}"
     yield rows.ids != facts.first_id + rows.source * m + rows.trial, "sequence_id is not that of its source and trial"
     yield source_length < 2, "the source is too short to start from"

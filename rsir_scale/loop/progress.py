@@ -8,8 +8,10 @@ not claim work that was done before. Training ends early more often than not: it
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TextIO
+
+from rsir_scale.training.epoch import Progress
 
 Clock = Callable[[], float]
 _REDRAW_S = 0.2
@@ -102,3 +104,99 @@ def duration(seconds: float | None) -> str | None:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+class TrainingLine:
+    """What a training tells, as lines of a `ProgressLine`."""
+
+    def __init__(self, line: ProgressLine, *, iteration: int, last: int) -> None:
+        self._line = line
+        self._where = iteration, last
+        self._meter: Meter | None = None
+        self._latest: Progress | None = None
+
+    def update(self, progress: Progress) -> None:
+        """Show the state after a validation; time left is what the whole budget would take."""
+        if self._meter is None:
+            self._meter = Meter(progress.maximum, done=progress.update)
+        self._latest = progress
+        rate, left = self._meter.rate(progress.update), duration(self._meter.left_s(progress.update))
+        self._line.update(
+            phase_line(
+                *self._where,
+                "training",
+                f"update {progress.update:,}/{progress.maximum:,}",
+                f"{rate:.1f} updates/s" if rate else None,
+                f"loss {progress.loss:.3f}",
+                f"validation NDCG@20 {progress.score:.4f} (best {progress.best_score:.4f})",
+                f"at most {left} left" if left else None,
+            )
+        )
+
+    def done(self, *, updates: int, score: float, seconds: float) -> None:
+        """Say how the fit ended."""
+        self._line.note(
+            phase_line(
+                *self._where,
+                "trained",
+                f"{updates:,} updates",
+                f"best validation NDCG@20 {score:.4f}",
+                duration(seconds),
+            )
+        )
+
+
+class GenerationLine:
+    """What the shards of an iteration tell, as lines of a `ProgressLine`.
+
+    Args:
+        rows: source rows of each shard that was missing at the start, by shard index.
+        done: shards committed before; shards: all of the plan.
+    """
+
+    def __init__(
+        self, line: ProgressLine, *, iteration: int, last: int, rows: Mapping[int, int], done: int, shards: int
+    ) -> None:
+        self._line = line
+        self._where = iteration, last
+        self._rows = rows
+        self._done, self._shards = done, shards
+        self._rows_done = 0
+        self._totals: dict[str, int] = {}
+        self._meter = Meter(sum(rows.values()))
+        self._trials = Meter(0)
+
+    def update(self, shard: int, counts: Mapping[str, int]) -> None:
+        """Count a committed shard and show where the phase stands."""
+        self._done += 1
+        self._rows_done += self._rows.get(shard, 0)
+        for name, count in counts.items():
+            self._totals[name] = self._totals.get(name, 0) + count
+        rate, left = self._trials.rate(self._totals.get("trials", 0)), duration(self._meter.left_s(self._rows_done))
+        self._line.update(
+            phase_line(
+                *self._where,
+                "generating",
+                f"shard {self._done}/{self._shards}",
+                f"{rate:,.0f} trials/s" if rate else None,
+                self._acceptance(),
+                f"{left} left" if left else None,
+            )
+        )
+
+    def done(self) -> None:
+        """Say what this start wrote."""
+        kept = self._totals.get("rows_kept", 0)
+        self._line.note(
+            phase_line(
+                *self._where,
+                "generated",
+                f"{self._done}/{self._shards} shards",
+                f"{self._totals.get('trials', 0):,} trials left {kept:,} sequences",
+                self._acceptance(),
+            )
+        )
+
+    def _acceptance(self) -> str | None:
+        steps = self._totals.get("steps", 0)
+        return f"acceptance {100 * self._totals.get('accepted_steps', 0) / steps:.1f} %" if steps else None

@@ -9,8 +9,9 @@ leftovers of attempts that lost are no fault.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
-from rsir_scale.config import Config
+from rsir_scale.config import Config, GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
@@ -20,11 +21,11 @@ from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import check_conservation, read_commits, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.lineage import committed_files
+from rsir_scale.runs.lineage import committed_files, training_files
 from rsir_scale.runs.manifest import Generation, Manifest, parent_sha256, read_manifest
 from rsir_scale.runs.open_run import is_run, read_config, read_provenance
 from rsir_scale.runs.owners import held_out_hits
-from rsir_scale.runs.plan import expected_plan, read_plan
+from rsir_scale.runs.plan import ShardPlan, make_plan, read_plan
 from rsir_scale.storage import Store, open_store, sha256_of
 
 _FAULTS_SHOWN = 100
@@ -121,7 +122,7 @@ def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, le
     manifests: list[Manifest] = []
     while store.exists(key := layout.manifest(len(manifests))):
         iteration = len(manifests)
-        manifest = ledger.guard(key, lambda iteration=iteration: read_manifest(store, iteration))  # type: ignore[misc]
+        manifest = ledger.guard(key, partial(read_manifest, store, iteration))
         if manifest is None:
             break
         ledger.files += 1
@@ -171,7 +172,7 @@ def _check_generation(
     plan = None if ledger.blames(plan_key) else ledger.guard(plan_key, lambda: read_plan(store, iteration))
     if plan is None or recorded is None:
         return False
-    expected = ledger.guard(plan_key, lambda: expected_plan(store, dataset, iteration, config.generation))
+    expected = ledger.guard(plan_key, lambda: _expected_plan(store, dataset, iteration, config.generation))
     if expected != plan:
         ledger.add(plan_key, "it is not the plan that data and settings give")
         return False
@@ -179,7 +180,7 @@ def _check_generation(
     if commits is None:
         return False
     for record in commits:
-        ledger.guard(layout.commit(iteration, record.shard), lambda record=record: check_conservation(record))  # type: ignore[misc]
+        ledger.guard(layout.commit(iteration, record.shard), partial(check_conservation, record))
         if record.part not in manifest.files:
             ledger.add(layout.commit(iteration, record.shard), f"it names {record.part.key} as the manifest does not")
     if len(commits) != len(plan.shards) or recorded.parts != len(commits):
@@ -189,6 +190,17 @@ def _check_generation(
     if not any(ledger.blames(name) for name in [*parts, *_dropped(manifest)]):
         _check_sums(store, dataset, manifest, recorded, total_counts(commits), ledger)
     return True
+
+
+def _expected_plan(store: Store, dataset: PreparedDataset, iteration: int, settings: GenerationConfig) -> ShardPlan:
+    files = training_files(store, dataset, iteration)
+    return make_plan(
+        [file for file in files if settings.sources == "all" or file.where == "dataset"],
+        iteration=iteration,
+        shard_sources=settings.shard_sources,
+        trials_per_sequence=settings.trials_per_sequence,
+        first_sequence_id=read_plan(store, iteration - 1).next_sequence_id if iteration else dataset.meta.users,
+    )
 
 
 def _check_sums(

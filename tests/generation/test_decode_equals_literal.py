@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.generation.decode import Decoded, decode
@@ -68,7 +68,6 @@ def _assert_same_tally(decoded: Decoded, expected: list[Trial]) -> None:
         assert (tally[field], tally[accepted]) == (counts[name], counts["accepted " + name]), name
 
 
-@settings(max_examples=400)
 @given(worlds())
 def test_decoding_equals_the_literal_reference(world: World) -> None:
     _assert_same(world)

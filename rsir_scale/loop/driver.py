@@ -1,0 +1,201 @@
+"""The recursion on Ray: one process drives, Ray Train fits, Ray Data generates, one after the other.
+
+Comes in: a resolved config and a run directory. Goes out: the finished run. With RAY_ADDRESS set, as `ray job submit`
+does, it uses that cluster; otherwise it starts one on this machine when the first phase needs it, so that a finished
+run starts none. Between phases everything is released and waited for: Ray Train and Ray Data would starve each other.
+"""
+
+import gc
+import logging
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ray
+import torch
+
+from rsir_scale.config import Config
+from rsir_scale.data.dataset import PreparedDataset, open_dataset
+from rsir_scale.environment import check_faiss_packages
+from rsir_scale.errors import ResumableError, RsirError
+from rsir_scale.generation.pool import generate_with_ray
+from rsir_scale.loop.preflight import Need, Node, check, local_nodes, needs
+from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
+from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.loop.stop import StoppedError, Stopper
+from rsir_scale.models.repository import read_model
+from rsir_scale.runs.commits import missing_shards
+from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
+from rsir_scale.runs.open_run import Run, open_run
+from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.storage import Store, open_store
+from rsir_scale.training.epoch import Progress
+from rsir_scale.training.trainer import train_with_ray
+
+_RELEASE_S = 120.0
+_OBJECT_STORE_BYTES = 256 << 20
+# Read by Ray in this process and in those it starts; what a user set stays.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Starting workers took minutes on a machine that was busy otherwise.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None) -> None:
+    """Start or resume a run and bring it to its end.
+
+    Raises:
+        ConfigError: settings that cannot work here, or another run's directory; nothing was written.
+        InputError: the dataset is missing or malformed.
+        LeaseHeldError: another driver works on it.
+        StoppedError: SIGINT or SIGTERM; its last line is the resuming command.
+        ResumableError: a phase failed; the same call goes on from there.
+        IntegrityError: the run directory holds something damaged.
+    """
+    check_faiss_packages()
+    dataset = open_dataset(Path(config.data.path).resolve())
+    config = config.model_copy(update={"data": config.data.model_copy(update={"path": str(dataset.path)})})
+    store = open_store(run_dir)
+    # Evaluation in this process must not depend on how many cores the host has.
+    torch.set_num_threads(config.training.threads)
+    shown = line or ProgressLine()
+    with Stopper(f"rsir resume {store.root}") as stopper:
+        cluster = Cluster(stopper)
+        try:
+            check(config, cluster.nodes(config))
+            _drive(store, config, dataset, RayPhases(cluster, shown))
+        except KeyboardInterrupt:
+            shown.close()
+            raise StoppedError(stopper.message()) from None
+        cluster.close()
+
+
+def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases") -> None:
+    with open_run(store, config, dataset) as opened:
+        try:
+            run_recursion(opened, dataset, phases)
+        except KeyboardInterrupt:
+            # A full disk must not hide why the run ended.
+            with suppress(ResumableError):
+                append_event(store, RUN_STOPPED)
+            raise
+        except RsirError as error:
+            with suppress(ResumableError):
+                append_event(store, RUN_FAILED, {"error": str(error)})
+            raise
+
+
+class Cluster:
+    """The Ray cluster of a run: one that exists, or one of our own, started when it is first needed."""
+
+    def __init__(self, stopper: Stopper) -> None:
+        self._stopper = stopper
+        self._address = os.environ.get("RAY_ADDRESS")
+
+    def nodes(self, config: Config) -> tuple[Node, ...]:
+        """What there is to run on; our own cluster is not started for the answer."""
+        if not self._address:
+            asked = config.training.use_gpu or config.generation.use_gpu
+            return local_nodes(torch.cuda.device_count() if asked else 0)
+        self.connect()
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return tuple(Node(cpus=found.get("CPU", 0), gpus=found.get("GPU", 0)) for found in alive)
+
+    def connect(self) -> None:
+        """Be connected; does nothing the second time."""
+        if ray.is_initialized():
+            return
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        for name in ("ray.data", "ray.train"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        if self._address:
+            ray.init(address=self._address, log_to_driver=False, logging_level=logging.WARNING)
+        else:
+            self._start()
+        self._stopper.arm()
+
+    def _start(self) -> None:
+        (node,) = local_nodes(torch.cuda.device_count())
+        ray.init(
+            address="local",
+            num_cpus=int(node.cpus),
+            num_gpus=int(node.gpus),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+
+    def wait_for(self, need: Need) -> None:
+        """Wait until the phase before has let go of what this one needs.
+
+        Raises:
+            ResumableError: somebody holds it for two minutes.
+        """
+        deadline = time.monotonic() + _RELEASE_S
+        while True:
+            gc.collect()
+            free = ray.available_resources()
+            wanted = {"CPU": need.processes * need.cpus, "GPU": need.processes * need.gpus}
+            missing = [f"{free.get(name, 0):g} of {n} {name}s" for name, n in wanted.items() if free.get(name, 0) < n]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise ResumableError(
+                    f"{need.phase} needs what is not free after {_RELEASE_S:.0f} s ({', '.join(missing)}): wait for the "
+                    f"other jobs of the cluster, or lower {need.setting}, and run the same command again"
+                )
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        """Leave the cluster; our own ends with that."""
+        ray.shutdown()
+
+
+@dataclass(frozen=True)
+class RayPhases:
+    """Both phases on a cluster, telling one progress line how far they are."""
+
+    cluster: Cluster
+    line: ProgressLine = field(default_factory=ProgressLine)
+
+    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+        """Fit theta_k on Ray Train workers."""
+        last = run.config.loop.iterations
+        shown = TrainingLine(self.line, iteration=iteration, last=last)
+        self.line.update(phase_line(iteration, last, "training", "starting workers"))
+        self.cluster.connect()
+        self.cluster.wait_for(needs(run.config)[0])
+        train_with_ray(run.store, str(dataset.path), iteration, run.config.training, shown.update)
+        model = read_model(run.store, iteration)
+        shown.done(updates=model.updates, score=model.validation_score, seconds=model.train_s)
+
+    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+        """Commit the plan's missing shards on Ray Data actors."""
+        missing = missing_shards(run.store, plan)
+        if not missing:
+            return
+        last, shards = run.config.loop.iterations, len(plan.shards)
+        shown = GenerationLine(
+            self.line,
+            iteration=plan.iteration,
+            last=last,
+            rows={shard.index: shard.rows for shard in missing},
+            done=shards - len(missing),
+            shards=shards,
+        )
+        self.line.update(phase_line(plan.iteration, last, "generating", "starting actors"))
+        self.cluster.connect()
+        self.cluster.wait_for(needs(run.config)[1])
+        config = run.config.generation
+        generate_with_ray(run.store, str(dataset.path), plan.iteration, missing, config, shown.update)
+        shown.done()

@@ -1,0 +1,68 @@
+"""`docs/configuration.md` is the settings as the code has them; print the page with `python tests/test_configuration_page.py`."""
+
+import typing
+from pathlib import Path
+from types import NoneType, UnionType
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from rsir_scale.config import NO_EFFECT, Config
+
+PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+HEAD = """# Settings
+
+A run is described by a YAML file of sections, `configs/*.yaml`; `--set section.key=value` overrides it. Unknown keys are
+refused. Two keys are presets: `training.preset` and `generation.reading` fill the defaults of other keys, and what you
+write wins over them. Keys marked ○ change no result: a run may be resumed with another value.
+
+| key | default | values | meaning |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """Render the page from the models."""
+    return HEAD + "".join(line for name, field in Config.model_fields.items() for line in _lines(name, field))
+
+
+def _lines(name: str, field: FieldInfo) -> list[str]:
+    fields = getattr(field.annotation, "model_fields", None)
+    if fields is not None:
+        return [_line(f"{name}.{key}", inner) for key, inner in fields.items()]
+    return [_line(name, field)]
+
+
+def _line(key: str, field: FieldInfo) -> str:
+    default = "required" if field.default is PydanticUndefined else f"`{_shown(field.default)}`"
+    mark = " ○" if key in NO_EFFECT else ""
+    return f"| `{key}`{mark} | {default} | {_values(field.annotation)} | {field.description or ''} |\n"
+
+
+def _shown(value: object) -> str:
+    return (
+        {None: "none", True: "true", False: "false"}.get(value, str(value))
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
+
+
+def _values(annotation: object) -> str:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in typing.get_args(annotation))
+    if origin is typing.Annotated:
+        return _values(typing.get_args(annotation)[0])
+    if origin in (typing.Union, UnionType):
+        return " or ".join(_values(part) for part in typing.get_args(annotation))
+    return {int: "whole number", float: "number", str: "text", bool: "`true`, `false`", NoneType: "none"}.get(
+        annotation, ""
+    )  # type: ignore[call-overload]
+
+
+def test_the_page_lists_every_setting_as_the_code_has_it() -> None:
+    assert PAGE.read_text() == page(), "write it anew: python tests/test_configuration_page.py > docs/configuration.md"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
