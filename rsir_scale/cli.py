@@ -1,27 +1,23 @@
 """The command line: one verb, one call.
 
-Comes in: arguments. Goes out: text on stderr, tables or one JSON object on stdout, and an exit code: 0 done, 2 bad
-configuration or input, 3 stopped or failed but resumable, 4 integrity broken. Each verb imports what it needs, so that
-`rsir status` and `rsir --help` load neither torch nor Ray.
+Comes in: arguments. Goes out: progress and messages on stderr, tables or one JSON object on stdout, and an exit code: 0
+done, 2 bad configuration or input, 3 stopped or failed but resumable, 4 integrity broken. Each verb imports what it
+needs when it is called, so that `rsir status` and `rsir --help` load neither torch nor Ray.
 """
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import click
 import typer
-from rich.console import Console
 
 from rsir_scale.cli_data import data_app
-from rsir_scale.cli_tables import facts_table as plan_table
-from rsir_scale.cli_tables import status_table
+from rsir_scale.cli_tables import show
 from rsir_scale.config import Config, load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
-from rsir_scale.errors import InputError, ResumableError, RsirError
+from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError
 from rsir_scale.runs.open_run import read_config
 from rsir_scale.storage import Store, open_store
 
@@ -33,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+_INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -40,38 +37,39 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Out = Annotated[Path, typer.Option(help="Where to write; must not exist.")]
+Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteration; its default is in the text above.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
     try:
-        code = app(args=arguments, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        sys.exit(ResumableError.exit_code)
+        app(args=arguments)
+    except SystemExit as end:
+        sys.exit(ResumableError.exit_code if end.code == _INTERRUPTED else end.code)
     except RsirError as error:
-        _leave(error)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _leave(error: RsirError) -> None:
-    print(f"rsir: {error}", file=sys.stderr, flush=True)
-    if type(error).__name__ == "StoppedError":
-        # A stopped run may hold threads and a cluster that would take longer to end than the ten seconds it has.
-        os._exit(error.exit_code)
-    sys.exit(error.exit_code)
+        typer.echo(f"rsir: {error}", err=True)
+        if getattr(error, "leave_at_once", False):
+            # Threads and a cluster are still there, and would take longer to end than a stopped run has.
+            os._exit(error.exit_code)
+        sys.exit(error.exit_code)
 
 
 @app.command()
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say what a run would do and on which resources; refuse what would hang."""
-    from rsir_scale.loop.plan import describe
+    """Say what a run would do, and on which resources; refuse what would hang."""
+    from rsir_scale.loop.outline import outline
+    from rsir_scale.loop.preflight import check, local_nodes
 
-    description = describe(load_config(config_file, overrides or ()))
-    _print(description, as_json=as_json, table=plan_table)
+    config = load_config(config_file, overrides or ())
+    dataset = open_dataset(config.data.path)
+    if os.environ.get("RAY_ADDRESS"):
+        from rsir_scale.loop.driver import cluster_nodes
+
+        nodes = cluster_nodes(config)
+    else:
+        nodes = local_nodes(config)
+    check(config, nodes)
+    show(outline(config, dataset, nodes), as_json=as_json)
 
 
 @app.command()
@@ -80,41 +78,78 @@ def run(
     run_dir: Annotated[Path, typer.Option(help="Where the run lies; the same call resumes it.")],
     overrides: Overrides = None,
 ) -> None:
-    """Train, generate and retrain; the same call resumes what was stopped."""
+    """Train, generate, retrain; on this machine, or on the Ray cluster that RAY_ADDRESS names."""
     _drive(load_config(config_file, overrides or ()), run_dir)
 
 
 @app.command()
 def resume(run_dir: RunDir) -> None:
-    """Go on with a run, by the settings that it holds."""
+    """Go on with a run by the settings that it holds."""
     _drive(read_config(open_store(run_dir)), run_dir)
 
 
 @app.command()
 def status(run_dir: RunDir, as_json: AsJson = False) -> None:
-    """Say where a run stands; needs neither torch nor Ray."""
+    """Say where a run stands; answers at once, also while it works."""
     from rsir_scale.runs.status import read_status
 
-    _print(read_status(open_store(run_dir)), as_json=as_json, table=status_table)
+    show(read_status(open_store(run_dir)), as_json=as_json)
 
 
 @app.command()
 def verify(run_dir: RunDir, as_json: AsJson = False) -> None:
     """Re-hash the chain of manifests and re-check stored rows with the plain exact reference."""
-    raise NotImplementedError
+    from rsir_scale.loop.verify import verify as check_run
+
+    report = check_run(*_open(run_dir))
+    show(report.to_json(), as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(IntegrityError.exit_code)
 
 
 @app.command()
 def evaluate(
     run_dir: RunDir,
-    iteration: Annotated[int, typer.Option(help="Which model.")],
+    iteration: Annotated[int, typer.Option(metavar="I", help="Whose model.")],
     as_json: AsJson = False,
 ) -> None:
-    """Rank the held-out items again by a stored model; full catalogue, history masked as the run says."""
+    """Rank the held-out items again by a stored model, beside what the run recorded."""
     from rsir_scale.loop.reevaluate import reevaluate
 
     store, dataset = _open(run_dir)
-    _print(reevaluate(store, dataset, iteration), as_json=as_json, table=None)
+    show(reevaluate(store, dataset, iteration), as_json=as_json)
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Option(help="File or, for recbole, folder to write; must not exist.")],
+    format_name: Annotated[str, typer.Option("--format", help="parquet, csv, sequences or recbole.")] = "parquet",
+    iteration: Iteration = None,
+) -> None:
+    """Write the augmented training data, by default all that is written so far, under the log's own ids and times."""
+    from rsir_scale.loop.export import export as write
+
+    store, dataset = _open(run_dir)
+    # The format is checked where its kinds are known.
+    written = write(store, dataset, format=format_name, out=out, iteration=iteration)  # type: ignore[arg-type]
+    typer.echo(str(written), err=True)
+
+
+@app.command()
+def recommend(
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Option(help="File to write; must not exist.")],
+    top: Annotated[int, typer.Option(help="Items a user.")] = 10,
+    users: Annotated[Path | None, typer.Option(help="File of user ids, one a line; default all.")] = None,
+    iteration: Iteration = None,
+) -> None:
+    """Write each user's best unseen items, by default from the iteration with the best validation."""
+    from rsir_scale.loop.recommend import recommend as write
+
+    store, dataset = _open(run_dir)
+    wanted = None if users is None else _lines(users)
+    typer.echo(str(write(store, dataset, top=top, users=wanted, out=out, iteration=iteration)), err=True)
 
 
 def _drive(config: Config, run_dir: Path) -> None:
@@ -123,13 +158,19 @@ def _drive(config: Config, run_dir: Path) -> None:
     drive(config, run_dir)
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--users {path} cannot be read ({error}): name a text file with one user id a line"
+        ) from error
+
+
 def _open(run_dir: Path) -> tuple[Store, PreparedDataset]:
     store = open_store(run_dir)
     return store, open_dataset(read_config(store).data.path)
 
 
-def _print(value: dict[str, Any], *, as_json: bool, table: Any) -> None:
-    if as_json:
-        print(json.dumps(value))
-    else:
-        Console().print(table(value))
+if __name__ == "__main__":
+    main()

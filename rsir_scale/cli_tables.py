@@ -1,40 +1,71 @@
-"""What commands print without --json: small tables for people."""
+"""What commands print: one JSON object for scripts, or small tables for people."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import typer
+from rich.console import Console
 from rich.table import Table
 
-_STATUS_METRICS = ("validation/NDCG@20", "test/NDCG@10", "test/Recall@10")
+
+def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print on stdout.
+
+    Args:
+        facts: JSON-ready; a list of mappings becomes a table of its own below the others.
+        as_json: one JSON object on one line, whole.
+    """
+    if as_json:
+        typer.echo(json.dumps(facts, allow_nan=False))
+        return
+    console = Console()
+    console.print(_pairs({name: value for name, value in facts.items() if not _is_rows(value)}))
+    for name, value in facts.items():
+        if _is_rows(value):
+            console.print(_rows(name, value))
 
 
-def facts_table(facts: Mapping[str, object]) -> Table:
-    """Name and value, a row a fact."""
-    table = Table(show_header=False)
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def _pairs(facts: Mapping[str, Any]) -> Table:
+    table = Table(show_header=False, box=None)
     for name, value in facts.items():
         table.add_row(name, _text(value))
     return table
 
 
-def status_table(status: Mapping[str, Any]) -> Table:
-    """A row an iteration."""
-    best = status["best_iteration"]
-    table = Table(title=f"{status['run']}: {status['state']}" + ("" if best is None else f", best iteration {best}"))
-    for column in ("iteration", "state", *_STATUS_METRICS, "new sequences", "new pairs", "acceptance", "train s", "generate s"):
-        table.add_column(column, justify="left" if column == "state" else "right")
-    for entry in status["iterations"]:
-        table.add_row(
-            str(entry["iteration"]),
-            entry["state"],
-            *(_text(entry["metrics"].get(name)) for name in _STATUS_METRICS),
-            *(_text(entry[key]) for key in ("new_sequences", "new_pairs", "acceptance", "train_s", "generate_s")),
-        )
+def _rows(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Turn the rows on their side: names down, a column an entry, so that many facts fit a narrow terminal."""
+    flat = [_flat(row) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    for _ in flat:
+        table.add_column(justify="right")
+    for name in names:
+        table.add_row(name, *(_text(row.get(name)) for row in flat))
     return table
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        flat |= value if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def _text(value: object) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    return str(value)

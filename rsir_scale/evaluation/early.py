@@ -63,6 +63,7 @@ class EarlyRanks:
                 scores_BV = query_BD[live] @ table_DV
                 column_BL = group.column_V[excluded_BL[torch.from_numpy(alive)]].to(items_VD.device)
                 scores_BV.scatter_(1, column_BL, _MINUS_INFINITY)
+                scores_BV[:, 0] = _MINUS_INFINITY
                 ranks[rows[alive]] += count_true(scores_BV >= target_score_B1[live]).cpu().numpy()
                 alive = alive[ranks[rows[alive]] <= cutoff]
         backbone.train(was_training)

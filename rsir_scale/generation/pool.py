@@ -2,11 +2,13 @@
 
 Comes in: the shards of a stored plan that are not committed yet. Goes out: their commits, in the run directory; through
 Ray pass only shard numbers and counters. The largest shards go first, so that no actor works alone at the end. An error
-of ours comes back as a row and is raised here, so that a full disk is not tried again; an actor that dies is replaced a
-few times, and a shard that keeps killing actors ends the run instead of looping.
+of ours comes back as a row and is raised here, so that a full disk is not tried again. When an actor dies, a fresh pool
+takes what is not committed, a few times: Ray Data would restart it for ever, and a shard that kills its actor would loop.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import gc
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import ray.data
 import torch
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from rsir_scale import errors
 from rsir_scale.config import GenerationConfig
@@ -26,7 +29,7 @@ from rsir_scale.runs.plan import Shard, read_plan
 from rsir_scale.storage import Store, open_store
 
 Batch = dict[str, Any]
-_RESTARTS = 3
+_POOLS = 3
 _NO_PROGRESS_S = 900
 _COUNTERS = ("trials", "steps", "accepted_steps", "rows_kept")
 
@@ -53,31 +56,48 @@ def generate_with_ray(
         RsirError: what an actor raised, by its kind.
         ResumableError: actors died more often than is tried again.
     """
-    if not shards:
-        return
+    missing = {shard.index: shard for shard in shards}
+    for attempt in range(1, _POOLS + 1):
+        if not missing:
+            return
+        try:
+            for row in _dataset(store, dataset_path, iteration, list(missing.values()), config).iter_rows():
+                if row["error"]:
+                    raise _as_error(row["error"], row["message"])
+                del missing[int(row["shard"])]
+                report(int(row["shard"]), {name: int(row[name]) for name in _COUNTERS})
+        except (RayError, TimeoutError) as error:
+            if attempt == _POOLS:
+                raise ResumableError(
+                    f"generation of iteration {iteration} broke off {_POOLS} times with {len(missing)} shards to do, at "
+                    f"last with {type(error).__name__}: {_last_line(error)}; what is committed is kept: see to the cause "
+                    "and run the same command again"
+                ) from error
+            gc.collect()
+
+
+def _dataset(
+    store: Store, dataset_path: str, iteration: int, shards: Sequence[Shard], config: GenerationConfig
+) -> "ray.data.Dataset":
     _settings()
     largest_first = sorted(shards, key=lambda shard: (-shard.rows, shard.index))
-    dataset = ray.data.from_items(
+    descriptors = ray.data.from_items(
         [{"shard": shard.index} for shard in largest_first], override_num_blocks=len(largest_first)
-    ).map_batches(
-        _ShardActor,
-        batch_size=1,
-        batch_format="numpy",
-        compute=ActorPoolStrategy(size=min(config.actors, len(shards)), max_tasks_in_flight_per_actor=1),
-        fn_constructor_kwargs={
-            "run": store.root,
-            "dataset": dataset_path,
-            "iteration": iteration,
-            "use_gpu": config.use_gpu,
-        },
-        **({"num_gpus": 1} if config.use_gpu else {"num_cpus": 1}),
-        max_restarts=_RESTARTS,
-        max_task_retries=_RESTARTS,
     )
-    for row in _rows(dataset, iteration):
-        if row["error"]:
-            raise _as_error(row["error"], row["message"])
-        report(int(row["shard"]), {name: int(row[name]) for name in _COUNTERS})
+    arguments = {"run": store.root, "dataset": dataset_path, "iteration": iteration, "use_gpu": config.use_gpu}
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to cap restarts, and warns that this one goes in 2.64.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args", category=RayDeprecationWarning)
+        return descriptors.map_batches(
+            _ShardActor,
+            batch_size=1,
+            batch_format="numpy",
+            compute=ActorPoolStrategy(size=min(config.actors, len(shards)), max_tasks_in_flight_per_actor=1),
+            fn_constructor_kwargs=arguments,
+            num_cpus=None if config.use_gpu else 1,
+            num_gpus=1 if config.use_gpu else None,
+            max_restarts=0,
+        )
 
 
 def _settings() -> None:
@@ -85,16 +105,6 @@ def _settings() -> None:
     context.execution_no_progress_timeout_s = _NO_PROGRESS_S
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-
-
-def _rows(dataset: "ray.data.Dataset", iteration: int) -> Iterator[Batch]:
-    try:
-        yield from dataset.iter_rows()
-    except (RayError, TimeoutError) as error:
-        raise ResumableError(
-            f"generation of iteration {iteration} stopped ({type(error).__name__}: {_last_line(error)}); committed "
-            "shards are kept: see to the cause and run the same command again"
-        ) from error
 
 
 class _ShardActor:

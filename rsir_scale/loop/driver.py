@@ -8,13 +8,16 @@ run starts none. Between phases everything is released and waited for: Ray Train
 import gc
 import logging
 import os
+import shlex
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayError
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
@@ -31,7 +34,6 @@ from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
 from rsir_scale.runs.open_run import Run, open_run
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.storage import Store, open_store
-from rsir_scale.training.epoch import Progress
 from rsir_scale.training.trainer import train_with_ray
 
 _RELEASE_S = 120.0
@@ -41,7 +43,6 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Starting workers took minutes on a machine that was busy otherwise.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -67,14 +68,18 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
     # Evaluation in this process must not depend on how many cores the host has.
     torch.set_num_threads(config.training.threads)
     shown = line or ProgressLine()
-    with Stopper(f"rsir resume {store.root}") as stopper:
-        cluster = Cluster(stopper)
+    with Stopper(f"rsir resume {shlex.quote(store.root)}") as stopper:
+        cluster = Cluster(config, stopper)
         try:
-            check(config, cluster.nodes(config))
+            check(config, cluster.nodes())
             _drive(store, config, dataset, RayPhases(cluster, shown))
         except KeyboardInterrupt:
             shown.close()
             raise StoppedError(stopper.message()) from None
+        except RsirError:
+            shown.close()
+            cluster.close()
+            raise
         cluster.close()
 
 
@@ -87,7 +92,7 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
             with suppress(ResumableError):
                 append_event(store, RUN_STOPPED)
             raise
-        except RsirError as error:
+        except Exception as error:
             with suppress(ResumableError):
                 append_event(store, RUN_FAILED, {"error": str(error)})
             raise
@@ -96,44 +101,39 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
 class Cluster:
     """The Ray cluster of a run: one that exists, or one of our own, started when it is first needed."""
 
-    def __init__(self, stopper: Stopper) -> None:
+    def __init__(self, config: Config, stopper: Stopper) -> None:
+        self._config = config
         self._stopper = stopper
+        self._connected = False
         self._address = os.environ.get("RAY_ADDRESS")
 
-    def nodes(self, config: Config) -> tuple[Node, ...]:
+    def nodes(self) -> tuple[Node, ...]:
         """What there is to run on; our own cluster is not started for the answer."""
         if not self._address:
-            asked = config.training.use_gpu or config.generation.use_gpu
-            return local_nodes(torch.cuda.device_count() if asked else 0)
+            return local_nodes(self._config)
         self.connect()
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        alive = [node["Resources"] for node in nodes if node["Alive"]]
         return tuple(Node(cpus=found.get("CPU", 0), gpus=found.get("GPU", 0)) for found in alive)
 
     def connect(self) -> None:
-        """Be connected; does nothing the second time."""
-        if ray.is_initialized():
+        """Be connected; does nothing the second time.
+
+        Raises:
+            ResumableError: no cluster answers at RAY_ADDRESS.
+        """
+        if self._connected:
             return
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         for name in ("ray.data", "ray.train"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+            logging.getLogger(name).setLevel(logging.ERROR)
         if self._address:
-            ray.init(address=self._address, log_to_driver=False, logging_level=logging.WARNING)
+            _join(self._address)
         else:
-            self._start()
+            _start(*local_nodes(self._config))
+        self._connected = True
         self._stopper.arm()
-
-    def _start(self) -> None:
-        (node,) = local_nodes(torch.cuda.device_count())
-        ray.init(
-            address="local",
-            num_cpus=int(node.cpus),
-            num_gpus=int(node.gpus),
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
 
     def wait_for(self, need: Need) -> None:
         """Wait until the phase before has let go of what this one needs.
@@ -144,21 +144,57 @@ class Cluster:
         deadline = time.monotonic() + _RELEASE_S
         while True:
             gc.collect()
-            free = ray.available_resources()
+            free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
             wanted = {"CPU": need.processes * need.cpus, "GPU": need.processes * need.gpus}
             missing = [f"{free.get(name, 0):g} of {n} {name}s" for name, n in wanted.items() if free.get(name, 0) < n]
             if not missing:
                 return
             if time.monotonic() > deadline:
                 raise ResumableError(
-                    f"{need.phase} needs what is not free after {_RELEASE_S:.0f} s ({', '.join(missing)}): wait for the "
-                    f"other jobs of the cluster, or lower {need.setting}, and run the same command again"
+                    f"{need.phase} needs what is not free after {_RELEASE_S:.0f} s ({', '.join(missing)}): wait for "
+                    f"the other jobs of the cluster, or lower {need.setting}, and run the same command again"
                 )
             time.sleep(0.2)
 
     def close(self) -> None:
         """Leave the cluster; our own ends with that."""
-        ray.shutdown()
+        if self._connected:
+            ray.shutdown()
+
+
+def cluster_nodes(config: Config) -> tuple[Node, ...]:
+    """The nodes of the cluster at RAY_ADDRESS. Raises ResumableError."""
+    cluster = Cluster(config, Stopper(""))
+    try:
+        return cluster.nodes()
+    finally:
+        cluster.close()
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, RayError) as error:
+        raise ResumableError(
+            f"RAY_ADDRESS={address}: no Ray cluster answers ({error}): start it, or unset RAY_ADDRESS to run here"
+        ) from error
+
+
+def _start(node: Node) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=int(node.cpus),
+            num_gpus=int(node.gpus),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (RuntimeError, RayError) as error:
+        raise ResumableError(
+            f"Ray did not start on this machine ({error}): see to the cause and run the same command again"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -6,31 +6,33 @@ are in no training file; RecBole's `valid` and `test` files have them, of real u
 at a time. The output appears whole or not at all, and what exists is never overwritten.
 """
 
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import InputError, StorageFullError
+from rsir_scale.errors import InputError
+from rsir_scale.loop.appearing import appearing
 from rsir_scale.loop.augmented import AugmentedData
 from rsir_scale.loop.export_formats import write_csv, write_parquet, write_recbole, write_sequences
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.storage import Store
 
 ExportFormat = Literal["parquet", "csv", "sequences", "recbole"]
-_WRITERS: dict[ExportFormat, Callable[[AugmentedData, Path], None]] = {
+_WRITERS: dict[str, Callable[[AugmentedData, Path], None]] = {
     "parquet": write_parquet,
     "csv": write_csv,
     "sequences": write_sequences,
-    "recbole": write_recbole,
 }
 
 
 def export(
-    store: Store, dataset: PreparedDataset, *, format: ExportFormat, out: str | Path, iteration: int | None = None
+    store: Store,
+    dataset: PreparedDataset,
+    *,
+    format: ExportFormat,  # noqa: A002
+    out: str | Path,
+    iteration: int | None = None,
 ) -> Path:
     """Write D_k to a new file (or, for RecBole, folder).
 
@@ -54,8 +56,11 @@ def export(
     if format not in get_args(ExportFormat):
         raise InputError(f"format {format!r} is unknown: choose one of {', '.join(get_args(ExportFormat))}")
     data = AugmentedData(store, dataset, _iteration(store, iteration))
-    with _appearing(Path(out)) as staging:
-        _WRITERS[format](data, staging)
+    with appearing(out) as staging:
+        if format == "recbole":
+            write_recbole(data, staging, name=Path(out).absolute().name)
+        else:
+            _WRITERS[format](data, staging)
     return Path(out)
 
 
@@ -64,29 +69,11 @@ def _iteration(store: Store, asked: int | None) -> int:
     manifests = read_chain(store)
     written = next((m.iteration for m in manifests if m.generation is None), len(manifests))
     if not manifests:
-        raise InputError(f"{store.root} has finished no iteration yet: let it run (`rsir resume {store.root}`), then export")
+        raise InputError(
+            f"{store.root} has finished no iteration yet: let it run (`rsir resume {store.root}`), then export"
+        )
     if asked is None:
         return written
     if not 0 <= asked <= written:
         raise InputError(f"iteration {asked}: {store.root} has training data of iterations 0..{written}: choose one")
     return asked
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """Give a hidden path beside `out`, which takes its name on success and is removed on any failure."""
-    target = out.absolute()
-    if target.exists():
-        raise InputError(f"{target} already exists: remove it, or choose another --out")
-    staging = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield staging
-        staging.rename(target)
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    finally:
-        if staging.is_dir():
-            shutil.rmtree(staging, ignore_errors=True)
-        else:
-            staging.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from rsir_scale.config import Config
 from rsir_scale.errors import ConfigError
 
@@ -79,9 +81,10 @@ def check(config: Config, nodes: Sequence[Node]) -> None:
             raise ConfigError(_refusal(need, nodes, places))
 
 
-def local_nodes(gpus: int) -> tuple[Node, ...]:
-    """The cluster of one node that a run starts on this machine."""
-    return (Node(cpus=max(LEAST_LOCAL_CPUS, os.cpu_count() or 1), gpus=gpus),)
+def local_nodes(config: Config) -> tuple[Node, ...]:
+    """The cluster of one node that a run starts on this machine; GPUs are looked for only where they are asked for."""
+    asked = any(need.gpus for need in needs(config))
+    return (Node(cpus=max(LEAST_LOCAL_CPUS, os.cpu_count() or 1), gpus=torch.cuda.device_count() if asked else 0),)
 
 
 def _places(need: Need, node: Node) -> int:

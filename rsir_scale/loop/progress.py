@@ -2,7 +2,7 @@
 
 Comes in: what the phases report. Goes out: text on stderr; on a terminal one line that is rewritten in place, in a job
 log a line at most every ten seconds and one for each phase that ends. Rates are of this start, so a resumed phase does
-not claim work that was done before. Training ends early more often than not: its time left is an upper bound, and says so.
+not claim work that was done before. Training mostly ends early: its time left is an upper bound, and says so.
 """
 
 import shutil
@@ -66,21 +66,21 @@ class ProgressLine:
 
 
 class Meter:
-    """Rate and time left of one phase, counted from its start or its resumption.
+    """Rate and time left of one phase, counted from its first report, so that starting up does not show as slowness.
 
     Args:
-        total: units of the whole phase; done: units finished before this start.
+        total: units of the whole phase; done: units finished at the first report.
         clock: seconds from any origin.
     """
 
-    def __init__(self, total: int, *, done: int = 0, clock: Clock = time.monotonic) -> None:
+    def __init__(self, total: int, *, done: int, clock: Clock = time.monotonic) -> None:
         self._total = total
         self._done_before = done
         self._clock = clock
         self._started = clock()
 
     def rate(self, done: int) -> float | None:
-        """Units a second since the start; None before there is anything to divide."""
+        """Units a second since the first report; None before there is anything to divide."""
         spent, fresh = self._clock() - self._started, done - self._done_before
         return fresh / spent if spent > 0 and fresh > 0 else None
 
@@ -163,8 +163,8 @@ class GenerationLine:
         self._done, self._shards = done, shards
         self._rows_done = 0
         self._totals: dict[str, int] = {}
-        self._meter = Meter(sum(rows.values()))
-        self._trials = Meter(0)
+        self._sources: Meter | None = None
+        self._trials: Meter | None = None
 
     def update(self, shard: int, counts: Mapping[str, int]) -> None:
         """Count a committed shard and show where the phase stands."""
@@ -172,7 +172,11 @@ class GenerationLine:
         self._rows_done += self._rows.get(shard, 0)
         for name, count in counts.items():
             self._totals[name] = self._totals.get(name, 0) + count
-        rate, left = self._trials.rate(self._totals.get("trials", 0)), duration(self._meter.left_s(self._rows_done))
+        trials = self._totals.get("trials", 0)
+        if self._sources is None or self._trials is None:
+            self._sources = Meter(sum(self._rows.values()), done=self._rows_done)
+            self._trials = Meter(0, done=trials)
+        rate, left = self._trials.rate(trials), duration(self._sources.left_s(self._rows_done))
         self._line.update(
             phase_line(
                 *self._where,

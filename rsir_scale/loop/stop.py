@@ -19,7 +19,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StoppedError(ResumableError):
-    """The run was told to stop."""
+    """The run was told to stop; the command line leaves without waiting for threads and cluster."""
+
+    leave_at_once = True
 
 
 class Stopper:
@@ -60,7 +62,7 @@ class Stopper:
         name = signal.Signals(self._received).name if self._received else "an interrupt"
         return f"stopped by {name}; what is committed is kept, and this goes on from there:\n{self.last_line}"
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._received is not None:
             self._leave()
         self._received = number

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from ray.exceptions import RayError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train import RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from rsir_scale.config import TrainingConfig
@@ -63,7 +64,7 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
                 _raise_own(error)
                 if attempt == _ATTEMPTS:
                     raise ResumableError(
-                        f"training of iteration {iteration} failed {_ATTEMPTS} times, at last with: {_first_line(error)}; "
+                        f"training of iteration {iteration} failed {_ATTEMPTS} times, at last with {_last_line(error)}; "
                         "what was trained is kept: see to the cause and run the same command again"
                     ) from error
     finally:
@@ -170,6 +171,6 @@ def _raise_own(error: BaseException) -> None:
                 raise cause from None
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,129 @@
+"""D_k with names and times: the training data of an iteration, one file of it at a time.
+
+Comes in: a run, its dataset and k. Goes out: groups of sequences, each with user ids, source users and times. A
+synthetic sequence is named `<user>~<sequence_id>` after the user it descends from (with more `~` where a user of the
+log has such a name). It gets times of its own, evenly from that user's first training time on, strictly rising and
+below the first held-out one: so it never looks newer than what must be predicted. No held-out item is read for it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from rsir_scale.data import schema
+from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow
+from rsir_scale.data.sequences import Float64Array, Int64Array, flatten_lists
+from rsir_scale.runs.lineage import committed_files, read_columns, stream
+from rsir_scale.runs.owners import Owners, owners
+from rsir_scale.storage import Store, open_store
+
+_ULPS_APART = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Some sequences of D_k.
+
+    Attributes:
+        sequences: N sequences of item indices.
+        user_ids: String[N], unique in D_k.
+        sources: int64[N], the user that each descends from: itself, for a real one.
+        iteration: that wrote them; None for real ones.
+        times: float64, aligned with `sequences.items`; positions 0.. where the log has no times.
+    """
+
+    sequences: Sequences
+    user_ids: pl.Series
+    sources: Int64Array
+    iteration: int | None
+    times: Float64Array
+
+
+class AugmentedData:
+    """Reads D_k of a run; `user_ids` and `item_ids` are the log's own, item j at j - 1."""
+
+    def __init__(self, store: Store, dataset: PreparedDataset, iteration: int) -> None:
+        self.dataset = dataset
+        self.user_ids = pl.Series(dataset.user_ids(), dtype=pl.String)
+        self.item_ids = pl.Series(dataset.item_ids(), dtype=pl.String)
+        self._store = store
+        self._iteration = iteration
+        self._separator = _separator(self.user_ids)
+
+    def groups(self) -> Iterator[Group]:
+        """The real sequences, then those of each iteration, file by file.
+
+        Raises:
+            IntegrityError: a file of the run is damaged.
+        """
+        users = self.dataset.meta.users
+        first, until = np.zeros(users), np.zeros(users)
+        for group in self._real():
+            if self.dataset.meta.has_times:
+                offsets = group.sequences.offsets
+                first[group.sources] = group.times[offsets[:-1]]
+                until[group.sources] = group.times[offsets[1:] - 1]
+            yield group
+        if self.dataset.meta.has_times:
+            validation, _ = self.dataset.held_out_times()
+            until = np.where(np.isnan(validation), until, validation)
+        known = owners(self._store, self.dataset, self._iteration)
+        for iteration in range(self._iteration):
+            for sequences in stream(self._store, self.dataset, committed_files(self._store, iteration)):
+                yield self._synthetic(sequences, known, iteration, (first, until))
+
+    def _real(self) -> Iterator[Group]:
+        files = open_store(self.dataset.path)
+        columns = [schema.SEQUENCE_ID, schema.ITEMS] + ([schema.TIMES] if self.dataset.meta.has_times else [])
+        for file in self.dataset.training_files():
+            table = read_columns(files, file.path, columns, expected=file.rows)
+            sequences = from_arrow(table)
+            times = positions(sequences).astype(np.float64)
+            if self.dataset.meta.has_times:
+                times = flatten_lists(table.column(schema.TIMES))[1]
+            yield Group(sequences, self.user_ids.gather(sequences.ids), sequences.ids, None, times)
+
+    def _synthetic(
+        self, sequences: Sequences, known: Owners, iteration: int, window: tuple[Float64Array, Float64Array]
+    ) -> Group:
+        sources = known.of(sequences.ids)
+        ids = pl.Series(sequences.ids).cast(pl.String)
+        times = positions(sequences).astype(np.float64)
+        if self.dataset.meta.has_times:
+            times = spread_times(window[0][sources], window[1][sources], sequences)
+        return Group(sequences, self.user_ids.gather(sources) + self._separator + ids, sources, iteration, times)
+
+
+def positions(sequences: Sequences) -> Int64Array:
+    """Each item's position in its sequence, from 0."""
+    return np.arange(len(sequences.items)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
+
+
+def spread_times(first: Float64Array, until: Float64Array, sequences: Sequences) -> Float64Array:
+    """Times of each sequence's items: from `first` on, evenly, strictly rising, all below `until`.
+
+    Where there is no room between the two (a user whose interactions all have one time), they lie one unit apart and
+    begin as much earlier as that takes.
+
+    Args:
+        first: float64[N], where each sequence should begin.
+        until: float64[N], what all its times stay below.
+        sequences: N sequences.
+    """
+    lengths = np.maximum(sequences.lengths, 1)
+    finest = _ULPS_APART * np.spacing(np.maximum(np.abs(first), np.abs(until)))
+    step = (until - first) / lengths
+    step = np.where(step > finest, step, np.maximum(1.0, finest))
+    # Counted back from the end, so that no rounding can reach it.
+    back = np.repeat(lengths, sequences.lengths) - positions(sequences)
+    return np.asarray(np.repeat(until, sequences.lengths) - back * np.repeat(step, sequences.lengths))
+
+
+def _separator(user_ids: pl.Series) -> str:
+    """As many `~` as it takes for no user id to look like a synthetic one."""
+    separator = "~"
+    while user_ids.str.contains(f"{separator}[0-9]+$").any():
+        separator += "~"
+    return separator

@@ -1,0 +1,61 @@
+"""What a run would do, before it does it: `rsir plan`.
+
+Comes in: a config, its dataset and the nodes there are. Goes out: one JSON-ready mapping. Iteration 0 is known exactly;
+what later iterations generate from depends on what is accepted, so their figures are upper bounds, and are named so.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rsir_scale.config import Config
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.generation.shard import rules_of
+from rsir_scale.loop.preflight import Need, Node, needs
+from rsir_scale.training.task import budget_of
+
+
+def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> dict[str, Any]:
+    """Describe a run.
+
+    Raises:
+        ConfigError: the settings cannot work on this dataset.
+        InputError: there is nothing to learn from.
+    """
+    rules_of(config, dataset)
+    meta = dataset.meta
+    training, generation = needs(config)
+    return {
+        "dataset": str(dataset.path),
+        "users": meta.users,
+        "items": meta.items,
+        "training_pairs": meta.training_pairs,
+        "config_fingerprint": config.fingerprint(),
+        "nodes": len(nodes),
+        "cpus": sum(node.cpus for node in nodes),
+        "gpus": sum(node.gpus for node in nodes),
+        "training": _resources(training),
+        "generation": _resources(generation),
+        "iterations": _iterations(config, dataset),
+    }
+
+
+def _resources(need: Need) -> dict[str, int]:
+    return {"processes": need.processes, "cpus_each": need.cpus, "gpus_each": need.gpus}
+
+
+def _iterations(config: Config, dataset: PreparedDataset) -> list[dict[str, Any]]:
+    updates = budget_of(config.training, dataset.training_sequences()).maximum
+    trials, users, last = config.generation.trials_per_sequence, dataset.meta.users, config.loop.iterations
+    described = []
+    sources = users
+    for iteration in range(last + 1):
+        entry: dict[str, Any] = {"iteration": iteration, "updates_at_most": updates}
+        if iteration < last:
+            entry |= {
+                "sources_at_most": sources,
+                "shards_at_most": -(-sources // config.generation.shard_sources),
+                "trials_at_most": sources * trials,
+            }
+            sources += 0 if config.generation.sources == "real" else sources * trials
+        described.append(entry)
+    return described

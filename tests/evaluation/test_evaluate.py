@@ -1,0 +1,77 @@
+"""Ranks are those of a plain loop, whatever the blocks, and evaluation sets hold what precedes the target and no more."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsir_scale.data.dataset import HeldOut
+from rsir_scale.evaluation import evaluate
+from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, validation_set
+from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
+from tests.evaluation.worlds import Case, LastItemBackbone, cases, sequences_of
+
+
+@given(case=cases(), mask_history=st.booleans(), block=st.sampled_from([1, 90, 8_000_000]))
+def test_ranks_are_those_of_a_plain_loop(case: Case, mask_history: bool, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "_SCORES_PER_BLOCK", block)
+        ranks = rank_targets(case.backbone, case.users, mask_history=mask_history)
+    assert ranks.tolist() == case.naive_ranks(mask_history=mask_history)
+
+
+def test_a_model_that_scores_all_items_alike_ranks_the_target_last() -> None:
+    backbone = LastItemBackbone(torch.zeros((11, 2)), torch.zeros((11, 2)), max_length=3)
+    users = EvaluationSet(sequences_of([[1, 2, 3]]), np.array([7], dtype=np.int32))
+    assert rank_targets(backbone, users, mask_history=False).tolist() == [10]
+    assert rank_targets(backbone, users, mask_history=True).tolist() == [7]
+
+
+def test_no_users_have_no_ranks() -> None:
+    backbone = LastItemBackbone(torch.ones((3, 1)), torch.ones((3, 1)), max_length=3)
+    users = EvaluationSet(sequences_of([]), np.empty(0, dtype=np.int32))
+    assert rank_targets(backbone, users, mask_history=True).tolist() == []
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_ranking_leaves_the_model_in_the_mode_it_was_in(training: bool) -> None:
+    backbone = LastItemBackbone(torch.ones((3, 1)), torch.ones((3, 1)), max_length=3).train(training)
+    rank_targets(backbone, EvaluationSet(sequences_of([[1]]), np.array([2], dtype=np.int32)), mask_history=True)
+    assert backbone.training is training
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
+    """Users as (training items, validation item, test item), 0 for none; a test item never comes without the other."""
+    item = st.integers(1, 9)
+    held_out = st.tuples(item, item) | st.tuples(item, st.just(0)) | st.just((0, 0))
+    return [
+        (draw(st.lists(item, min_size=1, max_size=5)), *draw(held_out)) for _ in range(draw(st.integers(0, 8)))
+    ]
+
+
+@given(users=splits(), first_id=st.integers(0, 9))
+def test_a_validation_context_ends_before_its_target_and_a_test_context_after_the_validation_item(
+    users: list[tuple[list[int], int, int]], first_id: int
+) -> None:
+    ids = list(range(first_id, first_id + len(users)))
+    training = sequences_of([user[0] for user in users], ids)
+    columns = [np.array([user[place] for user in users], dtype=np.int32) for place in (1, 2)]
+    held_out = HeldOut(np.array(ids, dtype=np.int64), *columns)
+    validation = [(i, items, v) for i, (items, v, _) in zip(ids, users, strict=True) if v]
+    assert _listed(validation_set(training, held_out)) == validation
+    test = [(i, [*items, v], t) for i, (items, v, t) in zip(ids, users, strict=True) if t]
+    assert _listed(held_out_test_set(training, held_out)) == test
+
+
+def _listed(users: EvaluationSet) -> list[tuple[int, list[int], int]]:
+    rows = [users.contexts.row(row).tolist() for row in range(len(users.contexts))]
+    return list(zip(users.contexts.ids.tolist(), rows, users.targets.tolist(), strict=True))
+
+
+@given(case=cases(), workers=st.integers(1, 5))
+def test_the_shares_of_all_workers_hold_each_user_once(case: Case, workers: int) -> None:
+    shares = [case.users.part(rank=rank, of=workers) for rank in range(workers)]
+    assert sorted(row for share in shares for row in _listed(share)) == sorted(_listed(case.users))
+    assert max(len(share.targets) for share in shares) - min(len(share.targets) for share in shares) <= 1

@@ -1,0 +1,59 @@
+"""Metrics of one held-out item, against sums written out by hand and against their definitions over a ranked list."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsir_scale.evaluation.metrics import per_user, summarise
+
+# rank: NDCG, Recall, Precision, F1, MRR at 10
+BY_HAND = {
+    1: (1.0, 1.0, 0.1, 2 / 11, 1.0),
+    3: (0.5, 1.0, 0.1, 2 / 11, 1 / 3),
+    10: (1 / math.log2(11), 1.0, 0.1, 2 / 11, 0.1),
+    11: (0.0, 0.0, 0.0, 0.0, 0.0),
+}
+METRICS = ("NDCG", "Recall", "Precision", "F1", "MRR")
+
+
+@pytest.mark.parametrize("rank", BY_HAND)
+def test_metrics_at_ten_are_what_one_computes_by_hand(rank: int) -> None:
+    values = [float(per_user(np.array([rank]), metric=metric, cutoff=10)[0]) for metric in METRICS]
+    assert values == pytest.approx(BY_HAND[rank], abs=1e-15)
+
+
+@given(rank=st.integers(1, 60), cutoff=st.integers(1, 30))
+def test_metrics_follow_their_definitions_over_a_ranked_list(rank: int, cutoff: int) -> None:
+    relevance = [1.0 if place == rank else 0.0 for place in range(1, 61)][:cutoff]
+    precision, recall = sum(relevance) / cutoff, sum(relevance) / 1
+    expected = {
+        # The ideal list has its one relevant item first: its gain is 1.
+        "NDCG": sum(gain / math.log2(1 + place) for place, gain in enumerate(relevance, 1)),
+        "Recall": recall,
+        "Precision": precision,
+        "F1": 2 * precision * recall / (precision + recall) if recall else 0.0,
+        "MRR": max((gain / place for place, gain in enumerate(relevance, 1)), default=0.0),
+    }
+    ranks = np.array([rank], dtype=np.int64)
+    assert {name: float(per_user(ranks, metric=name, cutoff=cutoff)[0]) for name in METRICS} == pytest.approx(expected)
+
+
+@given(ranks=st.lists(st.integers(1, 50), min_size=1, max_size=30))
+def test_a_summary_is_the_mean_over_users(ranks: list[int]) -> None:
+    summary = summarise(np.array(ranks, dtype=np.int64), prefix="test")
+    assert set(summary) == {f"test/{metric}@{cutoff}" for metric in METRICS for cutoff in (10, 20)}
+    assert summary["test/Recall@20"] == pytest.approx(sum(rank <= 20 for rank in ranks) / len(ranks))
+    gains = [1 / math.log2(1 + rank) if rank <= 10 else 0.0 for rank in ranks]
+    assert summary["test/NDCG@10"] == pytest.approx(sum(gains) / len(ranks))
+
+
+def test_no_users_score_nothing_instead_of_failing() -> None:
+    assert set(summarise(np.empty(0, dtype=np.int64), prefix="test").values()) == {0.0}
+
+
+def test_an_unknown_metric_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="'AUC'"):
+        per_user(np.array([1]), metric="AUC", cutoff=10)

@@ -1,0 +1,66 @@
+"""Choosing: the best when greedy, by the softmax's own frequencies when sampling, nothing from an empty pool."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsir_scale.generation.choice import choose, own_pool
+
+INFINITY = float("inf")
+
+
+def _choose(scores: list[float], uniforms: np.ndarray, temperature: float) -> list[int]:
+    rows = len(uniforms)
+    items = [place + 1 if score > -INFINITY else 0 for place, score in enumerate(scores)]
+    return choose(
+        torch.tensor(items).expand(rows, -1),
+        torch.tensor(scores).expand(rows, -1),
+        torch.from_numpy(uniforms),
+        greedy=False,
+        temperature=temperature,
+    ).tolist()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_items_are_sampled_as_often_as_the_softmax_says(temperature: float) -> None:
+    scores = [2.0, 1.0, 1.0, -3.0, -INFINITY]
+    drawn = _choose(scores, (np.arange(20_000) + 0.5) / 20_000, temperature)
+    weights = np.exp(np.array(scores) / temperature)
+    shares = np.bincount(drawn, minlength=6)[1:] / 20_000
+    # Evenly spread uniforms hit each share to the width of one of them.
+    assert np.abs(shares - weights / weights.sum()).max() < 1e-4
+
+
+@given(
+    scores=st.lists(st.floats(-500, 500), min_size=1, max_size=8),
+    blanks=st.integers(0, 3),
+    uniform=st.floats(0.0, 1.0, exclude_max=True),
+)
+def test_a_blank_is_never_sampled_while_the_pool_has_an_item(scores: list[float], blanks: int, uniform: float) -> None:
+    ordered = sorted(scores, reverse=True) + [-INFINITY] * blanks
+    assert 1 <= _choose(ordered, np.array([uniform]), 0.1)[0] <= len(scores)
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_an_empty_pool_gives_no_item(greedy: bool) -> None:
+    nothing = torch.zeros((2, 3), dtype=torch.int64), torch.full((2, 3), -INFINITY)
+    uniforms = torch.tensor([0.0, 0.999], dtype=torch.float64)
+    assert choose(*nothing, uniforms, greedy=greedy, temperature=1.0).tolist() == [0, 0]
+
+
+def test_greedy_takes_the_first_whatever_the_draw() -> None:
+    items, scores = torch.tensor([[7, 3], [2, 9]]), torch.tensor([[1.0, 1.0], [0.0, -5.0]])
+    uniforms = torch.tensor([0.99, 0.99], dtype=torch.float64)
+    assert choose(items, scores, uniforms, greedy=True, temperature=1.0).tolist() == [7, 2]
+
+
+def test_the_own_pool_is_ordered_best_first_ties_by_item_and_cut() -> None:
+    own = torch.tensor([[9, 4, 0, 6, 2]])
+    scores = torch.tensor([[1.0, 2.0, -INFINITY, 1.0, 5.0]])
+    allowed = torch.tensor([[True, True, False, True, False]])
+    items, values = own_pool(own, scores, allowed, top_candidates=4)
+    assert items.tolist() == [[4, 6, 9, 0]]
+    assert values.tolist() == [[2.0, 1.0, 1.0, -INFINITY]]
+    assert own_pool(own, scores, allowed, top_candidates=2)[0].tolist() == [[4, 6]]

@@ -1,0 +1,139 @@
+"""What the engine relies on in any backbone, stated once.
+
+Inherit `BackboneContract` in a test module and implement `description`. Everything is checked in float64, so that
+"equal" can be asked to twelve digits; contexts are random, of all lengths up to the model's.
+"""
+
+from abc import abstractmethod
+
+import pytest
+import torch
+from torch import Tensor
+
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.checkpoint import ModelDescription, build_backbone, load_backbone, weights_bytes
+
+ITEMS, LENGTH = 30, 9
+TINY = 1e-12
+
+
+def contexts(rows: int = 40, *, length: int = LENGTH, seed: int = 0) -> Tensor:
+    """Random contexts of 1..length items, right-padded; one of them is full."""
+    numbers = torch.Generator().manual_seed(seed)
+    length_B = torch.randint(1, length + 1, (rows,), generator=numbers)
+    length_B[0] = length
+    items_BL = torch.randint(1, ITEMS + 1, (rows, length), generator=numbers)
+    return items_BL.masked_fill(torch.arange(length) >= length_B[:, None], 0)
+
+
+class BackboneContract:
+    """Tests that every backbone inherits."""
+
+    @abstractmethod
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        """Describe a small model of `ITEMS` items and `LENGTH` positions."""
+
+    def built(self, *, seed: int = 0) -> Backbone:
+        """An untrained model without dropout, in float64 and evaluation mode, its scores well apart."""
+        backbone = build_backbone(self.description(), seed=seed).double().eval()
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
+        return backbone
+
+    def test_there_is_a_query_for_each_position_and_a_vector_for_each_item(self) -> None:
+        backbone, context_BL = self.built(), contexts()
+        assert backbone.hidden(context_BL).shape == (*context_BL.shape, backbone.width)
+        assert backbone.encode(context_BL).shape == (len(context_BL), backbone.width)
+        assert backbone.item_vectors().shape == (ITEMS + 1, backbone.width)
+
+    def test_a_position_reads_nothing_after_itself(self) -> None:
+        backbone, context_BL = self.built(), contexts(seed=1)
+        hidden_BLD = backbone.hidden(context_BL)
+        for position in range(LENGTH - 1):
+            changed_BL = context_BL.clone()
+            changed_BL[:, position + 1 :] = contexts(len(context_BL), seed=2 + position)[:, position + 1 :]
+            until = slice(None, position + 1)
+            real_BL = (context_BL[:, until] > 0)[:, :, None]
+            difference = (backbone.hidden(changed_BL)[:, until] - hidden_BLD[:, until]) * real_BL
+            assert difference.abs().max() < TINY
+
+    def test_a_position_reads_every_item_before_it(self) -> None:
+        backbone = self.built()
+        context_BL = torch.arange(1, LENGTH + 1)[None]
+        query_BD = backbone.encode(context_BL)
+        for position in range(LENGTH):
+            changed_BL = context_BL.clone()
+            changed_BL[0, position] = ITEMS
+            assert (backbone.encode(changed_BL) - query_BD).abs().max() > 1e-6, position
+
+    def test_padding_changes_nothing(self) -> None:
+        backbone, context_BL = self.built(), contexts(seed=3)
+        query_BD = backbone.encode(context_BL)
+        for row, context_L in enumerate(context_BL):
+            alone_1D = backbone.encode(context_L[context_L > 0][None])
+            assert (alone_1D[0] - query_BD[row]).abs().max() < TINY
+
+    def test_a_query_is_the_hidden_state_of_the_last_item(self) -> None:
+        backbone, context_BL = self.built(), contexts(seed=4)
+        hidden_BLD, query_BD = backbone.hidden(context_BL), backbone.encode(context_BL)
+        for row, length in enumerate((context_BL > 0).sum(1).tolist()):
+            assert torch.equal(query_BD[row], hidden_BLD[row, length - 1])
+
+    def test_training_mode_without_dropout_computes_the_same(self) -> None:
+        backbone, context_BL = self.built(), contexts(seed=5)
+        real_BL1 = (context_BL > 0)[:, :, None]
+        evaluated_BLD = backbone.hidden(context_BL) * real_BL1
+        assert torch.allclose(backbone.train().hidden(context_BL) * real_BL1, evaluated_BLD, rtol=0, atol=TINY)
+
+    def test_dropout_acts_while_training_only_and_is_seeded_by_torch(self) -> None:
+        backbone, context_BL = build_backbone(self.description(dropout=0.5)), contexts(seed=6)
+        backbone.eval()
+        assert torch.equal(backbone.encode(context_BL), backbone.encode(context_BL))
+        backbone.train()
+        drawn = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            drawn.append(backbone.encode(context_BL))
+        assert torch.equal(drawn[0], drawn[1])
+        assert not torch.equal(drawn[0], drawn[2])
+
+    def test_a_seed_fixes_the_initial_weights_and_leaves_torch_alone(self) -> None:
+        state = torch.get_rng_state()
+        one, same, other = (weights_bytes(build_backbone(self.description(), seed=seed)) for seed in (5, 5, 6))
+        assert one == same
+        assert one != other
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_weights_come_back_from_bytes_as_they_were(self) -> None:
+        backbone = build_backbone(self.description(dropout=0.5), seed=3)
+        described = self.description(dropout=0.5).model_dump_json().encode()
+        loaded = load_backbone(described, weights_bytes(backbone))
+        assert not loaded.training
+        assert weights_bytes(loaded) == weights_bytes(backbone)
+        assert torch.equal(loaded.encode(contexts()), backbone.eval().encode(contexts()))
+
+    def test_every_parameter_learns(self) -> None:
+        backbone = self.built().train()
+        context_BL = torch.arange(1, ITEMS + 1).repeat(2)[: 6 * LENGTH].view(6, LENGTH)
+        hidden_BLD = backbone.hidden(context_BL)
+        pull_BLD = torch.randn(hidden_BLD.shape, generator=torch.Generator().manual_seed(2))
+        (hidden_BLD * pull_BLD).sum().backward()
+        silent = [
+            name
+            for name, parameter in backbone.named_parameters()
+            if parameter.grad is None or not (parameter.grad.abs() > 1e-9).any()
+        ]
+        assert silent == []
+
+    def test_padding_never_learns(self) -> None:
+        backbone, context_BL = self.built().train(), contexts(seed=7)
+        real_BL1 = (context_BL > 0)[:, :, None]
+        (backbone.hidden(context_BL) * real_BL1).pow(3).sum().backward()
+        gradient = backbone.item_vectors().grad
+        assert gradient is not None
+        assert not gradient[0].any()
+
+    @pytest.mark.parametrize("rows", [1, 2])
+    def test_one_item_is_a_context(self, rows: int) -> None:
+        assert torch.isfinite(self.built().encode(torch.ones((rows, 1), dtype=torch.int64))).all()

@@ -1,0 +1,66 @@
+"""A checkpoint that is damaged, of another model or not a number is refused, and nothing else is."""
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.errors import IntegrityError
+from rsir_scale.models.checkpoint import ModelDescription, build_backbone, load_backbone, weights_bytes
+
+MODEL = ModelConfig(width=4, blocks=1, heads=2, feed_forward=4)
+DESCRIPTION = ModelDescription(model=MODEL, item_count=6, max_length=5)
+DESCRIBED = DESCRIPTION.model_dump_json().encode()
+
+
+def _weights() -> bytes:
+    return weights_bytes(build_backbone(DESCRIPTION, seed=1))
+
+
+def test_a_sound_pair_is_loaded() -> None:
+    assert weights_bytes(load_backbone(DESCRIBED, _weights())) == _weights()
+
+
+@pytest.mark.parametrize("cut", [0, 4, 40, -1])
+def test_truncated_weights_are_refused(cut: int) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        load_backbone(DESCRIBED, _weights()[:cut])
+
+
+@pytest.mark.parametrize("description", [b"", b"{}", b'{"model": 1}', DESCRIBED[:-1], DESCRIBED + b"x"])
+def test_a_damaged_description_is_refused(description: bytes) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        load_backbone(description, _weights())
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (DESCRIPTION.model_copy(update={"item_count": 7}), "items.weight"),
+        (DESCRIPTION.model_copy(update={"max_length": 4}), "positions.weight"),
+        (DESCRIPTION.model_copy(update={"model": MODEL.model_copy(update={"blocks": 2})}), "blocks.1"),
+        (DESCRIPTION.model_copy(update={"model": MODEL.model_copy(update={"norm": "pre"})}), "final_norm"),
+    ],
+)
+def test_weights_of_another_model_are_refused_by_name(other: ModelDescription, named: str) -> None:
+    with pytest.raises(IntegrityError, match=named):
+        load_backbone(other.model_dump_json().encode(), _weights())
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown"])
+def test_a_missing_or_unknown_tensor_is_refused(change: str) -> None:
+    tensors = load(_weights())
+    if change == "missing":
+        tensors.pop("positions.weight")
+    else:
+        tensors["unknown"] = torch.zeros(1)
+    with pytest.raises(IntegrityError, match="unknown|positions.weight"):
+        load_backbone(DESCRIBED, save(tensors))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
+    tensors = load(_weights())
+    tensors["positions.weight"][2, 1] = value
+    with pytest.raises(IntegrityError, match=r"NaN or infinity in 'positions\.weight'"):
+        load_backbone(DESCRIBED, save(tensors))

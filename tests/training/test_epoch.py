@@ -1,0 +1,151 @@
+"""A fit learns, stops when it should, and ends in the same bits whenever it was stopped and taken up again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rsir_scale.data.dataset import concatenate
+from rsir_scale.errors import ResumableError
+from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, validation_set
+from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
+from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.models.checkpoint import copy_weights
+from rsir_scale.training.epoch import Fit, FitResult, Progress, Worker, fit, trained_backbone
+from rsir_scale.training.task import TrainingTask
+from tests.training.market import ITEMS, market, task, without_dropout
+
+ALONE = Worker()
+
+
+def _same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _gain_at_20(ranks: np.ndarray) -> float:
+    return float(per_user(ranks, metric="NDCG", cutoff=20).mean())
+
+
+def _popularity_gain(users: EvaluationSet) -> float:
+    counts = np.bincount(market().training_sequences().items, minlength=ITEMS + 1).astype(np.float64)
+    ranks = []
+    for row, target in enumerate(users.targets):
+        scores = counts.copy()
+        scores[[0, *users.contexts.row(row)]] = -1.0
+        ranks.append(1 + int((scores > counts[target]).sum()))
+    return _gain_at_20(np.array(ranks))
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "cross_entropy"])
+def test_a_fit_learns_a_planted_market_a_quarter_better_than_popularity(loss: str) -> None:
+    learned = task(loss=loss, max_epochs=20, patience=20)
+    backbone = trained_backbone(learned, fit(learned, ALONE))
+    users = held_out_test_set(market().training_sequences(), market().held_out())
+    assert _gain_at_20(rank_targets(backbone, users, mask_history=True)) > 1.25 * _popularity_gain(users)
+
+
+def _states(fitted: TrainingTask) -> tuple[list[bytes], list[Progress], FitResult]:
+    states: list[bytes] = []
+    reports: list[Progress] = []
+    result = fit(fitted, ALONE, save_state=states.append, report=reports.append)
+    return states, reports, result
+
+
+def test_a_fit_taken_up_after_any_interval_ends_in_the_same_bits() -> None:
+    fitted = task(max_epochs=4)
+    states, reports, whole = _states(fitted)
+    assert len(states) == 4
+    for stopped, state in enumerate(states[:-1]):
+        # What happens to torch's generator between two starts must not matter.
+        torch.manual_seed(stopped)
+        later: list[Progress] = []
+        resumed = fit(fitted, ALONE, resume_from=state, report=later.append)
+        assert _same(resumed.weights, whole.weights)
+        assert replace(resumed.position, seconds=0.0) == replace(whole.position, seconds=0.0)
+        told = [(p.update, p.loss, p.score, p.best_score) for p in reports[stopped + 1 :]]
+        assert [(p.update, p.loss, p.score, p.best_score) for p in later] == told
+
+
+def test_a_finished_fit_taken_up_again_trains_no_further() -> None:
+    fitted = task(max_epochs=2)
+    states, _, whole = _states(fitted)
+    reports: list[Progress] = []
+    again = fit(fitted, ALONE, resume_from=states[-1], report=reports.append)
+    assert reports == []
+    assert _same(again.weights, whole.weights)
+
+
+def test_the_seed_decides_the_weights() -> None:
+    one, same, other = (fit(task(max_epochs=1, seed=seed), ALONE).weights for seed in (1, 1, 2))
+    assert _same(one, same)
+    assert not _same(one, other)
+
+
+def test_training_stops_at_the_budget_in_updates_of_the_real_data_however_large_the_data() -> None:
+    real = market().training_sequences()
+    doubled = task(sequences=concatenate([real, real]), max_epochs=3)
+    _, reports, result = _states(doubled)
+    passes = -(-len(real) // 64)
+    assert [report.update for report in reports] == [passes, 2 * passes, 3 * passes]
+    assert result.position.update == doubled.budget.maximum == 3 * passes
+
+
+def test_training_stops_when_patience_in_updates_is_spent() -> None:
+    still = without_dropout(task(learning_rate=1e-30, max_epochs=50, patience=2))
+    _, reports, result = _states(still)
+    interval = still.budget.interval
+    # The first validation is the best, and nothing changes after it.
+    assert [report.update for report in reports] == [interval, 2 * interval, 3 * interval]
+    assert result.position.best_update == interval
+
+
+def test_the_weights_kept_are_those_of_the_best_validation() -> None:
+    fitted = task(learning_rate=5e-2, max_epochs=8, patience=8)
+    _, reports, result = _states(fitted)
+    best = max(report.score for report in reports)
+    assert result.position.best_score == best
+    assert result.position.best_update == next(report.update for report in reports if report.score == best)
+    backbone = trained_backbone(fitted, result)
+    assert not backbone.training
+    ranks = rank_targets(backbone, fitted.validation, mask_history=True)
+    assert _gain_at_20(ranks) == pytest.approx(best, abs=1e-6)
+
+
+def test_validation_items_change_no_weight() -> None:
+    fitted = task()
+    held_out = market().held_out()
+    others = replace(held_out, validation=(held_out.validation % ITEMS + 1).astype(np.int32))
+    other = replace(fitted, validation=validation_set(market().training_sequences(), others))
+    runs = []
+    for chosen in (fitted, other):
+        running = Fit(chosen, ALONE, resume_from=None, warm_start=None)
+        progress = running.run_interval()
+        runs.append((copy_weights(running.model), progress.loss, progress.score))
+    assert _same(runs[0][0], runs[1][0])
+    assert runs[0][1] == runs[1][1]
+    assert runs[0][2] != runs[1][2]
+
+
+def test_a_warm_start_begins_with_the_weights_given() -> None:
+    first = fit(task(max_epochs=1), ALONE).weights
+    still = task(learning_rate=1e-30, max_epochs=1, seed=9)
+    assert _same(fit(still, ALONE, warm_start=first).weights, first)
+    assert not _same(fit(still, ALONE).weights, first)
+
+
+def test_a_loss_that_is_no_number_stops_the_fit_and_names_the_learning_rate() -> None:
+    with pytest.raises(ResumableError, match=r"training\.learning_rate=1e\+30"):
+        fit(task(learning_rate=1e30, max_epochs=3), ALONE)
+
+
+def test_synthetic_weight_scales_the_share_of_synthetic_sequences() -> None:
+    real = market().training_sequences()
+    synthetic = replace(real, ids=real.ids + len(real))
+    both = concatenate([real, synthetic])
+    one, same, less = (
+        fit(without_dropout(task(sequences=both, synthetic_weight=weight, max_epochs=1)), ALONE).weights
+        for weight in (1.0, 1.0, 0.25)
+    )
+    assert _same(one, same)
+    assert not _same(one, less)

@@ -1,0 +1,44 @@
+"""Two data-parallel workers do what one does: the same global batches, the same negatives, the same updates."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as distributed
+import torch.multiprocessing as multiprocessing
+from safetensors.torch import load, save
+
+from rsir_scale.training.epoch import Progress, Worker, fit
+from rsir_scale.training.task import TrainingTask
+from tests.training.market import task, without_dropout
+
+
+def _task() -> TrainingTask:
+    # 257 users in batches of 64: the last batch of a pass holds one row, so the second worker has none of it.
+    # Dropout belongs to the worker, so that the comparison needs a model without it.
+    return without_dropout(task(max_epochs=2))
+
+
+def _work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    reports: list[Progress] = []
+    result = fit(_task(), Worker(rank=rank, size=2), report=reports.append)
+    scores = torch.tensor([[p.update, p.loss, p.score] for p in reports], dtype=torch.float64)
+    Path(folder, f"{rank}.safetensors").write_bytes(save({**result.weights, "reports": scores}))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_train_what_one_trains(tmp_path: Path) -> None:
+    multiprocessing.spawn(_work, args=(str(tmp_path),), nprocs=2)
+    first, second = (load((tmp_path / f"{rank}.safetensors").read_bytes()) for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    reports: list[Progress] = []
+    alone = fit(_task(), Worker(), report=reports.append)
+    for update, loss, score, progress in zip(*first.pop("reports").T.tolist(), reports, strict=True):
+        assert update == progress.update
+        assert loss == pytest.approx(progress.loss, rel=1e-5)
+        assert score == pytest.approx(progress.score, abs=5e-3)
+    for name, weights in alone.weights.items():
+        assert torch.allclose(first[name], weights, rtol=1e-3, atol=1e-4), name
