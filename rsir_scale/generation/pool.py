@@ -3,7 +3,7 @@
 Comes in: the shards of a stored plan that are not committed yet. Goes out: their commits, in the run directory; through
 Ray pass only shard numbers and counters. The largest shards go first, so that no actor works alone at the end. An error
 of ours comes back as a row and is raised here, so that a full disk is not tried again. When an actor dies, a fresh pool
-takes what is not committed, a few times: Ray Data would restart it for ever, and a shard that kills its actor would loop.
+takes what is not committed, a few times: Ray Data would restart it for ever, even for a shard that kills its actors.
 """
 
 import gc
@@ -69,9 +69,9 @@ def generate_with_ray(
         except (RayError, TimeoutError) as error:
             if attempt == _POOLS:
                 raise ResumableError(
-                    f"generation of iteration {iteration} broke off {_POOLS} times with {len(missing)} shards to do, at "
-                    f"last with {type(error).__name__}: {_last_line(error)}; what is committed is kept: see to the cause "
-                    "and run the same command again"
+                    f"generation of iteration {iteration} broke off {_POOLS} times with {len(missing)} shards to do, "
+                    f"at last with {type(error).__name__}: {_last_line(error)}; what is committed is kept: see to the "
+                    "cause and run the same command again"
                 ) from error
             gc.collect()
 

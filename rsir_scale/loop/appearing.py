@@ -1,11 +1,14 @@
 """Output that a user asked for appears whole or not at all, and never over something that exists."""
 
 import errno
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import polars as pl
 
 from rsir_scale.errors import InputError, StorageFullError
 
@@ -26,8 +29,9 @@ def appearing(out: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield staging
         staging.rename(target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, pl.exceptions.PolarsError) as error:
+        # Polars keeps the text of an operating system error, not its number.
+        if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
             raise StorageFullError(
                 f"the disk of {target} is full, nothing was written: free space, then give the same command"
             ) from error
@@ -35,5 +39,5 @@ def appearing(out: str | Path) -> Iterator[Path]:
     finally:
         if staging.is_dir():
             shutil.rmtree(staging, ignore_errors=True)
-        else:
-            staging.unlink(missing_ok=True)
+        elif staging.exists():
+            staging.unlink()

@@ -99,17 +99,17 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
 
 
 class Cluster:
-    """The Ray cluster of a run: one that exists, or one of our own, started when it is first needed."""
+    """The Ray cluster of a run: the one this process is in, that of RAY_ADDRESS, or one of our own, started late."""
 
     def __init__(self, config: Config, stopper: Stopper) -> None:
         self._config = config
         self._stopper = stopper
-        self._connected = False
+        self._ours = False
         self._address = os.environ.get("RAY_ADDRESS")
 
     def nodes(self) -> tuple[Node, ...]:
         """What there is to run on; our own cluster is not started for the answer."""
-        if not self._address:
+        if not self._address and not ray.is_initialized():
             return local_nodes(self._config)
         self.connect()
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
@@ -122,7 +122,7 @@ class Cluster:
         Raises:
             ResumableError: no cluster answers at RAY_ADDRESS.
         """
-        if self._connected:
+        if ray.is_initialized():
             return
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -132,7 +132,7 @@ class Cluster:
             _join(self._address)
         else:
             _start(*local_nodes(self._config))
-        self._connected = True
+        self._ours = True
         self._stopper.arm()
 
     def wait_for(self, need: Need) -> None:
@@ -157,8 +157,8 @@ class Cluster:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """Leave the cluster; our own ends with that."""
-        if self._connected:
+        """Leave a cluster that `connect` joined or started; a started one ends with that."""
+        if self._ours:
             ray.shutdown()
 
 

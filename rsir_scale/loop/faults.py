@@ -20,9 +20,10 @@ class Fault:
 
 @dataclass
 class Ledger:
-    """Collects faults; `files` counts what was hashed."""
+    """Collects faults; `files` counts what was hashed, `damaged` is whether a hashed file is not as recorded."""
 
     files: int = 0
+    damaged: bool = False
     _faults: dict[Fault, None] = field(default_factory=dict)
     _blamed: set[str] = field(default_factory=set)
 

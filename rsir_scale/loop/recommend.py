@@ -28,6 +28,7 @@ from rsir_scale.loop.appearing import appearing
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
+from rsir_scale.ranking.exact import best_first
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import read_config, read_provenance
 from rsir_scale.runs.status import best_iteration
@@ -103,9 +104,8 @@ class LoadedModel:
             longest = int(contexts.lengths[rows].max())
             history_BL = pad_latest(contexts, rows, max_length=longest).to(items_VD.device)
             scores_BV.scatter_(1, history_BL, _MINUS_INFINITY)
-        order_BP = scores_BV.argsort(dim=1, descending=True, stable=True)[:, :top]
-        best_BP = scores_BV.gather(1, order_BP)
-        return order_BP.masked_fill(best_BP == _MINUS_INFINITY, 0).cpu().numpy(), best_BP.float().cpu().numpy()
+        score_BP, item_BP = best_first(*scores_BV.topk(top, dim=1))
+        return item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0).cpu().numpy(), score_BP.float().cpu().numpy()
 
 
 def load_model(run_path: str | Path, iteration: int | None = None, *, device: str = "cpu") -> LoadedModel:

@@ -7,25 +7,20 @@ not looked at, so that one changed byte gives one fault and not a hundred. Files
 leftovers of attempts that lost are no fault.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from rsir_scale.config import Config, GenerationConfig
+from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.loop.faults import Fault, Ledger
+from rsir_scale.loop.verify_generation import check_generation
 from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.runs import layout
-from rsir_scale.runs.commits import check_conservation, read_commits, total_counts
-from rsir_scale.runs.content import content_of
-from rsir_scale.runs.lineage import committed_files, training_files
-from rsir_scale.runs.manifest import Generation, Manifest, parent_sha256, read_manifest
+from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest
 from rsir_scale.runs.open_run import is_run, read_config, read_provenance
-from rsir_scale.runs.owners import held_out_hits
-from rsir_scale.runs.plan import ShardPlan, make_plan, read_plan
 from rsir_scale.storage import Store, open_store, sha256_of
 
 _FAULTS_SHOWN = 100
@@ -77,16 +72,16 @@ def verify(store: Store, dataset: PreparedDataset, *, rows_per_iteration: int | 
     manifests = _manifests(store, config, dataset, ledger)
     rows = rechecked = 0
     for manifest in manifests:
+        earlier_whole = not ledger.damaged
         for entry in manifest.files:
             _hash(store, entry.key, entry.key, entry.sha256, ledger)
         _check_metrics(store, manifest, ledger)
         if manifest.generation is None or config is None:
             continue
         rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
-        if _check_generation(store, dataset, config, manifest, ledger):
-            rechecked += verify_rows(
-                store, dataset, config, read_plan(store, manifest.iteration), ledger, limit=rows_per_iteration
-            )
+        plan = check_generation(store, dataset, config, manifest, ledger, earlier_whole=earlier_whole)
+        if plan is not None:
+            rechecked += verify_rows(store, dataset, config, plan, ledger, limit=rows_per_iteration)
     faults = ledger.sorted_faults()
     return VerifyReport(
         ok=not faults,
@@ -115,6 +110,7 @@ def _hash(store: Store, key: str, name: str, expected: str, ledger: Ledger) -> N
     found = ledger.guard(name, lambda: sha256_of(store, key))
     if found is not None and found[0] != expected:
         ledger.add(name, f"its SHA-256 is {found[0]}, the record says {expected}")
+    ledger.damaged |= ledger.blames(name)
 
 
 def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, ledger: Ledger) -> list[Manifest]:
@@ -161,73 +157,3 @@ def _check_metrics(store: Store, manifest: Manifest, ledger: Ledger) -> None:
         wrong = [key for key, value in again.items() if abs(evaluation.metrics[key] - value) > _METRIC_TOLERANCE]
         if wrong:
             ledger.add(key, f"{wrong[0]} is {evaluation.metrics[wrong[0]]}, the ranks give {again[wrong[0]]}")
-
-
-def _check_generation(
-    store: Store, dataset: PreparedDataset, config: Config, manifest: Manifest, ledger: Ledger
-) -> bool:
-    """Check plan, commits and sums of one iteration; returns whether its rows can be looked at."""
-    iteration, recorded = manifest.iteration, manifest.generation
-    plan_key, key = layout.plan(iteration), layout.manifest(iteration)
-    plan = None if ledger.blames(plan_key) else ledger.guard(plan_key, lambda: read_plan(store, iteration))
-    if plan is None or recorded is None:
-        return False
-    expected = ledger.guard(plan_key, lambda: _expected_plan(store, dataset, iteration, config.generation))
-    if expected != plan:
-        ledger.add(plan_key, "it is not the plan that data and settings give")
-        return False
-    commits = ledger.guard(key, lambda: read_commits(store, plan))
-    if commits is None:
-        return False
-    for record in commits:
-        ledger.guard(layout.commit(iteration, record.shard), partial(check_conservation, record))
-        if record.part not in manifest.files:
-            ledger.add(layout.commit(iteration, record.shard), f"it names {record.part.key} as the manifest does not")
-    if len(commits) != len(plan.shards) or recorded.parts != len(commits):
-        ledger.add(key, f"{len(plan.shards)} shards were planned, {len(commits)} are committed")
-        return False
-    parts = [record.part.key for record in commits]
-    if not any(ledger.blames(name) for name in [*parts, *_dropped(manifest)]):
-        _check_sums(store, dataset, manifest, recorded, total_counts(commits), ledger)
-    return True
-
-
-def _expected_plan(store: Store, dataset: PreparedDataset, iteration: int, settings: GenerationConfig) -> ShardPlan:
-    files = training_files(store, dataset, iteration)
-    return make_plan(
-        [file for file in files if settings.sources == "all" or file.where == "dataset"],
-        iteration=iteration,
-        shard_sources=settings.shard_sources,
-        trials_per_sequence=settings.trials_per_sequence,
-        first_sequence_id=read_plan(store, iteration - 1).next_sequence_id if iteration else dataset.meta.users,
-    )
-
-
-def _check_sums(
-    store: Store,
-    dataset: PreparedDataset,
-    manifest: Manifest,
-    recorded: Generation,
-    totals: dict[str, int],
-    ledger: Ledger,
-) -> None:
-    """Recompute what the manifest says of the rows: counters, held-out hits, content."""
-    key = layout.manifest(manifest.iteration)
-    hits = ledger.guard(key, lambda: held_out_hits(store, dataset, manifest.iteration, manifest.files))
-    again = totals | (hits or {})
-    wrong = sorted(name for name in {*again, *recorded.counters} if again.get(name) != recorded.counters.get(name))
-    for name in wrong:
-        ledger.add(key, f"counter {name} is {recorded.counters.get(name)}, commits and rows give {again.get(name)}")
-    if recorded.rows + recorded.dropped != totals.get("rows_kept", 0):
-        ledger.add(key, f"{recorded.rows} rows and {recorded.dropped} duplicates are not the rows committed")
-    content = ledger.guard(key, lambda: content_of(store, dataset, committed_files(store, manifest.iteration)))
-    if content is not None and (content.rows, content.pairs, content.sha256) != (
-        recorded.rows,
-        recorded.pairs,
-        recorded.content_sha256,
-    ):
-        ledger.add(key, f"its rows have content {content.sha256}, it says {recorded.content_sha256}")
-
-
-def _dropped(manifest: Manifest) -> Sequence[str]:
-    return [entry.key for entry in manifest.files if entry.kind == "dropped"]

@@ -64,7 +64,7 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
                 _raise_own(error)
                 if attempt == _ATTEMPTS:
                     raise ResumableError(
-                        f"training of iteration {iteration} failed {_ATTEMPTS} times, at last with {_last_line(error)}; "
+                        f"training of iteration {iteration} failed {_ATTEMPTS} times, last with {_last_line(error)}; "
                         "what was trained is kept: see to the cause and run the same command again"
                     ) from error
     finally:

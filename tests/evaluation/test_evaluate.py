@@ -1,4 +1,4 @@
-"""Ranks are those of a plain loop, whatever the blocks, and evaluation sets hold what precedes the target and no more."""
+"""Ranks are those of a plain loop, whatever the blocks; evaluation sets hold what precedes the target and no more."""
 
 import numpy as np
 import pytest
@@ -46,9 +46,7 @@ def splits(draw: st.DrawFn) -> list[tuple[list[int], int, int]]:
     """Users as (training items, validation item, test item), 0 for none; a test item never comes without the other."""
     item = st.integers(1, 9)
     held_out = st.tuples(item, item) | st.tuples(item, st.just(0)) | st.just((0, 0))
-    return [
-        (draw(st.lists(item, min_size=1, max_size=5)), *draw(held_out)) for _ in range(draw(st.integers(0, 8)))
-    ]
+    return [(draw(st.lists(item, min_size=1, max_size=5)), *draw(held_out)) for _ in range(draw(st.integers(0, 8)))]
 
 
 @given(users=splits(), first_id=st.integers(0, 9))

@@ -63,7 +63,9 @@ def cases(draw: st.DrawFn) -> Case:
     items, reads = numbers.integers(-spread, spread + 1, (2, item_count + 1, 2))
     # Padding of trained models is a zero vector, which scores above every item of negative score.
     items[0] = 0
-    rows = [numbers.integers(1, item_count + 1, numbers.integers(1, 7)).tolist() for _ in range(draw(st.integers(1, 20)))]
+    rows = [
+        numbers.integers(1, item_count + 1, numbers.integers(1, 7)).tolist() for _ in range(draw(st.integers(1, 20)))
+    ]
     targets = numbers.integers(1, item_count + 1, len(rows)).astype(np.int32)
     backbone = LastItemBackbone(torch.from_numpy(items), torch.from_numpy(reads), max_length=draw(st.integers(1, 8)))
     return Case(backbone, EvaluationSet(sequences_of(rows), targets))

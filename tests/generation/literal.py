@@ -1,8 +1,8 @@
-"""The algorithm, written out: one trial after another, one item after another, as the paper and the authors' code say.
+"""The algorithm, written out: trial after trial, item after item, as the paper and the authors' code say.
 
-This is the reference that the decoder is compared with. It knows no batch, no tensor, no cache and no early exit, and of
-the engine it uses only what both must share: the rules, the draws and the names of the counts. Scores are float64 inner
-products. Read it beside Algorithm 1 (Sec. 3.2) for `check_before_choice=False`, and beside the released code for True.
+This is the reference that the decoder is compared with. It knows no batch, no tensor and no early exit, and of the
+engine it uses only what both must share: the rules and the draws. Scores are float64 inner products. Read it beside
+Algorithm 1 (Sec. 3.2) for `check_before_choice=False`, and beside the released code for True.
 """
 
 from collections.abc import Callable
@@ -116,7 +116,7 @@ class Literal:
         return self.items[1:] @ self.query_of(context)
 
     def _check(self, context: list[int], remaining: set[int]) -> tuple[bool, set[int], int]:
-        """Whether a remaining item ranks within the threshold; the best ones and how many items score strictly higher."""
+        """Whether a remaining item ranks within the threshold; the best of them; how many items score higher."""
         if self.rules.rank_threshold is None:
             return True, {0}, -1
         if not remaining:

@@ -2,6 +2,7 @@
 
 from dataclasses import fields, replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from rsir_scale.generation.state import StopReason
 from rsir_scale.models.base import Backbone
 from rsir_scale.ranking.exact import ExactSearch
 from rsir_scale.training.epoch import Worker, fit, trained_backbone
-from tests.generation.worlds import PAPER, RELEASED, World, worlds
+from tests.generation.worlds import PAPER, RELEASED, World, few_examples, worlds
 from tests.training.market import ITEMS, market, task
 
 
@@ -29,6 +30,7 @@ def _contexts(decoded: Decoded) -> list[list[int]]:
     return [context[:length].tolist() for context, length in rows]
 
 
+@few_examples
 @given(world=worlds())
 def test_exploitation_alone_never_leaves_the_users_items(world: World) -> None:
     decoded = _decode(world, exploit_prob=1.0)
@@ -38,6 +40,7 @@ def test_exploitation_alone_never_leaves_the_users_items(world: World) -> None:
     assert decoded.tally.chosen_other == 0
 
 
+@few_examples
 @given(world=worlds())
 def test_exploration_alone_explores_each_step(world: World) -> None:
     decoded = _decode(world, exploit_prob=0.0)
@@ -45,14 +48,16 @@ def test_exploration_alone_explores_each_step(world: World) -> None:
         assert decoded.explored[row, decoded.start_length[row] : decoded.length[row]].all()
 
 
+@few_examples
 @given(world=worlds())
 def test_a_laxer_threshold_lets_each_trial_go_at_least_as_far(world: World) -> None:
     thresholds = [*range(1, min(5, world.backbone.item_count)), None]
     decoded = [_contexts(_decode(world, rank_threshold=threshold)) for threshold in thresholds]
-    for strict, lax in zip(decoded, decoded[1:], strict=False):
+    for strict, lax in pairwise(decoded):
         assert all(long[: len(short)] == short for short, long in zip(strict, lax, strict=True))
 
 
+@few_examples
 @given(world=worlds())
 def test_without_the_check_everything_is_accepted(world: World) -> None:
     decoded = _decode(world, rank_threshold=None)
@@ -60,6 +65,7 @@ def test_without_the_check_everything_is_accepted(world: World) -> None:
     assert StopReason.FIDELITY not in decoded.stop
 
 
+@few_examples
 @given(world=worlds(), batch_size=st.sampled_from([1, 3, 500]))
 def test_the_batch_size_changes_nothing(world: World, batch_size: int) -> None:
     one, other = _decode(world), _decode(world, batch_size=batch_size)
@@ -69,6 +75,7 @@ def test_the_batch_size_changes_nothing(world: World, batch_size: int) -> None:
     assert one.tally == other.tally
 
 
+@few_examples
 @given(world=worlds(), data=st.data())
 def test_a_source_is_decoded_alike_in_any_company_and_order(world: World, data: st.DataObject) -> None:
     rows = data.draw(st.permutations(range(len(world.sources))))[: data.draw(st.integers(1, len(world.sources)))]
@@ -78,6 +85,7 @@ def test_a_source_is_decoded_alike_in_any_company_and_order(world: World, data: 
     assert few == [everyone[row * trials + trial] for row in rows for trial in range(trials)]
 
 
+@few_examples
 @given(world=worlds())
 def test_repeats_are_chosen_only_where_they_are_allowed(world: World) -> None:
     decoded = _decode(world, allow_repeats=False)

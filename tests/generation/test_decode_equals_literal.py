@@ -1,4 +1,4 @@
-"""The decoder does what the algorithm says: batched, refilled and in one pass, it ends where the literal reference ends."""
+"""The decoder, batched, refilled and in one pass, ends each trial where the literal reference ends it."""
 
 from collections import Counter
 from dataclasses import replace

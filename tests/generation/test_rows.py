@@ -7,7 +7,7 @@ from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.rows import PART_SCHEMA, keeps, part_rows, shard_counts
 from rsir_scale.generation.state import StopReason
 from rsir_scale.ranking.exact import ExactSearch
-from tests.generation.worlds import World, worlds
+from tests.generation.worlds import World, few_examples, worlds
 
 FIRST_ID = 10_000
 
@@ -22,6 +22,7 @@ def _is_subsequence(items: list[int], source: list[int]) -> bool:
     return all(item in later for item in items)
 
 
+@few_examples
 @given(world=worlds())
 def test_rows_are_the_kept_trials_under_ids_of_their_own(world: World) -> None:
     decoded = _decoded(world)
@@ -31,7 +32,9 @@ def test_rows_are_the_kept_trials_under_ids_of_their_own(world: World) -> None:
     rows = table.to_pylist()
     assert len(rows) == keeps(decoded, world.rules).sum()
     for row, place in zip(rows, np.flatnonzero(keeps(decoded, world.rules)), strict=True):
-        start, length, source = (int(column[place]) for column in (decoded.start_length, decoded.length, decoded.source))
+        start, length, source = (
+            int(column[place]) for column in (decoded.start_length, decoded.length, decoded.source)
+        )
         trial = int(decoded.trial[place])
         assert row["sequence_id"] == FIRST_ID + positions[source] * world.rules.trials_per_sequence + trial
         assert row["items"] == decoded.context[place, :length].tolist()
@@ -43,6 +46,7 @@ def test_rows_are_the_kept_trials_under_ids_of_their_own(world: World) -> None:
         assert row["explored"] == decoded.explored[place, start:length].tolist()
 
 
+@few_examples
 @given(world=worlds())
 def test_equal_items_have_equal_hashes_and_others_have_others(world: World) -> None:
     decoded, positions = _decoded(world), np.arange(len(world.sources))
@@ -52,6 +56,7 @@ def test_equal_items_have_equal_hashes_and_others_have_others(world: World) -> N
     assert len(set(hashes.values())) == len(hashes)
 
 
+@few_examples
 @given(world=worlds())
 def test_every_trial_is_a_row_or_a_counted_stop(world: World) -> None:
     decoded = _decoded(world)
@@ -62,6 +67,7 @@ def test_every_trial_is_a_row_or_a_counted_stop(world: World) -> None:
     assert counts["sources"] == len(world.sources) + 4
 
 
+@few_examples
 @given(world=worlds())
 def test_novelty_is_counted_as_a_plain_loop_counts_it(world: World) -> None:
     decoded = _decoded(world)

@@ -1,9 +1,11 @@
 """Small worlds to decode in: catalogues full of ties, sources that repeat items, rules of every kind."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -13,6 +15,10 @@ from rsir_scale.generation.rules import Rules
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import ModelDescription, build_backbone
 from tests.generation.literal import QueryOf, Vector
+
+# Decoding a world takes a twentieth of a second: properties that the comparison with the literal reference implies, or
+# nearly so, are tried on a fifth of the profile's examples.
+few_examples = settings(max_examples=settings.default.max_examples // 5)
 
 PAPER = Rules(
     check_before_choice=False,
@@ -78,12 +84,12 @@ class World:
     def query_of(self) -> QueryOf:
         """Encode one context alone, its latest items where it is longer than the model reads."""
 
-        def query(context: list[int]) -> Vector:
-            latest = torch.tensor([context[-self.backbone.max_length :]])
+        @cache
+        def encoded(latest: tuple[int, ...]) -> Vector:
             with torch.inference_mode():
-                return self.backbone.encode(latest)[0].numpy()
+                return self.backbone.encode(torch.tensor([latest]))[0].numpy()
 
-        return query
+        return lambda context: encoded(tuple(context[-self.backbone.max_length :]))
 
 
 def sequences_of(rows: list[list[int]], ids: list[int] | None = None) -> Sequences:
@@ -133,8 +139,8 @@ def worlds(draw: st.DrawFn) -> World:
     # Whole numbers come from one seed: hypothesis shrinks the sizes, and drawing tables number by number is slow.
     seed = draw(st.integers(0, 2**32 - 1))
     numbers = np.random.default_rng(seed)
-    # Which of several equal items is the last candidate is not settled yet (see tests/ranking/test_exact.py), so in worlds
-    # with ties every item is a candidate.
+    # Which of several equal items is the last candidate is not settled yet (see tests/ranking/test_exact.py), so in
+    # worlds with ties every item is a candidate.
     ties = draw(st.booleans())
     if not ties:
         backbone = sasrec(item_count, seed=seed, max_length=draw(st.sampled_from([3, 12])))

@@ -71,7 +71,7 @@ def tiny_run(*, reading: str = "paper", remaining: str = "before_choice", with_t
         {
             "data": {"path": str(dataset.path), "max_length": 8},
             "model": {"width": 16, "feed_forward": 16, "blocks": 1, "heads": 2, "dropout": 0.1},
-            "training": {"max_epochs": 15, "batch_size": 16, "negatives": 16, "learning_rate": 0.02},
+            "training": {"max_epochs": 8, "batch_size": 16, "negatives": 16, "learning_rate": 0.02},
             "generation": {
                 "reading": reading,
                 "trials_per_sequence": 2,

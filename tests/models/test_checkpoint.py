@@ -54,7 +54,7 @@ def test_a_missing_or_unknown_tensor_is_refused(change: str) -> None:
         tensors.pop("positions.weight")
     else:
         tensors["unknown"] = torch.zeros(1)
-    with pytest.raises(IntegrityError, match="unknown|positions.weight"):
+    with pytest.raises(IntegrityError, match=r"unknown|positions\.weight"):
         load_backbone(DESCRIBED, save(tensors))
 
 

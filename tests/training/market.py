@@ -28,7 +28,9 @@ def market() -> PreparedDataset:
     return open_dataset(folder)
 
 
-def task(model: ModelConfig = MODEL, *, sequences: Sequences | None = None, seed: int = 1, **changes: object) -> TrainingTask:
+def task(
+    model: ModelConfig = MODEL, *, sequences: Sequences | None = None, seed: int = 1, **changes: object
+) -> TrainingTask:
     """A fit of the market, or of other sequences under the market's budget; `changes` are of the training section."""
     config = TRAINING.model_copy(update=changes)
     real = market().training_sequences()

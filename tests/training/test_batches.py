@@ -36,7 +36,10 @@ def test_another_process_deals_the_same_batches() -> None:
     code = "from tests.training.test_batches import _pass; print(_pass([1 + i % 7 for i in range(90)], 8))"
     paths = [path for path in sys.path if path]
     told = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert told.stdout.strip() == str(_pass([1 + i % 7 for i in range(90)], 8))
 

@@ -1,0 +1,81 @@
+import io
+from pathlib import Path
+
+import pytest
+from tests.ray.conftest import Make
+
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.errors import ConfigError, LeaseHeldError, StorageFullError
+from rsir_scale.loop.driver import run
+from rsir_scale.loop.progress import ProgressLine
+from rsir_scale.runs.lease import Lease
+from rsir_scale.runs.status import read_status
+from rsir_scale.storage import open_store
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+
+def test_a_run_on_ray_commits_what_one_process_commits_and_leaves_nothing_of_ray_behind(
+    settings: Make, local_digest: str, tmp_path: Path
+) -> None:
+    shown = io.StringIO()
+    run(settings(generation={"actors": 2}), tmp_path / "run", line=ProgressLine(shown))
+    store = open_store(tmp_path / "run")
+    status = read_status(store)
+    assert (status["state"], status["digest"]) == ("done", local_digest)
+    assert not [key for key in store.list("") if "progress" in key or key.startswith("ray/")]
+    for phase in ("iteration 0/1  trained", "iteration 0/1  generated  7/7 shards", "iteration 1/1  trained"):
+        assert phase in shown.getvalue()
+
+
+def test_a_second_driver_is_refused_while_the_first_lives(settings: Make, tmp_path: Path) -> None:
+    with Lease(open_store(tmp_path / "run")), pytest.raises(LeaseHeldError, match="is alive"):
+        run(settings(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("section", "key"), [("generation", "actors"), ("training", "workers")])
+def test_more_processes_than_the_cluster_places_are_refused_before_anything_is_written(
+    settings: Make, tmp_path: Path, section: str, key: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{section}.{key}=5 .* set {section}.{key} to 4 or less"):
+        run(settings(**{section: {key: 5}}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_neither_a_full_disk_nor_a_dying_worker_changes_what_training_ends_in(
+    settings: Make, local_digest: str, tmp_path: Path, order: Path
+) -> None:
+    (order / "full").write_text("training/state")
+    with pytest.raises(StorageFullError, match="no room left"):
+        run(settings(), tmp_path / "run", line=ProgressLine(io.StringIO()))
+    (order / "full").unlink()
+    (order / "die-once").write_text("training/state")
+    run(settings(), tmp_path / "run", line=ProgressLine(io.StringIO()))
+    assert not (order / "die-once").exists()
+    assert read_status(open_store(tmp_path / "run"))["digest"] == local_digest
+
+
+@pytest.mark.slow
+def test_two_workers_train_together_and_a_dying_one_changes_nothing(
+    settings: Make, tmp_path: Path, order: Path
+) -> None:
+    config = settings(training={"workers": 2})
+    run(config, tmp_path / "undisturbed", line=ProgressLine(io.StringIO()))
+    (order / "die-once").write_text("training/state")
+    run(config, tmp_path / "disturbed", line=ProgressLine(io.StringIO()))
+    undisturbed, disturbed = (read_status(open_store(tmp_path / name)) for name in ("undisturbed", "disturbed"))
+    assert undisturbed["digest"] == disturbed["digest"]
+    assert undisturbed["iterations"][1]["metrics"] == disturbed["iterations"][1]["metrics"]
+
+
+def test_a_finished_run_starts_nothing(market: PreparedDataset, settings: Make, tmp_path: Path) -> None:
+    shown = io.StringIO()
+    config = settings(loop={"iterations": 0}, training={"max_epochs": 1})
+    from tests.ray.conftest import finish
+
+    from rsir_scale.loop.local import LocalPhases
+
+    finish(config, tmp_path / "run", LocalPhases())
+    run(config, tmp_path / "run", line=ProgressLine(shown))
+    assert shown.getvalue() == ""

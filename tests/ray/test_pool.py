@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+from tests.ray.conftest import Make, finish
+
+from rsir_scale.config import Config
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.errors import ResumableError, StorageFullError
+from rsir_scale.generation.pool import generate_with_ray
+from rsir_scale.loop.local import LocalPhases
+from rsir_scale.runs import layout
+from rsir_scale.runs.commits import missing_shards
+from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.storage import open_store
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+
+class RayGeneration(LocalPhases):
+    """Trains in this process, generates on the pool."""
+
+    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+        reported: list[int] = []
+        missing = missing_shards(run.store, plan)
+        generate_with_ray(
+            run.store,
+            str(dataset.path),
+            plan.iteration,
+            missing,
+            run.config.generation,
+            lambda shard, counts: reported.append(shard),
+        )
+        assert set(reported) <= {shard.index for shard in missing}
+
+
+def _with_actors(settings: Make, actors: int) -> Config:
+    return settings(generation={"actors": actors})
+
+
+@pytest.mark.parametrize("actors", [1, 2])
+def test_any_number_of_actors_commits_what_one_process_commits(
+    settings: Make, local_digest: str, tmp_path: Path, actors: int
+) -> None:
+    assert finish(_with_actors(settings, actors), tmp_path / "run", RayGeneration()) == local_digest
+
+
+def test_neither_a_full_disk_nor_a_dying_actor_changes_what_is_committed_in_the_end(
+    settings: Make, local_digest: str, tmp_path: Path, order: Path
+) -> None:
+    config, run_dir = _with_actors(settings, 2), tmp_path / "run"
+    (order / "full").write_text("/data/part-")
+    with pytest.raises(StorageFullError, match="no room left"):
+        finish(config, run_dir, RayGeneration())
+    store = open_store(run_dir)
+    assert not any(store.exists(layout.commit(0, shard)) for shard in range(7))
+    assert not list(store.list("iteration=000/generation/data"))
+    (order / "full").unlink()
+    (order / "die-once").write_text("/data/part-00001")
+    assert finish(config, run_dir, RayGeneration()) == local_digest
+    assert not (order / "die-once").exists()
+
+
+@pytest.mark.slow
+def test_a_shard_that_always_kills_its_actor_ends_the_run_and_leaves_it_resumable(
+    settings: Make, local_digest: str, tmp_path: Path, order: Path
+) -> None:
+    config, run_dir = _with_actors(settings, 2), tmp_path / "run"
+    (order / "die-always").write_text("/data/part-00001")
+    with pytest.raises(ResumableError, match="broke off 3 times"):
+        finish(config, run_dir, RayGeneration())
+    (order / "die-always").unlink()
+    assert finish(config, run_dir, RayGeneration()) == local_digest
