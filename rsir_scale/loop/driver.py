@@ -24,6 +24,7 @@ from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import check_faiss_packages
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.generation.pool import generate_with_ray
+from rsir_scale.generation.shard import rules_of
 from rsir_scale.loop.preflight import Need, Node, check, local_nodes, needs
 from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
 from rsir_scale.loop.recursion import run_recursion
@@ -71,10 +72,12 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
     with Stopper(f"rsir resume {shlex.quote(store.root)}") as stopper:
         cluster = Cluster(config, stopper)
         try:
+            rules_of(config, dataset)
             check(config, cluster.nodes())
             _drive(store, config, dataset, RayPhases(cluster, shown))
         except KeyboardInterrupt:
             shown.close()
+            stopper.disarm()
             raise StoppedError(stopper.message()) from None
         except RsirError:
             shown.close()
@@ -128,12 +131,12 @@ class Cluster:
             os.environ.setdefault(name, value)
         for name in ("ray.data", "ray.train"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        if self._address:
-            _join(self._address)
-        else:
-            _start(*local_nodes(self._config))
+        with self._stopper.around_ray():
+            if self._address:
+                _join(self._address)
+            else:
+                _start(*local_nodes(self._config))
         self._ours = True
-        self._stopper.arm()
 
     def wait_for(self, need: Need) -> None:
         """Wait until the phase before has let go of what this one needs.
@@ -164,11 +167,12 @@ class Cluster:
 
 def cluster_nodes(config: Config) -> tuple[Node, ...]:
     """The nodes of the cluster at RAY_ADDRESS. Raises ResumableError."""
-    cluster = Cluster(config, Stopper(""))
-    try:
-        return cluster.nodes()
-    finally:
-        cluster.close()
+    with Stopper("rsir plan") as stopper:
+        cluster = Cluster(config, stopper)
+        try:
+            return cluster.nodes()
+        finally:
+            cluster.close()
 
 
 def _join(address: str) -> None:

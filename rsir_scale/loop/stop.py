@@ -2,13 +2,15 @@
 
 Comes in: what to say at the end. The first signal interrupts the main thread, which then has eight seconds to leave the
 run in order; a second signal, or the end of that time, ends the process where it stands. That is as safe as order:
-whatever counts in a run directory was committed before. Ray takes SIGTERM over when it starts, hence `arm`.
+whatever counts in a run directory was committed before. Ray takes SIGTERM over when it starts, hence `around_ray`.
 """
 
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -36,26 +38,44 @@ class Stopper:
         self.last_line = last_line
         self._grace_s = grace_s
         self._received: int | None = None
+        self._watchdog: threading.Timer | None = None
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
         if _in_main_thread():
             self._before = {number: signal.getsignal(number) for number in _SIGNALS}
-        self.arm()
+        self._arm()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._received is None:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]
+            self._restore()
 
-    def arm(self) -> None:
-        """Install the handlers, again where somebody replaced them."""
+    def _arm(self) -> None:
         if _in_main_thread():
             for number in _SIGNALS:
                 signal.signal(number, self._on_signal)
+
+    @contextmanager
+    def around_ray(self) -> Iterator[None]:
+        """Surround what makes Ray install a handler of its own, which ends the process by SystemExit."""
+        try:
+            yield
+        except SystemExit as end:
+            if end.code != signal.SIGTERM:
+                raise
+            self._receive(signal.SIGTERM)
+            raise KeyboardInterrupt from None
+        finally:
+            self._arm()
+
+    def disarm(self) -> None:
+        """The main thread has left the run in order: the process may live on, in a notebook for example."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._restore()
 
     def message(self) -> str:
         """What to say when the run was stopped; its last line is the command."""
@@ -65,11 +85,18 @@ class Stopper:
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._received is not None:
             self._leave()
-        self._received = number
-        watchdog = threading.Timer(self._grace_s, self._leave)
-        watchdog.daemon = True
-        watchdog.start()
+        self._receive(number)
         raise KeyboardInterrupt
+
+    def _receive(self, number: int) -> None:
+        self._received = number
+        self._watchdog = threading.Timer(self._grace_s, self._leave)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _leave(self) -> None:
         sys.stderr.write(f"\n{self.message()}\n")

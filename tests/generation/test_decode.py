@@ -120,7 +120,7 @@ def test_items_chosen_by_the_model_pass_more_often_than_uniform_random_ones(read
     )
     # Softmax at an endless temperature is uniform over all that is not in the context.
     uniform = replace(chosen, temperature=1e9)
-    assert _acceptance(chosen) > 1.15 * _acceptance(uniform)
+    assert _acceptance(chosen) > _acceptance(uniform) + 0.05
 
 
 def test_no_sources_give_no_trials() -> None:

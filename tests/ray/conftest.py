@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import ray
-from tests.ray import faults
 
 from rsir_scale.config import Config, resolve
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
@@ -16,6 +15,7 @@ from rsir_scale.loop.recursion import Phases, run_recursion
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage import open_store
+from tests.ray import faults
 
 Make = Callable[..., Config]
 

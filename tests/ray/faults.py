@@ -1,8 +1,8 @@
 """What workers of the test cluster do wrong, when a test asks for it by a file `KIND` in the folder `FOLDER` names.
 
-    full        every write of what the file's text names fails as on a full disk
-    die-once    the next process that writes what the file's text names dies on it, without a word
-    die-always  every such process dies
+full        every write of what the file's text names fails as on a full disk
+die-once    the next process that writes what the file's text names dies on it, without a word
+die-always  every such process dies
 """
 
 import errno

@@ -2,15 +2,15 @@ import io
 from pathlib import Path
 
 import pytest
-from tests.ray.conftest import Make
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError, LeaseHeldError, StorageFullError
 from rsir_scale.loop.driver import run
+from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage import open_store
+from tests.ray.conftest import Make, finish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -69,13 +69,9 @@ def test_two_workers_train_together_and_a_dying_one_changes_nothing(
     assert undisturbed["iterations"][1]["metrics"] == disturbed["iterations"][1]["metrics"]
 
 
-def test_a_finished_run_starts_nothing(market: PreparedDataset, settings: Make, tmp_path: Path) -> None:
+def test_a_finished_run_starts_nothing(settings: Make, tmp_path: Path) -> None:
     shown = io.StringIO()
     config = settings(loop={"iterations": 0}, training={"max_epochs": 1})
-    from tests.ray.conftest import finish
-
-    from rsir_scale.loop.local import LocalPhases
-
     finish(config, tmp_path / "run", LocalPhases())
     run(config, tmp_path / "run", line=ProgressLine(shown))
     assert shown.getvalue() == ""

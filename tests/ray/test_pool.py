@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-from tests.ray.conftest import Make, finish
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
@@ -13,6 +12,7 @@ from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.open_run import Run
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.storage import open_store
+from tests.ray.conftest import Make, finish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 

@@ -1,0 +1,66 @@
+"""An iteration has the model that was published first, and weights that are not its own are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.errors import IntegrityError
+from rsir_scale.models.checkpoint import ModelDescription, build_backbone, weights_bytes
+from rsir_scale.models.repository import (
+    TrainedModel,
+    has_model,
+    load_trained,
+    publish_model,
+    publish_weights,
+    read_model,
+)
+from rsir_scale.storage import Store, open_store
+
+MODEL = ModelConfig(width=4, blocks=1, heads=2, feed_forward=4)
+DESCRIPTION = ModelDescription(model=MODEL, item_count=6, max_length=5)
+
+
+def _publish(store: Store, *, seed: int, attempt: str) -> TrainedModel:
+    data = weights_bytes(build_backbone(DESCRIPTION, seed=seed))
+    weights = publish_weights(store, 1, data, attempt=attempt)
+    return publish_model(
+        store,
+        1,
+        TrainedModel(
+            description=DESCRIPTION, weights=weights, updates=9, best_update=6, validation_score=0.25, train_s=1.5
+        ),
+    )
+
+
+def test_a_published_model_comes_back_in_evaluation_mode(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert not has_model(store, 1)
+    published = _publish(store, seed=1, attempt="a")
+    assert has_model(store, 1)
+    assert read_model(store, 1) == published
+    loaded = load_trained(store, 1)
+    assert not loaded.training
+    assert weights_bytes(loaded) == weights_bytes(build_backbone(DESCRIPTION, seed=1))
+
+
+def test_the_model_published_first_stays(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    first = _publish(store, seed=1, attempt="a")
+    assert _publish(store, seed=2, attempt="b") == first
+    assert weights_bytes(load_trained(store, 1)) == weights_bytes(build_backbone(DESCRIPTION, seed=1))
+
+
+def test_changed_weights_are_refused_by_name(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    key = _publish(store, seed=1, attempt="a").weights.key
+    data = bytearray(store.read(key))
+    data[-1] ^= 1
+    (tmp_path / key).write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match=r"weights\.a\.safetensors has SHA-256"):
+        load_trained(store, 1)
+
+
+def test_an_iteration_without_a_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match=r"model\.json"):
+        load_trained(open_store(tmp_path), 0)
