@@ -121,7 +121,8 @@ def write_report(out: Path, json_path: Path) -> None:
     for row in rows:
         print(
             f"{row['arm']:>24} {row['split']:>10} theta_{row['iteration']} {row['metric']:>9} {row['base']:.4f} -> "
-            f"{row['treated']:.4f}  {row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]  seeds {len(row['per_seed'])}"
+            f"{row['treated']:.4f}  {row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}] "
+            f"seeds {len(row['per_seed'])}"
         )
 
 

@@ -1,4 +1,4 @@
-"""`docs/configuration.md` is the settings as the code has them; print the page with `python tests/test_configuration_page.py`."""
+"""`docs/configuration.md` is the settings as the code has them; running this file prints the page."""
 
 import typing
 from pathlib import Path
@@ -12,9 +12,9 @@ from rsir_scale.config import NO_EFFECT, Config
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Settings
 
-A run is described by a YAML file of sections, `configs/*.yaml`; `--set section.key=value` overrides it. Unknown keys are
-refused. Two keys are presets: `training.preset` and `generation.reading` fill the defaults of other keys, and what you
-write wins over them. Keys marked ○ change no result: a run may be resumed with another value.
+A run is described by a YAML file of sections, `configs/*.yaml`; `--set section.key=value` overrides it. Unknown keys
+are refused. Two keys are presets: `training.preset` and `generation.reading` fill the defaults of other keys, and what
+you write wins over them. Keys marked ○ change no result: a run may be resumed with another value.
 
 | key | default | values | meaning |
 |---|---|---|---|

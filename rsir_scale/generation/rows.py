@@ -115,4 +115,5 @@ def _is_subsequence(context: npt.NDArray[np.int64], source: npt.NDArray[np.int64
     for column in range(source.shape[1]):
         awaited = context[rows, np.minimum(matched, context.shape[1] - 1)]
         matched += (matched < context.shape[1]) & (awaited > 0) & (awaited == source[:, column])
-    return matched == (context > 0).sum(1)
+    complete: npt.NDArray[np.bool_] = matched == (context > 0).sum(1)
+    return complete

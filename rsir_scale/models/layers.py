@@ -32,7 +32,8 @@ class CausalSelfAttention(nn.Module):
         qkv = self.project_in(x_BLD).view(rows, positions, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         mixed = self._mix(query, key, value)
-        return self.project_out(mixed.transpose(1, 2).reshape(rows, positions, width))
+        out: Tensor = self.project_out(mixed.transpose(1, 2).reshape(rows, positions, width))
+        return out
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if not self.training:
@@ -40,7 +41,8 @@ class CausalSelfAttention(nn.Module):
         positions = query.shape[-2]
         future = torch.ones((positions, positions), dtype=torch.bool, device=query.device).triu(1)
         scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-        return self.dropout(scores.masked_fill(future, float("-inf")).softmax(-1)) @ value
+        weights: Tensor = self.dropout(scores.masked_fill(future, float("-inf")).softmax(-1))
+        return weights @ value
 
 
 class TransformerBlock(nn.Module):
@@ -60,11 +62,15 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map hidden states to hidden states of the same shape."""
+        out_BLD: Tensor
         if self.norm_first:
-            x_BLD = x_BLD + self.dropout(self.attention(self.attention_norm(x_BLD)))
-            return x_BLD + self.dropout(self._feed_forward(self.feed_forward_norm(x_BLD)))
-        x_BLD = self.attention_norm(x_BLD + self.dropout(self.attention(x_BLD)))
-        return self.feed_forward_norm(x_BLD + self.dropout(self._feed_forward(x_BLD)))
+            mixed_BLD = x_BLD + self.dropout(self.attention(self.attention_norm(x_BLD)))
+            out_BLD = mixed_BLD + self._feed_forward(self.feed_forward_norm(mixed_BLD))
+        else:
+            mixed_BLD = self.attention_norm(x_BLD + self.dropout(self.attention(x_BLD)))
+            out_BLD = self.feed_forward_norm(mixed_BLD + self._feed_forward(mixed_BLD))
+        return out_BLD
 
     def _feed_forward(self, x_BLD: Tensor) -> Tensor:
-        return self.contract(self.dropout(F.gelu(self.expand(x_BLD))))
+        out_BLD: Tensor = self.dropout(self.contract(self.dropout(F.gelu(self.expand(x_BLD)))))
+        return out_BLD

@@ -44,7 +44,8 @@ class SASRec(Backbone):
         x_BLD = self.dropout(self.items(context_BL) + self.positions(positions_L))
         for block in self.blocks:
             x_BLD = block(x_BLD)
-        return self.final_norm(x_BLD)
+        hidden_BLD: Tensor = self.final_norm(x_BLD)
+        return hidden_BLD
 
     def item_vectors(self) -> Tensor:
         """Return the shared embedding table; see `Backbone.item_vectors`."""

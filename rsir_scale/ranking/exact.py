@@ -28,10 +28,11 @@ class ExactSearch:
     def search(self, query: SearchQuery, *, rank_threshold: int | None, top_candidates: int) -> SearchResult:
         """Answer one step's question; see `ItemSearch`."""
         top = min(top_candidates, self.item_count)
-        rows = torch.arange(len(query.query_BD), device=query.query_BD.device)
         blocks = [
-            self._search_block(_take(query, block), rank_threshold=rank_threshold, top=top)
-            for block in rows.split(self._rows_per_block)
+            self._search_block(
+                _take(query, slice(start, start + self._rows_per_block)), rank_threshold=rank_threshold, top=top
+            )
+            for start in range(0, len(query.query_BD), self._rows_per_block)
         ]
         return SearchResult(
             *(torch.cat(parts) for parts in zip(*(vars(block).values() for block in blocks), strict=True))
@@ -77,5 +78,5 @@ def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:
     return score_BP.gather(1, by_score), item_BP.gather(1, by_score)
 
 
-def _take(query: SearchQuery, rows: Tensor) -> SearchQuery:
+def _take(query: SearchQuery, rows: slice) -> SearchQuery:
     return SearchQuery(*(column[rows] for column in vars(query).values()))

@@ -149,7 +149,8 @@ class Fit:
     def _loss(self, rows: Rows, update: int) -> Tensor:
         task = self.task
         if len(rows) == 0:
-            return sum(parameter.sum() for parameter in self.model.parameters()) * 0.0
+            # A worker without rows in a short last batch still takes part in the sums.
+            return torch.stack([parameter.sum() for parameter in self.model.parameters()]).sum() * 0.0
         batch = make_batch(task.sequences, rows, max_length=task.description.max_length, weights=task.weights)
         batch = batch.to(self.worker.device)
         targets = flatten_targets(self.model.hidden(batch.context_BL), batch)

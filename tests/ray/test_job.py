@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.ray.conftest import Make
 
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage import open_store
+from tests.ray.conftest import Make
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.ray.conftest import Make
 
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.runs.content import digest
 from rsir_scale.storage import open_store
+from tests.ray.conftest import Make
 
 pytestmark = pytest.mark.ray
 _SLOW_START_S = 240

@@ -149,3 +149,15 @@ def test_synthetic_weight_scales_the_share_of_synthetic_sequences() -> None:
     )
     assert _same(one, same)
     assert not _same(one, less)
+
+
+def test_each_update_of_each_worker_seeds_its_dropout_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    fitted = task()
+    for worker in (ALONE, replace(ALONE, rank=1)):
+        running = Fit(fitted, worker, resume_from=None, warm_start=None)
+        seeds.pop()  # that of the initial weights
+        for _ in range(2):
+            running.run_interval()
+    assert len(seeds) == len(set(seeds)) == 2 * 2 * fitted.budget.interval
