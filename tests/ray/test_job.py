@@ -45,7 +45,10 @@ def head(environment: dict[str, str]) -> Iterator[None]:
     subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
     dashboard = environment["RAY_API_SERVER_ADDRESS"].rpartition(":")[2]
     command = [RAY, "start", "--head", "--block", "--num-cpus=4", "--object-store-memory=268435456"]
-    command += [f"--port={_free_port()}", f"--dashboard-port={dashboard}"]
+    # A second cluster on a machine gets no agent unless every default port is another.
+    command += [f"--dashboard-port={dashboard}", "--disable-usage-stats"]
+    for name in ("", "dashboard-agent-listen-", "dashboard-agent-grpc-", "ray-client-server-", "metrics-export-"):
+        command.append(f"--{name}port={_free_port()}")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     yield
     process.terminate()

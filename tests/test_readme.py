@@ -1,0 +1,70 @@
+"""The commands of the README do what it says, on a small market and with a small budget."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SMALL = [
+    *("--set", "training.max_epochs=2", "--set", "training.negatives=16", "--set", "generation.trials_per_sequence=1"),
+    *("--set", "fidelity.rank_threshold=5", "--set", "model.width=16"),
+]
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks of one language; plain ones have none."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def own_log_commands() -> list[list[str]]:
+    """The `rsir` commands of "On your own log", without their comments."""
+    block = next(block for block in blocks("") if block.startswith("rsir data import"))
+    return [shlex.split(line, comments=True) for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder as a reader has it: the configs, and a log with ids like those of the README."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    draw = np.random.default_rng(0)
+    lines = ["user,item,time"]
+    for user in range(60):
+        start = draw.integers(0, 30)
+        lines += [f"user-{user},item-{(start + step) % 30},{1_000 + step}" for step in range(draw.integers(8, 14))]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+@pytest.mark.ray
+def test_every_command_on_ones_own_log_works_as_written(desk: Path) -> None:
+    for command in own_log_commands():
+        arguments = [*command[1:], *(SMALL if command[1] in {"plan", "run"} else [])]
+        run(desk, ["-m", "rsir_scale.cli", *arguments])
+    assert (desk / "mine-augmented").is_dir()
+    assert (desk / "top10.parquet").is_file()
+    run(desk, ["-c", blocks("python")[0]])
+
+
+def test_files_and_targets_that_the_readme_names_exist() -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+    targets = re.findall(r"^make ([a-z-]+)", README, flags=re.MULTILINE)
+    assert targets
+    for target in targets:
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text(), target
+
+
+def run(folder: Path, arguments: list[str]) -> None:
+    """Run Python in `folder` and fail with what it printed."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
