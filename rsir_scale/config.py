@@ -135,12 +135,6 @@ class EvaluationConfig(Section):
     mask_history: bool = Field(default=True, description="items of the context cannot be recommended")
 
 
-class RunConfig(Section):
-    """Conduct of the run; changes no result."""
-
-    max_error_rate: Probability = Field(default=0.0, description="share of sources that may fail before the run stops")
-
-
 class Config(Section):
     """All settings of a run, resolved."""
 
@@ -151,8 +145,16 @@ class Config(Section):
     fidelity: FidelityConfig = FidelityConfig()
     loop: LoopConfig = LoopConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    run: RunConfig = RunConfig()
     seed: int = Field(default=2023, ge=0, lt=2**63, description="with an identity, the key of every random draw")
+
+    @model_validator(mode="after")
+    def _released_checks_no_choice(self) -> "Config":
+        if self.generation.reading == "released" and self.fidelity.remaining == "before_choice":
+            raise ValueError(
+                "fidelity.remaining=before_choice has no meaning under generation.reading=released, which checks "
+                "before it chooses: leave it out, or set generation.reading=paper"
+            )
+        return self
 
     def fingerprint(self) -> str:
         """SHA-256 of the settings that can change a result; the keys of `NO_EFFECT` are left out."""
@@ -160,7 +162,7 @@ class Config(Section):
 
 
 NO_EFFECT = frozenset(
-    {"data.path", "loop.iterations", "loop.patience", "generation.actors", "run.max_error_rate"}
+    {"data.path", "loop.iterations", "loop.patience", "generation.actors"}
     # Presets are spelled out in the keys they fill.
     | {"training.preset"}
 )

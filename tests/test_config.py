@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rsir_scale.config import NO_EFFECT, Config, apply_overrides, effective_settings, flatten, load_config, resolve
@@ -28,6 +28,7 @@ OTHER_VALUES: dict[str, Any] = {
     "training.preset": "strong",
     "training.loss": "cross_entropy",
     "training.negatives": 64,
+    "training.logq_correction": True,
     "training.batch_size": 32,
     "training.learning_rate": 0.01,
     "training.weight_decay": 0.1,
@@ -59,7 +60,6 @@ OTHER_VALUES: dict[str, Any] = {
     "loop.patience": 2,
     "loop.variant": "finetune",
     "evaluation.mask_history": False,
-    "run.max_error_rate": 0.5,
     "seed": 1,
 }
 SINGLE_CHOICE = {"model.backbone"}
@@ -93,7 +93,7 @@ def test_every_setting_says_what_it_means_or_is_named_in_full() -> None:
 
 
 # What a resume may change, said a second time: an addition to NO_EFFECT has to be argued here too.
-CHANGES_NO_RESULT = {"data.path", "loop.iterations", "loop.patience", "generation.actors", "run.max_error_rate"}
+CHANGES_NO_RESULT = {"data.path", "loop.iterations", "loop.patience", "generation.actors"}
 
 
 # A preset changes the keys that it fills; the tests on presets look at those.
@@ -130,7 +130,13 @@ def test_a_preset_fills_what_is_not_said(key: str, name: str) -> None:
     after = effective_settings(_with({key: name}))
     changed = {each for each in before if before[each] != after[each]} - {key}
     expected = {
-        "strong": {"model.norm", "model.dropout", "model.feed_forward", "training.negatives"},
+        "strong": {
+            "model.norm",
+            "model.dropout",
+            "model.feed_forward",
+            "training.negatives",
+            "training.logq_correction",
+        },
         "released": {
             "generation.start",
             "generation.choice",
@@ -147,7 +153,13 @@ def test_a_preset_fills_what_is_not_said(key: str, name: str) -> None:
 def test_what_is_said_wins_over_a_preset_even_where_it_is_the_default(preset: str, name: str, data: Any) -> None:
     key = data.draw(st.sampled_from(sorted(OTHER_VALUES.keys() - {preset})))
     value = data.draw(st.sampled_from([OTHER_VALUES[key], _value(resolve(MINIMAL), key)]))
+    assume((name, value) != ("released", "before_choice"))
     assert _value(_with({preset: name, key: value}), key) == value
+
+
+def test_a_check_that_the_released_reading_cannot_make_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^fidelity\.remaining=before_choice has no meaning"):
+        _with({"generation.reading": "released", "fidelity.remaining": "before_choice"})
 
 
 @given(keys=st.sets(st.sampled_from(sorted(OTHER_VALUES))))

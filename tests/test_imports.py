@@ -25,6 +25,7 @@ ROOMS = (
     {"training"},
     {"generation"},
     {"loop"},
+    {"cli_tables", "cli_data"},
     {"cli"},
 )
 LIGHT_ROOMS = ROOMS[0] | ROOMS[1] | ROOMS[2]
@@ -32,8 +33,6 @@ MAY_IMPORT_RAY = {
     "rsir_scale.training.trainer",
     "rsir_scale.generation.pool",
     "rsir_scale.loop.driver",
-    "rsir_scale.cli",
-    "jobs.rsir",
 }
 HEAVY = {"torch", "ray"}
 IMPORT_TO_PACKAGE = {"yaml": "pyyaml", "faiss": "faiss-cpu"}

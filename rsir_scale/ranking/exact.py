@@ -65,8 +65,13 @@ def _candidates(scores_BV: Tensor, query: SearchQuery, wanted_B: Tensor, top: in
     if len(rows):
         allowed_BV = scores_BV if len(rows) == len(scores_BV) else scores_BV[rows]
         allowed_BV.scatter_(1, query.banned_BL[rows], _MINUS_INFINITY)
-        best, items = allowed_BV.topk(top, dim=1)
-        score_BP[rows], candidate_BP[rows] = best_first(best, items)
+        best, items = allowed_BV.topk(top + 1, dim=1)
+        # topk keeps any of the items that tie at the cut; where some do, a stable sort keeps those of the lowest index.
+        tied_B = (best[:, top - 1] == best[:, top]) & (best[:, top] > _MINUS_INFINITY)
+        if tied_B.any():
+            score_TV, item_TV = allowed_BV[tied_B].sort(dim=1, descending=True, stable=True)
+            best[tied_B], items[tied_B] = score_TV[:, : top + 1], item_TV[:, : top + 1]
+        score_BP[rows], candidate_BP[rows] = best_first(best[:, :top], items[:, :top])
     return candidate_BP.masked_fill_(score_BP == _MINUS_INFINITY, 0), score_BP
 
 

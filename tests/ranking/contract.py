@@ -39,15 +39,12 @@ def questions(draw: st.DrawFn) -> Question:
     item_count, rows, own = draw(st.integers(2, 30)), draw(st.integers(1, 12)), draw(st.integers(1, 6))
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     if draw(st.booleans()):
-        # All scores of a row differ: any number of candidates has one right answer.
         items = np.append(0, numbers.permutation(item_count) - item_count // 2)[:, None]
         query = numbers.choice([-2, -1, 1, 2], (rows, 1))
-        top = draw(st.integers(1, item_count + 2))
     else:
         items = numbers.integers(-2, 3, (item_count + 1, 3))
         query = numbers.integers(-2, 3, (rows, 3))
-        # Which of several equal items is the last candidate is not settled yet: here every item is a candidate.
-        top = draw(st.integers(item_count, item_count + 2))
+    top = draw(st.integers(1, item_count + 2))
     own_BR = np.zeros((rows, own), dtype=np.int64)
     for row in own_BR:
         distinct = numbers.permutation(item_count)[: numbers.integers(1, own + 1)] + 1

@@ -35,7 +35,6 @@ def test_equal_scores_are_ordered_by_item_index() -> None:
     assert score_BP.tolist() == [[3.0, 3.0, 1.0, 1.0]]
 
 
-@pytest.mark.xfail(reason="torch.topk keeps any of the items that tie at the cut, not those of the lowest index")
 def test_items_that_tie_at_the_cut_are_kept_by_item_index() -> None:
     on_B = torch.ones(1, dtype=torch.bool)
     one_B1 = torch.ones((1, 1), dtype=torch.int64)
