@@ -43,6 +43,7 @@ def desk(tmp_path: Path) -> Path:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(600)
 def test_every_command_on_ones_own_log_works_as_written(desk: Path) -> None:
     for command in own_log_commands():
         arguments = [*command[1:], *(SMALL if command[1] in {"plan", "run"} else [])]
@@ -65,6 +66,6 @@ def run(folder: Path, arguments: list[str]) -> None:
     """Run Python in `folder` and fail with what it printed."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
