@@ -159,7 +159,9 @@ def generated(folders: list[Path], iteration: int) -> dict[str, float]:
     """What the iteration wrote, as means over the runs."""
     entries = [read_status(open_store(folder))["iterations"][iteration] for folder in folders]
     names = ("new_sequences", "new_pairs", "acceptance", "novel_share", "own_items_share", "growth")
-    means = {name: float(np.mean([entry[name] for entry in entries])) for name in names}
+    # A share of nothing is null, and then absent here.
+    known = [name for name in names if all(entry[name] is not None for entry in entries)]
+    means = {name: float(np.mean([entry[name] for entry in entries])) for name in known}
     counters = [read_chain(open_store(folder))[iteration].generation.counters for folder in folders]
     for kind in ("true", "own", "other"):
         chosen = sum(counter[f"chosen_{kind}"] for counter in counters)

@@ -16,7 +16,7 @@ def per_user(ranks: Ranks, *, metric: str, cutoff: int) -> npt.NDArray[np.float6
     """Return one metric for each user.
 
     Args:
-        ranks: ranks of the held-out items over the full catalogue, at least 1.
+        ranks: ranks of the held-out items over the full catalogue, at least 1; any shape.
         metric: one of NDCG, Recall, Precision, F1, MRR.
         cutoff: the n of metric@n.
     """
@@ -27,11 +27,11 @@ def per_user(ranks: Ranks, *, metric: str, cutoff: int) -> npt.NDArray[np.float6
         case "MRR":
             value = 1.0 / ranks
         case "Recall":
-            value = np.ones(len(ranks))
+            value = np.ones(ranks.shape)
         case "Precision":
-            value = np.full(len(ranks), 1.0 / cutoff)
+            value = np.full(ranks.shape, 1.0 / cutoff)
         case "F1":
-            value = np.full(len(ranks), 2.0 / (cutoff + 1.0))
+            value = np.full(ranks.shape, 2.0 / (cutoff + 1.0))
         case _:
             raise ValueError(f"metric {metric!r} is none of NDCG, Recall, Precision, F1, MRR")
     return np.where(hit, value, 0.0)
