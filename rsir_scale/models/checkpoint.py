@@ -4,7 +4,7 @@ Loading checks that the weights are the ones that the model's description calls 
 """
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -23,8 +23,8 @@ class ModelDescription(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: ModelConfig
-    item_count: int
-    max_length: int
+    item_count: PositiveInt
+    max_length: PositiveInt
 
 
 def build_backbone(description: ModelDescription, *, seed: int = 0) -> Backbone:

@@ -10,6 +10,8 @@ import uuid
 RUN_CONFIG = "run.yaml"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
+# What Ray Train writes for itself; empty between trainings.
+RAY_SCRATCH = "ray"
 
 
 def new_attempt() -> str:
@@ -40,6 +42,11 @@ def extension(iteration: int) -> str:
 def training_state(iteration: int) -> str:
     """Where training stands; gone when it is done."""
     return f"{folder(iteration)}/training/state.safetensors"
+
+
+def training_progress(iteration: int) -> str:
+    """How far training is, for the driver to show; gone when it is done."""
+    return f"{folder(iteration)}/training/progress.json"
 
 
 def weights(iteration: int, attempt: str) -> str:

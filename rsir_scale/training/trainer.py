@@ -37,8 +37,6 @@ Report = Callable[[Progress], None]
 _ATTEMPTS = 3
 _LOOK_EVERY_S = 0.5
 _WRITE_EVERY_S = 1.0
-# Beneath the run, because Ray Train wants a folder that all nodes see; it is empty between trainings.
-_SCRATCH = "ray"
 
 
 def train_with_ray(store: Store, dataset_path: str, iteration: int, config: TrainingConfig, report: Report) -> None:
@@ -68,8 +66,8 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
                         "what was trained is kept: see to the cause and run the same command again"
                     ) from error
     finally:
-        store.delete(_progress_key(iteration))
-        shutil.rmtree(store.local_path(_SCRATCH), ignore_errors=True)
+        store.delete(layout.training_progress(iteration))
+        shutil.rmtree(store.local_path(layout.RAY_SCRATCH), ignore_errors=True)
     if not has_model(store, iteration):
         raise ResumableError(f"training of iteration {iteration} ended without a model: run the same command again")
 
@@ -84,7 +82,7 @@ def _trainer(store: Store, dataset_path: str, iteration: int, config: TrainingCo
             num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
         ),
         run_config=RunConfig(
-            storage_path=str(store.local_path(_SCRATCH)),
+            storage_path=str(store.local_path(layout.RAY_SCRATCH)),
             name=f"iteration-{iteration}-{layout.new_attempt()}",
             # Attempts are counted here, where an error of ours can be told from a worker that died.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),
@@ -116,7 +114,7 @@ class _Teller:
 
     def __init__(self, store: Store, iteration: int) -> None:
         self._store = store
-        self._key = _progress_key(iteration)
+        self._key = layout.training_progress(iteration)
         self._last = float("-inf")
 
     def __call__(self, progress: Progress) -> None:
@@ -154,12 +152,8 @@ def _await(done: "Future[None]", store: Store, iteration: int, report: Report) -
 
 
 def _read_progress(store: Store, iteration: int) -> Progress | None:
-    data = store.read_if_exists(_progress_key(iteration))
+    data = store.read_if_exists(layout.training_progress(iteration))
     return None if data is None else Progress(**json.loads(data))
-
-
-def _progress_key(iteration: int) -> str:
-    return f"{layout.folder(iteration)}/training/progress.json"
 
 
 def _raise_own(error: BaseException) -> None:
