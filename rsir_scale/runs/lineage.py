@@ -17,7 +17,7 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, fro
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.manifest import read_manifest
-from rsir_scale.runs.records import Count, Record, Sha256
+from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
 from rsir_scale.storage import Store, open_store
 
 
@@ -60,7 +60,11 @@ def training_files(store: Store, dataset: PreparedDataset, iteration: int) -> tu
 
 def committed_files(store: Store, iteration: int) -> list[SequenceFile]:
     """The parts that an iteration's manifest names, by shard index. Raises IntegrityError."""
-    entries = read_manifest(store, iteration).files
+    return part_files(read_manifest(store, iteration).files)
+
+
+def part_files(entries: Sequence[FileEntry]) -> list[SequenceFile]:
+    """The parts among an iteration's files, in their order, each with the ids that were dropped as duplicates."""
     dropped = next((entry for entry in entries if entry.kind == "dropped"), None)
     return [
         SequenceFile(

@@ -17,7 +17,7 @@ from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.data.sequences import Int32Array, Int64Array
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, START_LENGTH
-from rsir_scale.runs.lineage import SequenceFile, committed_files, read_columns, read_dropped
+from rsir_scale.runs.lineage import SequenceFile, committed_files, part_files, read_columns, read_dropped
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage import Store
 
@@ -99,7 +99,7 @@ def held_out_hits(store: Store, dataset: PreparedDataset, iteration: int, files:
     held_out, known = dataset.held_out(), owners(store, dataset, iteration)
     hits = np.zeros(2, dtype=np.int64)
     columns = [SEQUENCE_ID, ITEMS, SOURCE_SEQUENCE_ID, START_LENGTH]
-    for table in kept_rows(store, _as_sequence_files(files), columns):
+    for table in kept_rows(store, part_files(files), columns):
         hits += _hits(table, known, held_out)
     return {VALIDATION_HITS: int(hits[0]), TEST_HITS: int(hits[1])}
 
@@ -130,19 +130,3 @@ def _hits(table: pa.Table, known: Owners, held_out: HeldOut) -> Int64Array:
 
 def _integers(table: pa.Table, column: str) -> Int64Array:
     return np.asarray(table.column(column).to_numpy().astype(np.int64))
-
-
-def _as_sequence_files(entries: Sequence[FileEntry]) -> list[SequenceFile]:
-    dropped = next((entry for entry in entries if entry.kind == "dropped"), None)
-    return [
-        SequenceFile(
-            where="run",
-            key=entry.key,
-            rows=entry.rows or 0,
-            sha256=entry.sha256,
-            dropped_key=dropped.key if dropped else None,
-            dropped_sha256=dropped.sha256 if dropped else None,
-        )
-        for entry in entries
-        if entry.kind == "part"
-    ]
