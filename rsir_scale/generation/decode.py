@@ -118,7 +118,7 @@ def _step(
         explore_B=explore_B & choosing_B,
         banned_BL=torch.zeros_like(rows.context_BL[:, :1]) if rules.allow_repeats else rows.context_BL,
     )
-    result = search.search(query, rank_threshold=rules.rank_threshold, top_candidates=rules.top_candidates)
+    result = search.search(query, rank_threshold=rules.rank_threshold or 1, top_candidates=rules.top_candidates)
     counted = tally_checks(rows, judged_B, result.passed_B)
     rows = _settle(rows, result, judged_B, remaining_BR.any(1), rules)
     uniform_B = _draw(key, rows.length_B, Purpose.ITEM)

@@ -1,7 +1,7 @@
 """The one question that generation asks of the item table at each step.
 
 For every row: does an own item still to come rank within the threshold over the whole catalogue, and, for rows that
-pass and explore, which items score best? Both come from one pass over the table.
+pass and explore, which items score best? Both come from one pass over the table. Scores are those of `ranking.score`.
 
 Shapes: B rows, R own items (padded with 0), L context positions, P candidates, D width, V items.
 """
@@ -9,7 +9,10 @@ Shapes: B rows, R own items (padded with 0), L context positions, P candidates, 
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from rsir_scale.errors import IntegrityError
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class SearchResult:
     """One step's answer.
 
     Attributes:
-        own_score_BR: scores of the own items; -inf at padding.
+        own_score_BR: float64 scores of the own items; -inf at padding.
         passed_B: whether the best vouching item ranks within the threshold.
         voucher_B: that item; 0 where no item may vouch.
-        better_B: items of the catalogue that score strictly higher than it; V where no item may vouch, and -1 where
-            the row was not checked.
+        better_B: items of the catalogue that score strictly higher than it, where the row passed; the threshold, where
+            at least as many do; V where no item may vouch; and -1 where the row was not checked.
         candidate_BP: best items for rows that pass and explore, best first, equal scores by item index; 0 elsewhere.
-        candidate_score_BP: their scores; -inf where the candidate is 0.
+        candidate_score_BP: their float64 scores; -inf where the candidate is 0.
     """
 
     own_score_BR: Tensor
@@ -56,8 +59,38 @@ class SearchResult:
 
 
 class ItemSearch(Protocol):
-    """Answers `SearchQuery`s over one item table."""
+    """Answers `SearchQuery`s over one item table.
 
-    def search(self, query: SearchQuery, *, rank_threshold: int | None, top_candidates: int) -> SearchResult:
-        """Answer one step's question; a `rank_threshold` of None lets every row pass."""
+    Attributes:
+        name: the implementation, as the manifest and the benchmarks call it.
+    """
+
+    name: str
+
+    def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
+        """Answer one step's question.
+
+        Raises:
+            IntegrityError: a query vector is not finite.
+        """
         ...
+
+
+def require_finite_items(items_VD: Tensor) -> None:
+    """Refuse a table in which a score would mean nothing; row 0 is padding and may hold anything.
+
+    Raises:
+        IntegrityError: names the first item whose vector holds NaN or an infinity.
+    """
+    broken = (~torch.isfinite(items_VD[1:]).all(1)).nonzero()
+    if len(broken):
+        raise IntegrityError(
+            f"the vector of item_index {int(broken[0]) + 1} is not finite ({len(broken)} of {len(items_VD) - 1} items): "
+            "the model is damaged or its training diverged; train it again, with a lower learning rate"
+        )
+
+
+def require_finite_queries(query_BD: Tensor) -> None:
+    """Refuse queries that no item could be compared under. Raises IntegrityError."""
+    if not torch.isfinite(query_BD).all():
+        raise IntegrityError("a query vector is not finite: the model is damaged or diverged; train it again")

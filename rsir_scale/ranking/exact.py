@@ -1,78 +1,156 @@
-"""The exact search: every score of the catalogue, row block by row block.
+"""The exact search in plain torch, on any device: the catalogue streamed in blocks, rows that have failed dropped.
 
-Own items are read from the same block of scores as the items they are compared with, so an item never out-ranks itself
-by a rounding error. This is the reference that any faster search is compared with. Memory is bounded by one block.
+Scores of a block are estimated in the table's own precision. An estimate and the exact score (`ranking.score`) differ
+by at most a row's band, so most comparisons are certain; the few in doubt are made again exactly. Items come by falling
+norm, which finds better items early: a row leaves as soon as its check has failed, or once no item to come is long
+enough to matter (Cauchy-Schwarz). Memory is bounded by one block.
 
-Shapes: B rows, R own items, L context positions, P candidates, D width, V items.
+Shapes: B rows, R own items, L context positions, K best items kept, N pairs of a row and an item, D width, V items.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rsir_scale.ranking.base import SearchQuery, SearchResult
+from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
 from rsir_scale.ranking.count import count_true
+from rsir_scale.ranking.score import exact_own_scores, exact_scores
 
 _SCORES_PER_BLOCK = 8_000_000
+_SPARE = 8  # best items kept beyond those wanted: scores that close decide the order at the cut
 _MINUS_INFINITY = float("-inf")
 
 
+@dataclass
+class _Progress:
+    """What the scan knows of each row; `best` columns fall, 0 and -inf where nothing was found yet."""
+
+    target_B: Tensor
+    band_B: Tensor
+    better_B: Tensor
+    best_score_BK: Tensor
+    best_item_BK: Tensor
+
+
 class ExactSearch:
-    """Full scan of an item table `[V + 1, D]` whose row 0 is padding."""
+    """Scan of an item table `[V + 1, D]` whose row 0 is padding; see `ItemSearch`."""
+
+    name = "exact/torch"
 
     def __init__(self, items_VD: Tensor) -> None:
+        """Sort the table by norm. Raises IntegrityError: a vector is not finite."""
+        items_VD = items_VD.detach()
+        require_finite_items(items_VD)
         self.item_count = len(items_VD) - 1
-        self._table_DV = items_VD.detach().T.contiguous()
-        self._rows_per_block = max(1, _SCORES_PER_BLOCK // len(items_VD))
-        self._scores_BV = self._table_DV.new_empty((self._rows_per_block, len(items_VD)))
+        self._items_VD = items_VD
+        norm_V = items_VD[1:].norm(dim=1)
+        self._order_V = 1 + norm_V.argsort(descending=True, stable=True)
+        self._norm_V = norm_V[self._order_V - 1].double()
+        self._table_DV = items_VD[self._order_V].T.contiguous()
 
-    def search(self, query: SearchQuery, *, rank_threshold: int | None, top_candidates: int) -> SearchResult:
+    def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
         """Answer one step's question; see `ItemSearch`."""
+        require_finite_queries(query.query_BD)
+        own_score_BR = exact_own_scores(query.query_BD, self._items_VD, query.own_BR)
+        target_B, column_B = own_score_BR.masked_fill(~query.vouching_BR, _MINUS_INFINITY).max(1)
+        exists_B = query.vouching_BR.any(1)
+        voucher_B = torch.where(exists_B, query.own_BR.gather(1, column_B[:, None])[:, 0], 0)
         top = min(top_candidates, self.item_count)
-        blocks = [
-            self._search_block(
-                _take(query, slice(start, start + self._rows_per_block)), rank_threshold=rank_threshold, top=top
-            )
-            for start in range(0, len(query.query_BD), self._rows_per_block)
-        ]
+        progress = self._begin(query, target_B, top)
+        checked_B = query.checked_B & exists_B
+        self._scan(query, progress, checked_B=checked_B, rank_threshold=rank_threshold)
+        passed_B = ~query.checked_B | (exists_B & (progress.better_B < rank_threshold))
+        better_B = torch.where(exists_B, progress.better_B.clamp(max=rank_threshold), self.item_count)
+        candidate_BP, score_BP = self._candidates(query, progress, passed_B & query.explore_B, top)
         return SearchResult(
-            *(torch.cat(parts) for parts in zip(*(vars(block).values() for block in blocks), strict=True))
+            own_score_BR, passed_B, voucher_B, torch.where(query.checked_B, better_B, -1), candidate_BP, score_BP
         )
 
-    def _search_block(self, query: SearchQuery, *, rank_threshold: int | None, top: int) -> SearchResult:
-        scores_BV = torch.mm(query.query_BD, self._table_DV, out=self._scores_BV[: len(query.query_BD)])
-        scores_BV[:, 0] = _MINUS_INFINITY
-        own_score_BR = scores_BV.gather(1, query.own_BR)
-        voucher_B, better_B = self._count_better(scores_BV, own_score_BR, query)
-        passed_B = torch.ones_like(query.checked_B)
-        if rank_threshold is not None:
-            passed_B = ~query.checked_B | (better_B < rank_threshold)
-        candidate_BP, candidate_score_BP = _candidates(scores_BV, query, passed_B & query.explore_B, top)
-        return SearchResult(own_score_BR, passed_B, voucher_B, better_B, candidate_BP, candidate_score_BP)
+    def _begin(self, query: SearchQuery, target_B: Tensor, top: int) -> _Progress:
+        dtype, width = query.query_BD.dtype, query.query_BD.shape[1]
+        norm_B = query.query_BD.double().norm(dim=1)
+        # Rounding of a sum of `width` products, each at most |query| · |item| in all.
+        band_B = (2 * width + 8) * torch.finfo(dtype).eps * norm_B * self._norm_V[:1] + 1e-30
+        kept = min(top + int((query.banned_BL > 0).sum(1).max()) + _SPARE, self.item_count)
+        rows = len(norm_B)
+        return _Progress(
+            target_B=target_B,
+            band_B=band_B,
+            better_B=torch.zeros_like(query.checked_B, dtype=torch.int64),
+            best_score_BK=query.query_BD.new_full((rows, kept), _MINUS_INFINITY),
+            best_item_BK=query.own_BR.new_zeros((rows, kept)),
+        )
 
-    def _count_better(self, scores_BV: Tensor, own_score_BR: Tensor, query: SearchQuery) -> tuple[Tensor, Tensor]:
-        vouching_BR = own_score_BR.masked_fill(~query.vouching_BR, _MINUS_INFINITY)
-        best_B, column_B = vouching_BR.max(1)
-        voucher_B = query.own_BR.gather(1, column_B[:, None])[:, 0]
-        exists_B = query.vouching_BR.any(1)
-        better_B = torch.where(exists_B, count_true(scores_BV > best_B[:, None]), self.item_count)
-        return torch.where(exists_B, voucher_B, 0), torch.where(query.checked_B, better_B, -1)
+    def _scan(self, query: SearchQuery, progress: _Progress, *, checked_B: Tensor, rank_threshold: int) -> None:
+        """Stream the catalogue past the rows that it can still concern, and fill `progress`."""
+        failed_B = query.checked_B & ~checked_B
+        norm_B = query.query_BD.double().norm(dim=1)
+        begin = 0
+        while begin < self.item_count:
+            failed_B = failed_B | (checked_B & (progress.better_B >= rank_threshold))
+            within_B = norm_B * self._norm_V[begin] + progress.band_B
+            checking_B = checked_B & ~failed_B & (within_B > progress.target_B - progress.band_B)
+            exploring_B = query.explore_B & ~failed_B & (within_B >= progress.best_score_BK[:, -1] - progress.band_B)
+            row_B = (checking_B | exploring_B).nonzero()[:, 0]
+            if not len(row_B):
+                return
+            end = min(self.item_count, begin + max(progress.best_item_BK.shape[1], _SCORES_PER_BLOCK // len(row_B)))
+            scores_BV = query.query_BD[row_B] @ self._table_DV[:, begin:end]
+            self._count(query, progress, row_B[checking_B[row_B]], scores_BV[checking_B[row_B]], begin)
+            self._keep_best(progress, row_B[exploring_B[row_B]], scores_BV[exploring_B[row_B]], begin)
+            begin = end
 
+    def _count(self, query: SearchQuery, progress: _Progress, row_B: Tensor, scores_BV: Tensor, begin: int) -> None:
+        """Add the block's better items; those within the band of the target are scored exactly."""
+        target_B1, band_B1 = progress.target_B[row_B, None], progress.band_B[row_B, None]
+        sure_BV = scores_BV > target_B1 + band_B1
+        possible_BV = scores_BV > target_B1 - band_B1
+        sure_B, possible_B = count_true(sure_BV), count_true(possible_BV)
+        doubtful_B = (sure_B < possible_B).nonzero()[:, 0]
+        if len(doubtful_B):
+            pair_N, column_N = (possible_BV[doubtful_B] & ~sure_BV[doubtful_B]).nonzero(as_tuple=True)
+            row_N = row_B[doubtful_B[pair_N]]
+            score_N = exact_scores(query.query_BD[row_N], self._items_VD[self._order_V[begin + column_N]])
+            better_N = (score_N > progress.target_B[row_N]).long()
+            progress.better_B.index_add_(0, row_N, better_N)
+        progress.better_B.index_add_(0, row_B, sure_B)
 
-def _candidates(scores_BV: Tensor, query: SearchQuery, wanted_B: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    candidate_BP = torch.zeros((len(scores_BV), top), dtype=torch.int64, device=scores_BV.device)
-    score_BP = scores_BV.new_full((len(scores_BV), top), _MINUS_INFINITY)
-    rows = wanted_B.nonzero()[:, 0]
-    if len(rows):
-        allowed_BV = scores_BV if len(rows) == len(scores_BV) else scores_BV[rows]
-        allowed_BV.scatter_(1, query.banned_BL[rows], _MINUS_INFINITY)
-        best, items = allowed_BV.topk(top + 1, dim=1)
-        # topk keeps any of the items that tie at the cut; where some do, a stable sort keeps those of the lowest index.
-        tied_B = (best[:, top - 1] == best[:, top]) & (best[:, top] > _MINUS_INFINITY)
-        if tied_B.any():
-            score_TV, item_TV = allowed_BV[tied_B].sort(dim=1, descending=True, stable=True)
-            best[tied_B], items[tied_B] = score_TV[:, : top + 1], item_TV[:, : top + 1]
-        score_BP[rows], candidate_BP[rows] = best_first(best[:, :top], items[:, :top])
-    return candidate_BP.masked_fill_(score_BP == _MINUS_INFINITY, 0), score_BP
+    def _keep_best(self, progress: _Progress, row_B: Tensor, scores_BV: Tensor, begin: int) -> None:
+        """Merge the block's best items into those kept."""
+        if not len(row_B):
+            return
+        kept = progress.best_item_BK.shape[1]
+        score_BK, column_BK = scores_BV.topk(min(kept, scores_BV.shape[1]), dim=1)
+        score_BK = torch.cat([progress.best_score_BK[row_B], score_BK], 1)
+        item_BK = torch.cat([progress.best_item_BK[row_B], self._order_V[begin + column_BK]], 1)
+        progress.best_score_BK[row_B], best_BK = score_BK.topk(kept, dim=1)
+        progress.best_item_BK[row_B] = item_BK.gather(1, best_BK)
+
+    def _candidates(
+        self, query: SearchQuery, progress: _Progress, wanted_B: Tensor, top: int
+    ) -> tuple[Tensor, Tensor]:
+        """Score the best items exactly, leave the banned out, and order the rest."""
+        candidate_BP = query.own_BR.new_zeros((len(wanted_B), top))
+        score_BP = torch.full((len(wanted_B), top), _MINUS_INFINITY, dtype=torch.float64, device=wanted_B.device)
+        row_B = wanted_B.nonzero()[:, 0]
+        if len(row_B):
+            item_BK = progress.best_item_BK[row_B]
+            score_BK = exact_own_scores(query.query_BD[row_B], self._items_VD, item_BK)
+            score_BK, item_BK = _without(query.banned_BL[row_B], *best_first(score_BK, item_BK), top)
+            score_BP[row_B], candidate_BP[row_B] = score_BK, item_BK
+            # An item left out may come within a band of the last one kept: then every item decides.
+            last_B = progress.best_score_BK[row_B, -1] + 2 * progress.band_B[row_B]
+            cut_B = (last_B >= score_BK[:, -1]) & (progress.best_item_BK.shape[1] < self.item_count)
+            for row in row_B[cut_B].tolist():
+                score_BP[row], candidate_BP[row] = self._full_sort(query, row, top)
+        return candidate_BP.masked_fill_(score_BP == _MINUS_INFINITY, 0), score_BP
+
+    def _full_sort(self, query: SearchQuery, row: int, top: int) -> tuple[Tensor, Tensor]:
+        item_1V = torch.arange(1, self.item_count + 1, device=query.own_BR.device)[None]
+        score_1V = exact_scores(query.query_BD[row].expand(self.item_count, -1), self._items_VD[1:])[None]
+        score_1P, item_1P = _without(query.banned_BL[row, None], *best_first(score_1V, item_1V), top)
+        return score_1P[0], item_1P[0]
 
 
 def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,5 +161,9 @@ def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:
     return score_BP.gather(1, by_score), item_BP.gather(1, by_score)
 
 
-def _take(query: SearchQuery, rows: slice) -> SearchQuery:
-    return SearchQuery(*(column[rows] for column in vars(query).values()))
+def _without(banned_BL: Tensor, score_BP: Tensor, item_BP: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Leave banned items out of ordered candidates, and keep the first `top`; -inf where there are fewer."""
+    banned_BP = (item_BP[:, :, None] == banned_BL[:, None, :]).any(2)
+    score_BP = score_BP.masked_fill(banned_BP, _MINUS_INFINITY)
+    order_BP = banned_BP.to(torch.int8).argsort(dim=1, stable=True)[:, :top]
+    return score_BP.gather(1, order_BP), item_BP.gather(1, order_BP)

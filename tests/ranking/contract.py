@@ -29,7 +29,7 @@ class Question:
 
     items_VD: Tensor
     query: SearchQuery
-    rank_threshold: int | None
+    rank_threshold: int
     top_candidates: int
 
 
@@ -61,7 +61,7 @@ def questions(draw: st.DrawFn) -> Question:
         explore_B=torch.from_numpy(numbers.random(rows) < 0.7),
         banned_BL=torch.from_numpy(banned.astype(np.int64)),
     )
-    threshold = draw(st.none() | st.integers(1, item_count - 1))
+    threshold = draw(st.integers(1, item_count))
     return Question(torch.from_numpy(items).double(), question, threshold, top)
 
 
@@ -83,8 +83,9 @@ def _assert_row(question: Question, query: SearchQuery, scores: npt.NDArray[np.f
     best = max((scores[item] for item in vouching), default=-np.inf)
     better = int((scores[1:] > best).sum())
     checked, passed = bool(query.checked_B), bool(result.passed_B)
-    assert passed == (not checked or question.rank_threshold is None or better < question.rank_threshold)
-    assert int(result.better_B) == (better if checked else -1)
+    assert passed == (not checked or (bool(vouching) and better < question.rank_threshold))
+    capped = min(better, question.rank_threshold) if vouching else len(scores) - 1
+    assert int(result.better_B) == (capped if checked else -1)
     assert int(result.voucher_B) in ([item for item in vouching if scores[item] == best] or [0])
     banned = set(query.banned_BL.tolist())
     ordered = sorted(set(range(1, len(scores))) - banned, key=lambda item: (-scores[item], item))
@@ -146,7 +147,7 @@ class ItemSearchContract:
         assert all(torch.equal(column, getattr(question.query, name)) for name, column in before.items())
         assert torch.equal(items_VD, question.items_VD)
 
-    def test_no_vouching_item_fails_the_check_unless_it_is_off(self) -> None:
+    def test_no_vouching_item_fails_the_check_unless_the_row_is_not_checked(self) -> None:
         nobody = SearchQuery(
             query_BD=torch.ones((2, 1)),
             own_BR=torch.tensor([[1], [1]]),
@@ -157,7 +158,8 @@ class ItemSearchContract:
         )
         search = self.build(torch.arange(5.0)[:, None])
         assert search.search(nobody, rank_threshold=3, top_candidates=2).passed_B.tolist() == [False, True]
-        off = search.search(nobody, rank_threshold=None, top_candidates=2)
+        unchecked = replace(nobody, checked_B=torch.zeros(2, dtype=torch.bool))
+        off = search.search(unchecked, rank_threshold=3, top_candidates=2)
         assert off.passed_B.all()
         assert off.candidate_BP.tolist() == [[4, 3], [4, 3]]
 

@@ -1,0 +1,187 @@
+"""The exact search on the CPU, compiled: one call scans a packed table, certifies, scores exactly and orders.
+
+`kernel/` holds the code; it is built with the package where a C++ compiler is found, and this module says whether it
+was. The processor's best instructions are found at run time: AMX or AVX-512 with bfloat16, AVX-512, AVX2, or plain code.
+Answers are those of `ExactSearch` to the last bit, whatever the instructions: both decide by `ranking.score`.
+
+Shapes: B rows, R own items, L context positions, P candidates, D width, V items.
+"""
+
+import ctypes
+import importlib.util
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rsir_scale.errors import ConfigError
+from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
+
+_MODULE = "rsir_scale.ranking._scan"
+
+
+class _Question(ctypes.Structure):
+    """Mirrors `RsirQuestion` of kernel/search.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "own_width", "banned_width", "probe_width")),
+        *((name, ctypes.c_void_p) for name in ("query", "own", "vouching", "checked", "explore", "banned", "probes")),
+        *((name, ctypes.c_int64) for name in ("rank_threshold", "top_candidates")),
+    ]
+
+
+class _Answer(ctypes.Structure):
+    """Mirrors `RsirAnswer` of kernel/search.h."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in ("own_score", "passed", "voucher", "better", "candidate", "candidate_score")
+    ]
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    spec = importlib.util.find_spec(_MODULE)
+    if spec is None or spec.origin is None:
+        return None
+    library = ctypes.CDLL(spec.origin)
+    library.rsir_instructions.restype = ctypes.c_char_p
+    library.rsir_instructions.argtypes = [ctypes.c_int64]
+    library.rsir_table_new.restype = ctypes.c_void_p
+    library.rsir_table_new.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int32,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_char_p,
+    ]
+    library.rsir_table_free.argtypes = [ctypes.c_void_p]
+    library.rsir_table_bytes.restype = ctypes.c_int64
+    library.rsir_table_bytes.argtypes = [ctypes.c_void_p]
+    library.rsir_search.restype = ctypes.c_int32
+    library.rsir_search.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Question), ctypes.POINTER(_Answer)]
+    return library
+
+
+@cache
+def instructions() -> tuple[str, ...]:
+    """Return the sets of instructions that can be used here, best first; empty where the kernel was not built."""
+    library = _library()
+    names: list[str] = []
+    while library is not None and (name := library.rsir_instructions(len(names))) is not None:
+        names.append(name.decode())
+    return tuple(names)
+
+
+class PackedTable:
+    """An item table packed for the kernel, in lists that are scanned one after another.
+
+    Args:
+        items_VD: float32 `[V + 1, D]` on the CPU; row 0 is padding. It is kept, not copied, if it is contiguous.
+        order: int32, item indices, list after list.
+        list_begin: int64, where each list begins in `order`, and the end of the last.
+        using: one of `instructions()`; None for the best.
+
+    Raises:
+        ConfigError: the kernel was not built, or lacks the instructions.
+        IntegrityError: a vector is not finite.
+    """
+
+    def __init__(
+        self,
+        items_VD: Tensor,
+        order: npt.NDArray[np.int32],
+        list_begin: npt.NDArray[np.int64],
+        *,
+        using: str | None = None,
+    ) -> None:
+        library, available = _library(), instructions()
+        if library is None or not available or using not in (None, *available):
+            raise ConfigError(
+                f"the compiled search {using or ''} is not available here (found: {', '.join(available) or 'none'}): "
+                "install a C++ compiler and run `pip install --force-reinstall --no-deps .`, or use the plain search"
+            )
+        if items_VD.dtype != torch.float32 or items_VD.device.type != "cpu":
+            raise ConfigError(f"the compiled search takes float32 on the CPU, not {items_VD.dtype} on {items_VD.device}")
+        require_finite_items(items_VD)
+        self._library = library
+        self._items_VD = items_VD.detach().contiguous()
+        self.item_count = len(items_VD) - 1
+        self.instructions = using or available[0]
+        order, list_begin = np.ascontiguousarray(order, np.int32), np.ascontiguousarray(list_begin, np.int64)
+        self._handle = library.rsir_table_new(
+            self._items_VD.data_ptr(),
+            self.item_count,
+            self._items_VD.shape[1],
+            order.ctypes.data,
+            list_begin.ctypes.data,
+            len(list_begin) - 1,
+            self.instructions.encode(),
+        )
+        if not self._handle:
+            raise MemoryError(f"no memory to pack a table of {self.item_count} items")
+
+    def __del__(self) -> None:
+        """Free the packed table."""
+        if getattr(self, "_handle", None):
+            self._library.rsir_table_free(self._handle)
+
+    @property
+    def packed_bytes(self) -> int:
+        """What packing added to the table's own memory."""
+        return int(self._library.rsir_table_bytes(self._handle))
+
+    def search(
+        self, query: SearchQuery, probes_BN: Tensor | None, *, rank_threshold: int, top_candidates: int
+    ) -> SearchResult:
+        """Answer one step's question from the probed lists, int32 `[B, N]`, or from all of them."""
+        require_finite_queries(query.query_BD)
+        top = min(top_candidates, self.item_count)
+        rows, own = query.own_BR.shape
+        given = {name: column.contiguous() for name, column in _columns(query).items()}
+        if probes_BN is not None:
+            given["probes"] = probes_BN.to(torch.int32).contiguous()
+        result = SearchResult(
+            own_score_BR=torch.empty((rows, own), dtype=torch.float64),
+            passed_B=torch.empty(rows, dtype=torch.bool),
+            voucher_B=torch.empty(rows, dtype=torch.int64),
+            better_B=torch.empty(rows, dtype=torch.int64),
+            candidate_BP=torch.empty((rows, top), dtype=torch.int64),
+            candidate_score_BP=torch.empty((rows, top), dtype=torch.float64),
+        )
+        question = _Question(
+            rows=rows,
+            own_width=own,
+            banned_width=query.banned_BL.shape[1],
+            probe_width=0 if probes_BN is None else probes_BN.shape[1],
+            rank_threshold=rank_threshold,
+            top_candidates=top,
+            **{name: column.data_ptr() for name, column in given.items()},
+        )
+        answer = _Answer(**{name: column.data_ptr() for name, column in _columns(result).items()})
+        if self._library.rsir_search(self._handle, question, answer):
+            raise MemoryError(f"no memory to search {rows} rows")
+        return result
+
+
+class CompiledSearch:
+    """Scan of a whole item table by the kernel, items by falling norm; see `ItemSearch` and `PackedTable`."""
+
+    def __init__(self, items_VD: Tensor, *, using: str | None = None) -> None:
+        norm_V = items_VD.detach()[1:].norm(dim=1)
+        order_V = 1 + norm_V.argsort(descending=True, stable=True).to(torch.int32)
+        self._table = PackedTable(items_VD, order_V.numpy(), np.array([0, len(order_V)]), using=using)
+        self.name = f"exact/{self._table.instructions}"
+
+    def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
+        """Answer one step's question; see `ItemSearch`."""
+        return self._table.search(query, None, rank_threshold=rank_threshold, top_candidates=top_candidates)
+
+
+def _columns(table: SearchQuery | SearchResult) -> dict[str, Tensor]:
+    """The columns under the names that the kernel has for them: those of `ranking.base` without their shapes."""
+    return {name[: name.rindex("_")]: column for name, column in vars(table).items()}

@@ -1,0 +1,283 @@
+#include "instructions.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define RSIR_X86 1
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+#if defined(RSIR_X86) && defined(__linux__)
+#define RSIR_AMX 1
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace rsir {
+namespace {
+
+bool always() { return true; }
+void nothing() {}
+
+// ---- any processor ----
+
+// Q rows against two panels, with sums that the compiler keeps in registers.
+template <int Q, typename Vector>
+inline __attribute__((always_inline)) void rows_times_panels(const float* queries, const float* panels, int depth,
+                                                             float* scores) {
+  constexpr int LANES = sizeof(Vector) / sizeof(float);
+  constexpr int VECTORS = ITEMS_PER_PANEL / LANES;
+  for (int panel = 0; panel < 2; ++panel) {
+    const float* items = panels + size_t(panel) * depth * ITEMS_PER_PANEL;
+    Vector sums[Q][VECTORS] = {};
+    for (int k = 0; k < depth; ++k) {
+      Vector column[VECTORS];
+      for (int v = 0; v < VECTORS; ++v)
+        __builtin_memcpy(&column[v], items + k * ITEMS_PER_PANEL + v * LANES, sizeof(Vector));
+      for (int q = 0; q < Q; ++q)
+        for (int v = 0; v < VECTORS; ++v) sums[q][v] += column[v] * queries[size_t(q) * depth + k];
+    }
+    for (int q = 0; q < Q; ++q)
+      for (int v = 0; v < VECTORS; ++v)
+        __builtin_memcpy(scores + q * COLUMNS_PER_BLOCK + panel * ITEMS_PER_PANEL + v * LANES, &sums[q][v],
+                         sizeof(Vector));
+  }
+}
+
+template <int Q, typename Vector>
+inline __attribute__((always_inline)) void float_block(const void* queries, const void* panels, int depth,
+                                                       float* scores) {
+  for (int row = 0; row < ROWS_PER_BLOCK; row += Q)
+    rows_times_panels<Q, Vector>(static_cast<const float*>(queries) + size_t(row) * depth,
+                                 static_cast<const float*>(panels), depth, scores + row * COLUMNS_PER_BLOCK);
+}
+
+// Lane l sums the products at depths l, l + 8, …; a product of two floats is exact in a double, so fused or not is one.
+inline __attribute__((always_inline)) double exact_score(const float* item, const double* query, int width) {
+  typedef float Eight __attribute__((vector_size(32)));
+  typedef double Lanes __attribute__((vector_size(64)));
+  Lanes sums = {};
+  int k = 0;
+  for (; k + 8 <= width; k += 8) {
+    Eight floats;
+    Lanes weights;
+    __builtin_memcpy(&floats, item + k, sizeof floats);
+    __builtin_memcpy(&weights, query + k, sizeof weights);
+    sums += __builtin_convertvector(floats, Lanes) * weights;
+  }
+  for (int lane = 0; k < width; ++k, ++lane) sums[lane] += double(item[k]) * query[k];
+  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+inline __attribute__((always_inline)) void exact_scores(const float* vectors, int width, const double* query,
+                                                        const int32_t* items, size_t count, double* scores) {
+  constexpr size_t AHEAD = 4;
+  for (size_t i = 0; i < count; ++i) {
+    if (i + AHEAD < count)
+      for (int k = 0; k < width; k += 16) __builtin_prefetch(vectors + size_t(items[i + AHEAD]) * width + k);
+    scores[i] = exact_score(vectors + size_t(items[i]) * width, query, width);
+  }
+}
+
+void exact_generic(const float* vectors, int width, const double* query, const int32_t* items, size_t count,
+                   double* scores) {
+  exact_scores(vectors, width, query, items, count, scores);
+}
+
+typedef float Float4 __attribute__((vector_size(16)));
+
+void block_generic(const void* queries, const void* panels, int depth, float* scores) {
+  float_block<2, Float4>(queries, panels, depth, scores);
+}
+
+uint32_t above_generic(const float* scores, const float* floors, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int row = 0; row < ROWS_PER_BLOCK; ++row) {
+    uint32_t mask = 0;
+    for (int c = 0; c < COLUMNS_PER_BLOCK; ++c)
+      mask |= uint32_t(scores[row * COLUMNS_PER_BLOCK + c] > floors[row]) << c;
+    masks[row] = mask;
+    any |= uint32_t(mask != 0) << row;
+  }
+  return any;
+}
+
+const Instructions GENERIC = {"generic", false,         always,        nothing,
+                              nothing,   block_generic, above_generic, exact_generic};
+
+#ifdef RSIR_X86
+
+// ---- AVX2 ----
+
+typedef float Float8 __attribute__((vector_size(32)));
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+__attribute__((target("avx2,fma"))) void block_avx2(const void* queries, const void* panels, int depth,
+                                                    float* scores) {
+  float_block<4, Float8>(queries, panels, depth, scores);
+}
+
+__attribute__((target("avx2"))) uint32_t above_avx2(const float* scores, const float* floors, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int row = 0; row < ROWS_PER_BLOCK; ++row) {
+    const __m256 floor = _mm256_set1_ps(floors[row]);
+    uint32_t mask = 0;
+    for (int v = 0; v < 4; ++v) {
+      const __m256 eight = _mm256_loadu_ps(scores + row * COLUMNS_PER_BLOCK + v * 8);
+      mask |= uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(eight, floor, _CMP_GT_OQ))) << (8 * v);
+    }
+    masks[row] = mask;
+    any |= uint32_t(mask != 0) << row;
+  }
+  return any;
+}
+
+__attribute__((target("avx2,fma"))) void exact_avx2(const float* vectors, int width, const double* query,
+                                                    const int32_t* items, size_t count, double* scores) {
+  exact_scores(vectors, width, query, items, count, scores);
+}
+
+const Instructions AVX2 = {"avx2", false, has_avx2, nothing, nothing, block_avx2, above_avx2, exact_avx2};
+
+// ---- AVX-512 ----
+
+typedef float Float16 __attribute__((vector_size(64)));
+
+bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+
+__attribute__((target("avx512f"))) void block_avx512(const void* queries, const void* panels, int depth,
+                                                     float* scores) {
+  float_block<16, Float16>(queries, panels, depth, scores);
+}
+
+__attribute__((target("avx512f"))) uint32_t above_avx512(const float* scores, const float* floors, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int row = 0; row < ROWS_PER_BLOCK; ++row) {
+    const __m512 floor = _mm512_set1_ps(floors[row]);
+    const float* both = scores + row * COLUMNS_PER_BLOCK;
+    const uint32_t low = _mm512_cmp_ps_mask(_mm512_loadu_ps(both), floor, _CMP_GT_OQ);
+    const uint32_t high = _mm512_cmp_ps_mask(_mm512_loadu_ps(both + 16), floor, _CMP_GT_OQ);
+    masks[row] = low | high << 16;
+    any |= uint32_t(masks[row] != 0) << row;
+  }
+  return any;
+}
+
+__attribute__((target("avx512f"))) void exact_avx512(const float* vectors, int width, const double* query,
+                                                    const int32_t* items, size_t count, double* scores) {
+  exact_scores(vectors, width, query, items, count, scores);
+}
+
+const Instructions AVX512 = {"avx512", false, has_avx512, nothing, nothing, block_avx512, above_avx512, exact_avx512};
+
+// ---- AVX-512 with bfloat16 dot products ----
+
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+__attribute__((target("avx512f,avx512bf16"))) void block_avx512_bf16(const void* queries, const void* panels,
+                                                                     int depth, float* scores) {
+  constexpr int Q = 8;
+  const int pairs = depth / 2;
+  const int* query = static_cast<const int*>(queries);
+  const int* first = static_cast<const int*>(panels);
+  const int* second = first + size_t(pairs) * ITEMS_PER_PANEL;
+  for (int row = 0; row < ROWS_PER_BLOCK; row += Q) {
+    __m512 sums[Q][2];
+    for (int q = 0; q < Q; ++q) sums[q][0] = sums[q][1] = _mm512_setzero_ps();
+    for (int p = 0; p < pairs; ++p) {
+      const __m512bh one = (__m512bh)_mm512_loadu_si512(first + p * ITEMS_PER_PANEL);
+      const __m512bh two = (__m512bh)_mm512_loadu_si512(second + p * ITEMS_PER_PANEL);
+      for (int q = 0; q < Q; ++q) {
+        const __m512bh pair = (__m512bh)_mm512_set1_epi32(query[size_t(row + q) * pairs + p]);
+        sums[q][0] = _mm512_dpbf16_ps(sums[q][0], pair, one);
+        sums[q][1] = _mm512_dpbf16_ps(sums[q][1], pair, two);
+      }
+    }
+    for (int q = 0; q < Q; ++q) {
+      _mm512_storeu_ps(scores + (row + q) * COLUMNS_PER_BLOCK, sums[q][0]);
+      _mm512_storeu_ps(scores + (row + q) * COLUMNS_PER_BLOCK + 16, sums[q][1]);
+    }
+  }
+}
+
+const Instructions AVX512_BF16 = {"avx512-bf16", true,         has_avx512_bf16, nothing, nothing, block_avx512_bf16,
+                                  above_avx512,  exact_avx512};
+
+#endif
+#ifdef RSIR_AMX
+
+// ---- AMX: tiles of 16 x 16 sums ----
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t bytes_per_row[16] = {};
+  uint8_t rows[16] = {};
+};
+
+bool has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  const bool bf16 = d >> 22 & 1, tile = d >> 24 & 1;
+  constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+  return bf16 && tile && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+__attribute__((target("amx-tile"))) void begin_amx() {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.bytes_per_row[tile] = 64;
+    config.rows[tile] = 16;
+  }
+  // GCC 12 takes the instruction to read 8 bytes only, and would drop the other stores.
+  __asm__ volatile("" : : "r"(&config) : "memory");
+  _tile_loadconfig(&config);
+}
+
+__attribute__((target("amx-tile"))) void end_amx() { _tile_release(); }
+
+__attribute__((target("amx-tile,amx-bf16"))) void block_amx(const void* queries, const void* panels, int depth,
+                                                            float* scores) {
+  const char* upper = static_cast<const char*>(queries);
+  const size_t stride = size_t(depth) * 2;
+  const char* lower = upper + 16 * stride;
+  const char* first = static_cast<const char*>(panels);
+  const char* second = first + size_t(depth) * ITEMS_PER_PANEL * 2;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int k = 0; k < depth; k += 32) {
+    _tile_loadd(4, upper + k * 2, stride);
+    _tile_loadd(6, first + k * 32, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, second + k * 32, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, lower + k * 2, stride);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  constexpr int BYTES = COLUMNS_PER_BLOCK * sizeof(float);
+  _tile_stored(0, scores, BYTES);
+  _tile_stored(1, scores + 16, BYTES);
+  _tile_stored(2, scores + 16 * COLUMNS_PER_BLOCK, BYTES);
+  _tile_stored(3, scores + 16 * COLUMNS_PER_BLOCK + 16, BYTES);
+}
+
+const Instructions AMX = {"amx-bf16", true, has_amx, begin_amx, end_amx, block_amx, above_avx512, exact_avx512};
+
+#endif
+}  // namespace
+
+const Instructions* const INSTRUCTIONS[] = {
+#ifdef RSIR_AMX
+    &AMX,
+#endif
+#ifdef RSIR_X86
+    &AVX512_BF16, &AVX512, &AVX2,
+#endif
+    &GENERIC,
+};
+const size_t INSTRUCTIONS_COUNT = sizeof(INSTRUCTIONS) / sizeof(INSTRUCTIONS[0]);
+
+}  // namespace rsir

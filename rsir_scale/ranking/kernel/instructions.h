@@ -1,0 +1,35 @@
+// What a processor does for the scan: one block of approximate scores, and which of them exceed a floor.
+//
+// A panel holds ITEMS_PER_PANEL item vectors, depth-major, so that one instruction meets sixteen items. A block is the
+// scores of ROWS_PER_BLOCK queries against two neighbouring panels, 32 x 32 floats, row by row.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rsir {
+
+constexpr int ITEMS_PER_PANEL = 16;
+constexpr int ROWS_PER_BLOCK = 32;
+constexpr int COLUMNS_PER_BLOCK = 2 * ITEMS_PER_PANEL;
+
+struct Instructions {
+  const char* name;
+  bool bfloat16;            // queries and panels are bfloat16 (pairs interleaved), else float
+  bool (*supported)();      // may be asked on any thread; also asks the system for what needs permission
+  void (*begin)();          // before the first block on a thread
+  void (*end)();            // after the last
+  // queries: ROWS_PER_BLOCK x depth, row-major. panels: two, each depth x ITEMS_PER_PANEL.
+  void (*block)(const void* queries, const void* panels, int depth, float* scores);
+  // masks[row]: bit c is set where the score in column c exceeds the row's floor. Returns the rows with any.
+  uint32_t (*above)(const float* scores, const float* floors, uint32_t* masks);
+  // Exact scores: float64 inner products of float vectors, summed in the order that ranking/score.py defines.
+  void (*exact)(const float* vectors, int width, const double* query, const int32_t* items, size_t count,
+                double* scores);
+};
+
+// Best first; ends with one that any processor supports.
+extern const Instructions* const INSTRUCTIONS[];
+extern const size_t INSTRUCTIONS_COUNT;
+
+}  // namespace rsir

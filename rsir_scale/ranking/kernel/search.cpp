@@ -1,0 +1,390 @@
+// The search: a scan in low precision that certifies what it leaves out, and exact scores for what it lets through.
+//
+// For a row with query h and target score t (of its best vouching item), a packed score s' and the exact score s of an
+// item differ by at most `band`. So an item with s' > t + band is better for sure, one with s' <= t - band is not, and
+// the few between are scored exactly. Candidates are found alike: an item more than two bands below the wanted-th best
+// packed score cannot be among the best. A row that has met `rank_threshold` better items is rejected and leaves.
+#include "search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "table.h"
+
+namespace rsir {
+namespace {
+
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
+constexpr int64_t ROWS_AT_A_TIME = 1024;
+constexpr int64_t DROP_EVERY = 128;     // pairs between two looks for finished rows, at most
+constexpr int64_t PAIRS_AT_A_TIME = 8;  // panels that stay in the first-level cache while all rows meet them
+constexpr size_t LEAST_ROOM = 256;      // packed scores that a row may hold back
+constexpr int HALVINGS = 12;
+
+float below(double value) { return std::nextafter(std::nextafter(float(value), -INFINITE), -INFINITE); }
+float over(double value) { return std::nextafter(std::nextafter(float(value), INFINITE), INFINITE); }
+
+struct Scored {
+  double score;
+  int32_t item;
+};
+
+bool first_of(const Scored& a, const Scored& b) { return a.score > b.score || (a.score == b.score && a.item < b.item); }
+
+// One row under way. The floor, which every score is held against, is kept apart: see Scan.
+struct Row {
+  bool checked = false;
+  bool explore = false;
+  bool rejected = false;
+  size_t wanted = 0;       // best items to find: candidates, and as many as may be banned
+  int64_t better = 0;      // items known to be better than the target
+  double target = 0;       // exact score of the best vouching item
+  double norm = 0;         // of the query
+  double band = 0;         // greatest difference of a packed and an exact score
+  float sure = INFINITE;   // a packed score above it is better than the target
+  float doubt = INFINITE;  // one at or below it is not
+  size_t held = 0;
+  std::vector<float> held_score;
+  std::vector<int32_t> held_item;
+  std::vector<double> query;
+  std::vector<Scored> best;
+};
+
+// All rows of one call that share a thread's memory, kept from call to call.
+struct Workspace {
+  std::vector<Row> rows;
+  std::vector<int64_t> live;
+  std::vector<float> floors;
+  std::vector<char> packed;         // queries in the table's precision
+  std::vector<char> group_queries;  // those of the live rows, side by side
+  std::vector<float> group_floors;
+  std::vector<double> exact;
+  std::vector<int64_t> members;
+};
+
+class Scan {
+ public:
+  Scan(const Table& table, const RsirQuestion& question, const RsirAnswer& answer, Workspace& space)
+      : table_(table), question_(question), answer_(answer), space_(space) {}
+
+  void run() {
+    table_.instructions.begin();
+    for (int64_t first = 0; first < question_.rows; first += ROWS_AT_A_TIME) {
+      first_ = first;
+      const int64_t count = std::min(ROWS_AT_A_TIME, question_.rows - first);
+      if (space_.rows.size() < size_t(count)) space_.rows.resize(count);
+      for (int64_t r = 0; r < count; ++r) begin(r);
+      scan_lists(count);
+      for (int64_t r = 0; r < count; ++r) finish(r);
+    }
+    table_.instructions.end();
+  }
+
+ private:
+  // ---- a row's beginning ----
+
+  void begin(int64_t r) {
+    Row& row = space_.rows[r];
+    const int64_t global = first_ + r;
+    const float* query = question_.query + global * table_.width;
+    row.query.assign(query, query + table_.width);
+    double square = 0;
+    for (double value : row.query) square += value * value;
+    row.norm = std::sqrt(square);
+    row.checked = question_.checked[global];
+    row.explore = question_.explore[global];
+    row.rejected = false;
+    row.better = 0;
+    row.held = 0;
+    row.best.clear();
+    score_own(row, global);
+    const int64_t voucher = answer_.voucher[global];
+    if (row.checked && voucher == 0) {
+      row.better = table_.items;
+      row.rejected = true;
+    }
+    const int64_t* ban = question_.banned + global * question_.banned_width;
+    const size_t banned = question_.banned_width - std::count(ban, ban + question_.banned_width, int64_t(0));
+    row.wanted = row.explore ? std::min<size_t>(question_.top_candidates + banned, table_.items) : 0;
+    const size_t room = std::max(LEAST_ROOM, 4 * row.wanted);
+    if (row.held_score.size() < room + COLUMNS_PER_BLOCK) {
+      row.held_score.resize(room + COLUMNS_PER_BLOCK);
+      row.held_item.resize(room + COLUMNS_PER_BLOCK);
+    }
+  }
+
+  void score_own(Row& row, int64_t global) {
+    const int64_t* own = question_.own + global * question_.own_width;
+    const uint8_t* vouching = question_.vouching + global * question_.own_width;
+    double* score = answer_.own_score + global * question_.own_width;
+    row.target = -std::numeric_limits<double>::infinity();
+    answer_.voucher[global] = 0;
+    for (int64_t i = 0; i < question_.own_width; ++i) {
+      score[i] = -std::numeric_limits<double>::infinity();
+      if (own[i] == 0) continue;
+      const int32_t item = int32_t(own[i]);
+      table_.instructions.exact(table_.vectors, table_.width, row.query.data(), &item, 1, &score[i]);
+      if (vouching[i] && score[i] > row.target) {
+        row.target = score[i];
+        answer_.voucher[global] = own[i];
+      }
+    }
+  }
+
+  // ---- the scan ----
+
+  void scan_lists(int64_t count) {
+    const int64_t lists = int64_t(table_.list_pairs.size()) - 1;
+    prepare_floors(count);
+    if (question_.probes == nullptr) {
+      space_.live.clear();
+      for (int64_t r = 0; r < count; ++r) space_.live.push_back(r);
+      for (int64_t l = 0; l < lists; ++l) scan_list(l, space_.live);
+      return;
+    }
+    // Rows by the list that they probe: a counting sort.
+    std::vector<int64_t> begin(lists + 1, 0);
+    const int64_t width = question_.probe_width;
+    const int32_t* probes = question_.probes + first_ * width;
+    for (int64_t i = 0; i < count * width; ++i) ++begin[probes[i] + 1];
+    for (int64_t l = 0; l < lists; ++l) begin[l + 1] += begin[l];
+    space_.members.resize(count * width);
+    std::vector<int64_t> next(begin.begin(), begin.end() - 1);
+    for (int64_t i = 0; i < count * width; ++i) space_.members[next[probes[i]]++] = i / width;
+    for (int64_t l = 0; l < lists; ++l) {
+      if (begin[l] == begin[l + 1]) continue;
+      space_.live.assign(space_.members.begin() + begin[l], space_.members.begin() + begin[l + 1]);
+      scan_list(l, space_.live);
+    }
+  }
+
+  void prepare_floors(int64_t count) {
+    space_.floors.resize(count);
+    const size_t bytes = table_.query_bytes();
+    space_.packed.resize(size_t(count) * bytes);
+    for (int64_t r = 0; r < count; ++r) {
+      Row& row = space_.rows[r];
+      const double lost = table_.pack_query(question_.query + (first_ + r) * table_.width, &space_.packed[r * bytes]);
+      const double product = row.norm * table_.greatest_norm;
+      // Losses of packing (Cauchy-Schwarz), then rounding of the sums of `depth` products in single precision.
+      row.band = row.norm * table_.greatest_loss + lost * (table_.greatest_norm + table_.greatest_loss) +
+                 (2 * table_.depth + 8) * 0x1p-24 * (product + lost * table_.greatest_norm) + 1e-30;
+      row.sure = row.checked ? over(row.target + row.band) : INFINITE;
+      row.doubt = row.checked ? below(row.target - row.band) : INFINITE;
+      const bool idle = row.rejected || !(row.checked || row.explore);
+      space_.floors[r] = idle ? INFINITE : row.explore ? -INFINITE : row.doubt;
+    }
+  }
+
+  void scan_list(int64_t list, std::vector<int64_t>& live) {
+    alignas(64) float scores[ROWS_PER_BLOCK * COLUMNS_PER_BLOCK];
+    alignas(64) uint32_t masks[ROWS_PER_BLOCK];
+    const int64_t begin = table_.list_pairs[list], end = table_.list_pairs[list + 1];
+    int64_t next_drop = begin;
+    for (int64_t pair = begin; pair < end; pair += PAIRS_AT_A_TIME) {
+      if (pair >= next_drop) {
+        if (drop_finished(live, table_.norm_from[pair]) || pair == begin) gather(live);
+        next_drop = pair + std::min(std::max(pair - begin, PAIRS_AT_A_TIME), DROP_EVERY);
+      }
+      if (live.empty()) return;
+      const int64_t stop = std::min(end, pair + PAIRS_AT_A_TIME);
+      for (size_t group = 0; group < live.size(); group += ROWS_PER_BLOCK) {
+        float* floors = &space_.group_floors[group];
+        const char* queries = space_.group_queries.data() + group * table_.query_bytes();
+        for (int64_t p = pair; p < stop; ++p) {
+          table_.instructions.block(queries, table_.pair(p), table_.depth, scores);
+          for (uint32_t rows = table_.instructions.above(scores, floors, masks); rows; rows &= rows - 1) {
+            const int i = __builtin_ctz(rows);
+            const int64_t r = live[group + i];
+            admit(r, scores + i * COLUMNS_PER_BLOCK, masks[i], &table_.ids[p * COLUMNS_PER_BLOCK]);
+            floors[i] = space_.floors[r];
+          }
+        }
+      }
+    }
+  }
+
+  // Takes out rows that no item from here on can concern, once they are worth the moving; says whether it did.
+  bool drop_finished(std::vector<int64_t>& live, float norm_from) {
+    const auto finished = [&](int64_t r) {
+      return space_.rows[r].norm * norm_from + space_.rows[r].band <= space_.floors[r];
+    };
+    const int64_t count = std::count_if(live.begin(), live.end(), finished);
+    if (count == 0 || (count < ROWS_PER_BLOCK / 2 && count < int64_t(live.size()))) return false;
+    live.erase(std::remove_if(live.begin(), live.end(), finished), live.end());
+    return true;
+  }
+
+  // Lays the packed queries and floors of the live rows side by side, filled up to whole blocks.
+  void gather(const std::vector<int64_t>& live) {
+    const size_t bytes = table_.query_bytes();
+    const size_t room = (live.size() + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK * ROWS_PER_BLOCK;
+    space_.group_queries.resize(room * bytes);
+    space_.group_floors.assign(room, INFINITE);
+    for (size_t i = 0; i < live.size(); ++i) {
+      std::memcpy(space_.group_queries.data() + i * bytes, space_.packed.data() + live[i] * bytes, bytes);
+      space_.group_floors[i] = space_.floors[live[i]];
+    }
+    std::memset(space_.group_queries.data() + live.size() * bytes, 0, (room - live.size()) * bytes);
+  }
+
+  // ---- what the scan lets through ----
+
+  void admit(int64_t r, const float* scores, uint32_t mask, const int32_t* ids) {
+    Row& row = space_.rows[r];
+    for (; mask; mask &= mask - 1) {
+      const int c = __builtin_ctz(mask);
+      if (ids[c] == 0) continue;
+      const bool surely_better = scores[c] > row.sure;
+      if (surely_better && ++row.better >= question_.rank_threshold) return reject(r);
+      if (surely_better && !row.explore) continue;
+      row.held_score[row.held] = scores[c];
+      row.held_item[row.held++] = ids[c];
+    }
+    if (row.held >= row.held_score.size() - COLUMNS_PER_BLOCK) make_room(r);
+  }
+
+  void reject(int64_t r) {
+    space_.rows[r].rejected = true;
+    space_.rows[r].better = question_.rank_threshold;
+    space_.floors[r] = INFINITE;
+  }
+
+  void make_room(int64_t r) {
+    Row& row = space_.rows[r];
+    if (row.explore) raise_floor(r);
+    if (row.held > row.held_score.size() / 2) settle(r);
+  }
+
+  // Lets go of held items that cannot be among the wanted ones, as far as packed scores can tell.
+  void raise_floor(int64_t r) {
+    Row& row = space_.rows[r];
+    if (row.held < row.wanted) return;
+    const float* held = row.held_score.data();
+    const size_t count = row.held;
+    float low = *std::min_element(held, held + count), high = *std::max_element(held, held + count);
+    // Halve towards the wanted-th best; at least `wanted` of the held scores are >= low throughout.
+    for (int i = 0; i < HALVINGS && low < high; ++i) {
+      const float middle = low + (high - low) / 2;
+      size_t above = 0;
+      for (size_t j = 0; j < count; ++j) above += held[j] >= middle;
+      (above >= row.wanted ? low : high) = middle;
+    }
+    const float floor = std::min(row.doubt, below(double(low) - 2 * row.band));
+    if (!(floor > space_.floors[r])) return;
+    space_.floors[r] = floor;
+    size_t kept = 0;
+    for (size_t j = 0; j < count; ++j) {
+      row.held_item[kept] = row.held_item[j];
+      row.held_score[kept] = held[j];
+      kept += held[j] > floor;
+    }
+    row.held = kept;
+  }
+
+  // Scores the held items exactly: counts those in doubt, keeps the best wanted, and lets the rest go.
+  void settle(int64_t r) {
+    Row& row = space_.rows[r];
+    if (row.held == 0) return;
+    space_.exact.resize(row.held);
+    table_.instructions.exact(table_.vectors, table_.width, row.query.data(), row.held_item.data(), row.held,
+                              space_.exact.data());
+    for (size_t j = 0; j < row.held; ++j) {
+      const double score = space_.exact[j];
+      if (row.checked && !(row.held_score[j] > row.sure) && score > row.target) ++row.better;
+      if (row.explore) row.best.push_back({score, row.held_item[j]});
+    }
+    row.held = 0;
+    if (row.checked && row.better >= question_.rank_threshold) return reject(r);
+    if (row.best.size() > row.wanted) {
+      std::nth_element(row.best.begin(), row.best.begin() + row.wanted, row.best.end(), first_of);
+      row.best.resize(row.wanted);
+    }
+    if (row.explore && row.best.size() == row.wanted) {
+      const auto last = std::max_element(row.best.begin(), row.best.end(), first_of);
+      space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(last->score - row.band)));
+    }
+  }
+
+  // ---- a row's end ----
+
+  void finish(int64_t r) {
+    Row& row = space_.rows[r];
+    const int64_t global = first_ + r;
+    if (!row.rejected && row.explore) raise_floor(r);
+    if (!row.rejected) settle(r);
+    const bool passed = !row.checked || !row.rejected;
+    answer_.passed[global] = passed;
+    answer_.better[global] = row.checked ? row.better : -1;
+    int64_t* candidate = answer_.candidate + global * question_.top_candidates;
+    double* score = answer_.candidate_score + global * question_.top_candidates;
+    int64_t found = 0;
+    if (passed && row.explore) {
+      const int64_t* banned = question_.banned + global * question_.banned_width;
+      const auto is_banned = [&](const Scored& item) {
+        return std::find(banned, banned + question_.banned_width, int64_t(item.item)) != banned + question_.banned_width;
+      };
+      row.best.erase(std::remove_if(row.best.begin(), row.best.end(), is_banned), row.best.end());
+      const size_t kept = std::min<size_t>(row.best.size(), question_.top_candidates);
+      std::partial_sort(row.best.begin(), row.best.begin() + kept, row.best.end(), first_of);
+      for (; found < int64_t(kept); ++found) {
+        candidate[found] = row.best[found].item;
+        score[found] = row.best[found].score;
+      }
+    }
+    for (; found < question_.top_candidates; ++found) {
+      candidate[found] = 0;
+      score[found] = -std::numeric_limits<double>::infinity();
+    }
+  }
+
+  const Table& table_;
+  const RsirQuestion& question_;
+  const RsirAnswer& answer_;
+  Workspace& space_;
+  int64_t first_ = 0;
+};
+
+}  // namespace
+}  // namespace rsir
+
+using namespace rsir;
+
+const char* rsir_instructions(int64_t i) {
+  for (size_t j = 0; j < INSTRUCTIONS_COUNT; ++j)
+    if (INSTRUCTIONS[j]->supported() && i-- == 0) return INSTRUCTIONS[j]->name;
+  return nullptr;
+}
+
+void* rsir_table_new(const float* vectors, int64_t items, int32_t width, const int32_t* order,
+                     const int64_t* list_begin, int64_t lists, const char* instructions) {
+  for (size_t j = 0; j < INSTRUCTIONS_COUNT; ++j) {
+    if (std::strcmp(INSTRUCTIONS[j]->name, instructions) != 0 || !INSTRUCTIONS[j]->supported()) continue;
+    try {
+      return new Table(vectors, items, width, order, list_begin, lists, *INSTRUCTIONS[j]);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
+  return nullptr;
+}
+
+void rsir_table_free(void* table) { delete static_cast<Table*>(table); }
+
+int64_t rsir_table_bytes(const void* table) {
+  const Table& packed = *static_cast<const Table*>(table);
+  return int64_t(packed.panels.bytes() + packed.ids.size() * sizeof(int32_t) + packed.norm_from.size() * sizeof(float));
+}
+
+int32_t rsir_search(const void* table, const RsirQuestion* question, const RsirAnswer* answer) {
+  static thread_local Workspace workspace;
+  try {
+    Scan(*static_cast<const Table*>(table), *question, *answer, workspace).run();
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+  return 0;
+}
