@@ -1,8 +1,8 @@
 """The decoder: all trials of a shard, many rows at a time, one encode and one search a step.
 
-A step encodes every context once. The scores serve both the check (paper Eq. 1) and the next choice. Rows that end are
-replaced at once by waiting trials, shortest sources first, so the batch stays full until the shard is done. Which rows
-share a batch depends on the shard alone. It reads no held-out item and knows nothing of files or of Ray.
+A step encodes one more item of every context and searches once: that serves both the check (paper Eq. 1) and the next
+choice. Rows that end are replaced at once, in their place, by waiting trials, shortest sources first, so the batch stays
+full until the shard is done. Which rows share a batch depends on the shard alone. It reads no held-out item and knows nothing of files or of Ray.
 
 Shapes: B rows, L context positions, R distinct own items, P candidates.
 """
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import Sequences
-from rsir_scale.generation.choice import choose, hybrid_pool
+from rsir_scale.generation.choice import choose
+from rsir_scale.generation.encoder import encoder_of
 from rsir_scale.generation.rules import Rules
 from rsir_scale.generation.state import DecodingRows, StopReason, Trials, begin, join
 from rsir_scale.generation.tally import Tally, tally_checks
@@ -66,27 +67,35 @@ def decode(
     """
     device = backbone.item_vectors().device
     waiting = _trials(sources, rules)
-    width = max(int(sources.lengths.max(initial=2)), rules.max_length or 0)
-    rows = begin(
-        sources, Trials(*(w[:0] for w in vars(waiting).values())), rules, identity=identity, width=width, device=device
-    )
+    longest = max(int(sources.lengths.max(initial=2)), rules.max_length or 0)
+    encoder = encoder_of(backbone, slots=min(rules.batch_size, len(waiting)), longest=longest)
+
+    def start(trials: Trials, width: int) -> DecodingRows:
+        width = max(width, int(sources.lengths[trials.source].max(initial=2)))
+        return begin(sources, trials, rules, identity=identity, width=width, device=device)
+
+    rows = start(waiting.first(rules.batch_size), 0)
+    waiting = waiting.after(rules.batch_size)
+    encoder.begin(torch.arange(len(rows), device=device), rows)
     ended: list[DecodingRows] = []
     tally = Tally()
-    next_trial = 0
-    while next_trial < len(waiting.source) or len(rows):
-        free = rules.batch_size - len(rows)
-        if free and next_trial < len(waiting.source):
-            taken = Trials(
-                waiting.source[next_trial : next_trial + free], waiting.trial[next_trial : next_trial + free]
-            )
-            rows = join(rows, begin(sources, taken, rules, identity=identity, width=width, device=device))
-            next_trial += free
-        rows, counted = _step(backbone, search, rows, rules, identity=identity)
+    while len(rows):
+        rows = rows.widened(int(rows.length_B.max()) + 1)
+        rows, counted = _step(search, encoder.queries(rows), rows, rules, identity=identity)
         tally = tally.plus(counted)
-        going_B = rows.stop_B == StopReason.GOING
-        if not going_B.all():
-            ended.append(rows.take(~going_B))
-            rows = rows.take(going_B)
+        ended_B = rows.stop_B != StopReason.GOING
+        ended.append(rows.take(ended_B))
+        free = ended_B.nonzero()[:, 0]
+        if len(free) and len(waiting):
+            started = start(waiting.first(len(free)), rows.context_BL.shape[1])
+            slot = free[: len(started)]
+            rows = rows.widened(started.context_BL.shape[1]).replaced(slot, started)
+            encoder.begin(slot, started)
+            waiting, free = waiting.after(len(free)), free[len(started) :]
+        if len(free):
+            kept_B = torch.ones_like(ended_B).index_fill(0, free, False)
+            rows = rows.take(kept_B)
+            encoder.keep(kept_B)
     return _collect([*ended, rows], tally)
 
 
@@ -99,7 +108,7 @@ def _trials(sources: Sequences, rules: Rules) -> Trials:
 
 
 def _step(
-    backbone: Backbone, search: ItemSearch, rows: DecodingRows, rules: Rules, *, identity: tuple[int, int]
+    search: ItemSearch, query_BD: Tensor, rows: DecodingRows, rules: Rules, *, identity: tuple[int, int]
 ) -> tuple[DecodingRows, Tally]:
     """Check every context (or the item proposed at its end), then choose the next item of the rows that go on."""
     key = (*identity, rows.sequence_B.cpu().numpy(), rows.trial_B.cpu().numpy())
@@ -111,11 +120,12 @@ def _step(
     choosing_B = rows.length_B < rows.limit_B
     judged_B = remaining_BR.any(1) & choosing_B if rules.check_before_choice else rows.proposed_B
     query = SearchQuery(
-        query_BD=backbone.encode(_latest(rows, backbone.max_length)),
+        query_BD=query_BD,
         own_BR=rows.own_BR,
         vouching_BR=remaining_BR,
         checked_B=judged_B if rules.rank_threshold is not None else torch.zeros_like(judged_B),
-        explore_B=explore_B & choosing_B,
+        choosing_B=choosing_B,
+        explore_B=explore_B,
         banned_BL=torch.zeros_like(rows.context_BL[:, :1]) if rules.allow_repeats else rows.context_BL,
     )
     result = search.search(query, rank_threshold=rules.rank_threshold or 1, top_candidates=rules.top_candidates)
@@ -168,11 +178,13 @@ def _propose(
 ) -> DecodingRows:
     """Append the chosen item to every row that goes on; a row whose pool is empty ends."""
     going_B = rows.stop_B == StopReason.GOING
-    allowed_BR = rows.own_BR > 0
-    if not rules.allow_repeats:
-        allowed_BR &= ~rows.used_BR
-    item_BP, score_BP = hybrid_pool(result, rows.own_BR, allowed_BR, explore_B, top_candidates=rules.top_candidates)
-    item_B = choose(item_BP, score_BP, uniform_B, greedy=rules.greedy, temperature=rules.temperature)
+    item_B = choose(
+        result.candidate_BP,
+        result.candidate_score_BP,
+        uniform_B,
+        greedy=rules.greedy,
+        temperature=rules.temperature,
+    )
     chosen_B = going_B & (item_B > 0)
     position_B1 = rows.length_B[:, None].clamp(max=rows.context_BL.shape[1] - 1)
     used_BR = rows.used_BR
@@ -193,15 +205,6 @@ def _propose(
 def _record(table_BL: Tensor, position_B1: Tensor, where_B1: Tensor, value_B: Tensor) -> Tensor:
     value_B1 = value_B[:, None].to(table_BL.dtype)
     return table_BL.scatter(1, position_B1, torch.where(where_B1, value_B1, table_BL.gather(1, position_B1)))
-
-
-def _latest(rows: DecodingRows, max_length: int) -> Tensor:
-    """The items that the encoder reads: all, or the latest `max_length` where a context is longer."""
-    longest = int(rows.length_B.max())
-    if longest <= max_length:
-        return rows.context_BL[:, :longest]
-    first_B1 = (rows.length_B - max_length).clamp(min=0)[:, None]
-    return rows.context_BL.gather(1, first_B1 + torch.arange(max_length, device=first_B1.device))
 
 
 def _draw(key: tuple[object, ...], length_B: Tensor, purpose: Purpose) -> Tensor:

@@ -19,7 +19,7 @@ from rsir_scale.generation.rules import Rules, resolve_rules
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.base import ItemSearch
-from rsir_scale.ranking.exact import ExactSearch
+from rsir_scale.ranking.build import exact_search
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_part
 from rsir_scale.runs.lineage import load_slices
@@ -52,7 +52,7 @@ def open_generator(
     """
     rules = rules_of(config, dataset)
     backbone = load_trained(store, plan.iteration, device=device)
-    search = ExactSearch(backbone.item_vectors())
+    search = exact_search(backbone.item_vectors())
     return Generator(store, dataset, plan, rules, config.seed, backbone, search)
 
 

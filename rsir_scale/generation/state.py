@@ -5,12 +5,13 @@ A row is one trial of one source sequence. Functions return new tables; nothing 
 Shapes: B rows, L context positions, R distinct own items.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.data.dataset import Sequences
@@ -37,6 +38,17 @@ class Trials:
 
     source: Int64Array
     trial: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def first(self, count: int) -> "Trials":
+        """Return the first `count` trials, or all where there are fewer."""
+        return Trials(self.source[:count], self.trial[:count])
+
+    def after(self, count: int) -> "Trials":
+        """Return the trials after the first `count`."""
+        return Trials(self.source[count:], self.trial[count:])
 
 
 @dataclass(frozen=True)
@@ -84,16 +96,35 @@ class DecodingRows:
         """Return the given rows (a mask or row numbers)."""
         return DecodingRows(*(getattr(self, field.name)[rows] for field in fields(self)))
 
+    def replaced(self, rows: Tensor, other: "DecodingRows") -> "DecodingRows":
+        """Return the table with the given rows (their numbers) taken from another one of equal width."""
+        return DecodingRows(
+            *(getattr(self, field.name).index_copy(0, rows, getattr(other, field.name)) for field in fields(self))
+        )
+
+    def widened(self, width: int) -> "DecodingRows":
+        """Return the table with room for at least `width` positions."""
+        missing = width - self.context_BL.shape[1]
+        if missing <= 0:
+            return self
+        empty = {"better_BL": -1}
+        columns = {
+            name: F.pad(column, (0, missing), value=empty.get(name, 0))
+            for name, column in vars(self).items()
+            if column.dim() == 2
+        }
+        return replace(self, **columns)
+
     def last_item(self) -> Tensor:
         """Return the last item of each context."""
         return self.context_BL.gather(1, (self.length_B - 1)[:, None])[:, 0]
 
 
 def join(*tables: DecodingRows) -> DecodingRows:
-    """Put the rows of tables of equal widths under one another."""
-    return DecodingRows(
-        *(torch.cat([getattr(table, field.name) for table in tables]) for field in fields(DecodingRows))
-    )
+    """Put the rows of tables under one another; they take the greatest width."""
+    width = max(table.context_BL.shape[1] for table in tables)
+    wide = [table.widened(width) for table in tables]
+    return DecodingRows(*(torch.cat([getattr(table, field.name) for table in wide]) for field in fields(DecodingRows)))
 
 
 def begin(
@@ -106,7 +137,7 @@ def begin(
         trials: which of them to begin.
         rules: where a context starts and how long it may grow.
         identity: (seed, iteration).
-        width: L and R of the tables; at least every source's length and limit.
+        width: L and R of the tables; at least every source's length.
         device: where the tables go.
     """
     source_BL = _widened(pad_latest(sources, trials.source, max_length=width), width).to(device)
@@ -150,4 +181,4 @@ def _distinct(items_BL: Tensor) -> Tensor:
 
 
 def _widened(items_BL: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(items_BL, (0, width - items_BL.shape[1]))
+    return F.pad(items_BL, (0, width - items_BL.shape[1]))

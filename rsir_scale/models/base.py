@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from rsir_scale.models.memory import Memory
+
 
 class Backbone(nn.Module, ABC):
     """A causal sequence encoder over V items.
@@ -43,3 +45,21 @@ class Backbone(nn.Module, ABC):
         """
         last_B = (context_BL > 0).sum(1) - 1
         return self.hidden(context_BL)[torch.arange(len(context_BL), device=context_BL.device), last_B]
+
+    def remember(self, context_BL: Tensor) -> Memory | None:
+        """Return the memory of contexts, to be advanced from; None where the backbone can only encode them anew.
+
+        Args:
+            context_BL: as for `encode`, but rows may be empty; L may be 0.
+        """
+        return None
+
+    def advance(self, memory: Memory, item_B: Tensor, position_B: Tensor) -> Tensor:
+        """Put one more item into each context and return the query `[B, D]` after it; equal to `encode` up to rounding.
+
+        Args:
+            memory: of the contexts before `position_B`; the new position is written to it.
+            item_B: int64, 1..V.
+            position_B: int64, where the item stands, below `memory.positions` and `max_length`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} remembers nothing: use encode")

@@ -3,10 +3,11 @@
 With padding on the right, the causal mask alone keeps padding out of every real position, so attention needs no
 key-padding mask and takes the fused kernels' fast path.
 
-Shapes: B rows, L positions, D width, H heads.
+Shapes: B rows, L positions, D width, H heads, d width of a head.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -28,12 +29,31 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Mix positions; output has the input's shape."""
+        return self.forward_with_memory(x_BLD)[0]
+
+    def forward_with_memory(self, x_BLD: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Mix positions, and return keys and values `[B, H, L, d]` with the output."""
         rows, positions, width = x_BLD.shape
         qkv = self.project_in(x_BLD).view(rows, positions, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         mixed = self._mix(query, key, value)
         out: Tensor = self.project_out(mixed.transpose(1, 2).reshape(rows, positions, width))
-        return out
+        return out, (key, value)
+
+    def advance(self, x_BD: Tensor, key_BHLd: Tensor, value_BHLd: Tensor, position_B: Tensor) -> Tensor:
+        """Mix one new position into what is remembered, and remember it; output `[B, D]`."""
+        rows, width = x_BD.shape
+        query, key, value = self.project_in(x_BD).view(rows, 3, self.heads, width // self.heads).unbind(1)
+        row_B = torch.arange(rows, device=x_BD.device)
+        key_BHLd[row_B, :, position_B] = key
+        value_BHLd[row_B, :, position_B] = value
+        seen = int(position_B.max()) + 1
+        scores_BHL = (query[:, :, None] @ key_BHLd[:, :, :seen].transpose(2, 3))[:, :, 0] / math.sqrt(query.shape[-1])
+        future_BL = torch.arange(seen, device=x_BD.device) > position_B[:, None]
+        weights_BHL = scores_BHL.masked_fill(future_BL[:, None], float("-inf")).softmax(-1)
+        mixed_BHd = (weights_BHL[:, :, None] @ value_BHLd[:, :, :seen])[:, :, 0]
+        out_BD: Tensor = self.project_out(mixed_BHd.reshape(rows, width))
+        return out_BD
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if not self.training:
@@ -62,15 +82,19 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map hidden states to hidden states of the same shape."""
-        out_BLD: Tensor
-        if self.norm_first:
-            mixed_BLD = x_BLD + self.dropout(self.attention(self.attention_norm(x_BLD)))
-            out_BLD = mixed_BLD + self._feed_forward(self.feed_forward_norm(mixed_BLD))
-        else:
-            mixed_BLD = self.attention_norm(x_BLD + self.dropout(self.attention(x_BLD)))
-            out_BLD = self.feed_forward_norm(mixed_BLD + self._feed_forward(mixed_BLD))
-        return out_BLD
+        return self.around(x_BLD, self.attention)
 
-    def _feed_forward(self, x_BLD: Tensor) -> Tensor:
-        out_BLD: Tensor = self.dropout(self.contract(self.dropout(F.gelu(self.expand(x_BLD)))))
-        return out_BLD
+    def around(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+        """Put residuals, norms and the feed-forward around a way to attend; `[…, D]` to the same shape."""
+        out: Tensor
+        if self.norm_first:
+            mixed = x + self.dropout(attend(self.attention_norm(x)))
+            out = mixed + self._feed_forward(self.feed_forward_norm(mixed))
+        else:
+            mixed = self.attention_norm(x + self.dropout(attend(x)))
+            out = self.feed_forward_norm(mixed + self._feed_forward(mixed))
+        return out
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.dropout(self.contract(self.dropout(F.gelu(self.expand(x)))))
+        return out

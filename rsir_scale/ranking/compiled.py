@@ -1,7 +1,7 @@
 """The exact search on the CPU, compiled: one call scans a packed table, certifies, scores exactly and orders.
 
 `kernel/` holds the code; it is built with the package where a C++ compiler is found, and this module says whether it
-was. The processor's best instructions are found at run time: AMX or AVX-512 with bfloat16, AVX-512, AVX2, or plain code.
+was. The processor's best instructions are found at run time: AMX or AVX-512 with bfloat16, AVX-512, AVX2, or plain ones.
 Answers are those of `ExactSearch` to the last bit, whatever the instructions: both decide by `ranking.score`.
 
 Shapes: B rows, R own items, L context positions, P candidates, D width, V items.
@@ -27,7 +27,8 @@ class _Question(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("rows", "own_width", "banned_width", "probe_width")),
-        *((name, ctypes.c_void_p) for name in ("query", "own", "vouching", "checked", "explore", "banned", "probes")),
+        *((name, ctypes.c_void_p) for name in ("query", "own", "vouching", "checked", "choosing", "explore")),
+        *((name, ctypes.c_void_p) for name in ("banned", "probes")),
         *((name, ctypes.c_int64) for name in ("rank_threshold", "top_candidates")),
     ]
 
@@ -36,8 +37,7 @@ class _Answer(ctypes.Structure):
     """Mirrors `RsirAnswer` of kernel/search.h."""
 
     _fields_ = [
-        (name, ctypes.c_void_p)
-        for name in ("own_score", "passed", "voucher", "better", "candidate", "candidate_score")
+        (name, ctypes.c_void_p) for name in ("own_score", "passed", "voucher", "better", "candidate", "candidate_score")
     ]
 
 
@@ -106,7 +106,7 @@ class PackedTable:
                 "install a C++ compiler and run `pip install --force-reinstall --no-deps .`, or use the plain search"
             )
         if items_VD.dtype != torch.float32 or items_VD.device.type != "cpu":
-            raise ConfigError(f"the compiled search takes float32 on the CPU, not {items_VD.dtype} on {items_VD.device}")
+            raise ConfigError(f"the compiled search takes float32 on a CPU, not {items_VD.dtype} on {items_VD.device}")
         require_finite_items(items_VD)
         self._library = library
         self._items_VD = items_VD.detach().contiguous()

@@ -11,6 +11,7 @@ Shapes: B rows, R own items, L context positions, K best items kept, N pairs of 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
@@ -62,7 +63,12 @@ class ExactSearch:
         self._scan(query, progress, checked_B=checked_B, rank_threshold=rank_threshold)
         passed_B = ~query.checked_B | (exists_B & (progress.better_B < rank_threshold))
         better_B = torch.where(exists_B, progress.better_B.clamp(max=rank_threshold), self.item_count)
-        candidate_BP, score_BP = self._candidates(query, progress, passed_B & query.explore_B, top)
+        chosen_B = passed_B & query.choosing_B
+        candidate_BP, score_BP = self._candidates(query, progress, chosen_B & query.explore_B, top)
+        exploit_B = chosen_B & ~query.explore_B
+        own_item_BP, own_score_BP = _own_pool(query, own_score_BR, top)
+        candidate_BP = torch.where(exploit_B[:, None], own_item_BP, candidate_BP)
+        score_BP = torch.where(exploit_B[:, None], own_score_BP, score_BP)
         return SearchResult(
             own_score_BR, passed_B, voucher_B, torch.where(query.checked_B, better_B, -1), candidate_BP, score_BP
         )
@@ -86,12 +92,13 @@ class ExactSearch:
         """Stream the catalogue past the rows that it can still concern, and fill `progress`."""
         failed_B = query.checked_B & ~checked_B
         norm_B = query.query_BD.double().norm(dim=1)
+        wanting_B = query.choosing_B & query.explore_B
         begin = 0
         while begin < self.item_count:
             failed_B = failed_B | (checked_B & (progress.better_B >= rank_threshold))
             within_B = norm_B * self._norm_V[begin] + progress.band_B
             checking_B = checked_B & ~failed_B & (within_B > progress.target_B - progress.band_B)
-            exploring_B = query.explore_B & ~failed_B & (within_B >= progress.best_score_BK[:, -1] - progress.band_B)
+            exploring_B = wanting_B & ~failed_B & (within_B >= progress.best_score_BK[:, -1] - progress.band_B)
             row_B = (checking_B | exploring_B).nonzero()[:, 0]
             if not len(row_B):
                 return
@@ -127,9 +134,7 @@ class ExactSearch:
         progress.best_score_BK[row_B], best_BK = score_BK.topk(kept, dim=1)
         progress.best_item_BK[row_B] = item_BK.gather(1, best_BK)
 
-    def _candidates(
-        self, query: SearchQuery, progress: _Progress, wanted_B: Tensor, top: int
-    ) -> tuple[Tensor, Tensor]:
+    def _candidates(self, query: SearchQuery, progress: _Progress, wanted_B: Tensor, top: int) -> tuple[Tensor, Tensor]:
         """Score the best items exactly, leave the banned out, and order the rest."""
         candidate_BP = query.own_BR.new_zeros((len(wanted_B), top))
         score_BP = torch.full((len(wanted_B), top), _MINUS_INFINITY, dtype=torch.float64, device=wanted_B.device)
@@ -151,6 +156,14 @@ class ExactSearch:
         score_1V = exact_scores(query.query_BD[row].expand(self.item_count, -1), self._items_VD[1:])[None]
         score_1P, item_1P = _without(query.banned_BL[row, None], *best_first(score_1V, item_1V), top)
         return score_1P[0], item_1P[0]
+
+
+def _own_pool(query: SearchQuery, own_score_BR: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Each row's own items that are not banned, best first, as columns of candidates."""
+    score_BP, item_BP = _without(query.banned_BL, *best_first(own_score_BR, query.own_BR), top)
+    missing = (0, top - item_BP.shape[1])
+    item_BP = F.pad(item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0), missing)
+    return item_BP, F.pad(score_BP, missing, value=_MINUS_INFINITY)
 
 
 def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The exact score of an item, defined once: the float64 inner product of query and item vector, summed in a fixed order.
+"""The exact score of an item, defined once: the float64 inner product of query and item, summed in a fixed order.
 
 Every search may estimate in lower precision, but decides by these scores, so that all of them agree to the last bit on
 every machine: products of two float32 numbers are exact in float64, and eight partial sums are added in one order. Lane

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.generation.choice import choose, own_pool
+from rsir_scale.generation.choice import choose
 
 INFINITY = float("inf")
 
@@ -16,7 +16,7 @@ def _choose(scores: list[float], uniforms: np.ndarray, temperature: float) -> li
     items = [place + 1 if score > -INFINITY else 0 for place, score in enumerate(scores)]
     return choose(
         torch.tensor(items).expand(rows, -1),
-        torch.tensor(scores).expand(rows, -1),
+        torch.tensor(scores, dtype=torch.float64).expand(rows, -1),
         torch.from_numpy(uniforms),
         greedy=False,
         temperature=temperature,
@@ -54,13 +54,3 @@ def test_greedy_takes_the_first_whatever_the_draw() -> None:
     items, scores = torch.tensor([[7, 3], [2, 9]]), torch.tensor([[1.0, 1.0], [0.0, -5.0]])
     uniforms = torch.tensor([0.99, 0.99], dtype=torch.float64)
     assert choose(items, scores, uniforms, greedy=True, temperature=1.0).tolist() == [7, 2]
-
-
-def test_the_own_pool_is_ordered_best_first_ties_by_item_and_cut() -> None:
-    own = torch.tensor([[9, 4, 0, 6, 2]])
-    scores = torch.tensor([[1.0, 2.0, -INFINITY, 1.0, 5.0]])
-    allowed = torch.tensor([[True, True, False, True, False]])
-    items, values = own_pool(own, scores, allowed, top_candidates=4)
-    assert items.tolist() == [[4, 6, 9, 0]]
-    assert values.tolist() == [[2.0, 1.0, 1.0, -INFINITY]]
-    assert own_pool(own, scores, allowed, top_candidates=2)[0].tolist() == [[4, 6]]

@@ -30,11 +30,14 @@ def alike(seed: int, *, items: int, rows: int, width: int) -> tuple[Tensor, Sear
 
 def _question(query_BD: Tensor, own_BR: Tensor, items: int, numbers: torch.Generator) -> SearchQuery:
     rows = len(query_BD)
+    repeated_BRR = own_BR[:, :, None] == own_BR[:, None, :]
+    own_BR = own_BR.masked_fill(repeated_BRR.tril(-1).any(2), 0)
     return SearchQuery(
         query_BD=query_BD,
         own_BR=own_BR,
         vouching_BR=(torch.rand(own_BR.shape, generator=numbers) < 0.8) & (own_BR > 0),
         checked_B=torch.rand(rows, generator=numbers) < 0.8,
+        choosing_B=torch.rand(rows, generator=numbers) < 0.9,
         explore_B=torch.rand(rows, generator=numbers) < 0.6,
         banned_BL=torch.randint(0, items + 1, (rows, 5), generator=numbers),
     )

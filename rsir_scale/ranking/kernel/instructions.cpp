@@ -82,6 +82,49 @@ void exact_generic(const float* vectors, int width, const double* query, const i
   exact_scores(vectors, width, query, items, count, scores);
 }
 
+inline __attribute__((always_inline)) float halve_towards(const float* scores, uint32_t count, uint32_t wanted) {
+  constexpr int HALVINGS = 12;
+  float low = scores[0], high = scores[0];
+  for (uint32_t i = 1; i < count; ++i) {
+    low = scores[i] < low ? scores[i] : low;
+    high = scores[i] > high ? scores[i] : high;
+  }
+  for (int i = 0; i < HALVINGS && low < high; ++i) {
+    const float middle = low + (high - low) / 2;
+    uint32_t reached = 0;
+    for (uint32_t j = 0; j < count; ++j) reached += scores[j] >= middle;
+    if (reached == wanted) return middle;
+    (reached > wanted ? low : high) = middle;
+  }
+  return low;
+}
+
+float reached_by_generic(const float* scores, uint32_t count, uint32_t wanted) {
+  return halve_towards(scores, count, wanted);
+}
+
+inline __attribute__((always_inline)) uint32_t append_columns(const float* scores, const int32_t* items, uint32_t mask,
+                                                              float* held_scores, int32_t* held_items) {
+  uint32_t count = 0;
+  for (; mask; mask &= mask - 1, ++count) {
+    const int c = __builtin_ctz(mask);
+    held_scores[count] = scores[c];
+    held_items[count] = items[c];
+  }
+  return count;
+}
+
+uint32_t append_generic(const float* scores, const int32_t* items, uint32_t mask, float* held_scores,
+                        int32_t* held_items) {
+  return append_columns(scores, items, mask, held_scores, held_items);
+}
+
+uint32_t above_one_generic(const float* scores, float floor) {
+  uint32_t mask = 0;
+  for (int c = 0; c < COLUMNS_PER_BLOCK; ++c) mask |= uint32_t(scores[c] > floor) << c;
+  return mask;
+}
+
 typedef float Float4 __attribute__((vector_size(16)));
 
 void block_generic(const void* queries, const void* panels, int depth, float* scores) {
@@ -91,17 +134,25 @@ void block_generic(const void* queries, const void* panels, int depth, float* sc
 uint32_t above_generic(const float* scores, const float* floors, uint32_t* masks) {
   uint32_t any = 0;
   for (int row = 0; row < ROWS_PER_BLOCK; ++row) {
-    uint32_t mask = 0;
-    for (int c = 0; c < COLUMNS_PER_BLOCK; ++c)
-      mask |= uint32_t(scores[row * COLUMNS_PER_BLOCK + c] > floors[row]) << c;
-    masks[row] = mask;
-    any |= uint32_t(mask != 0) << row;
+    masks[row] = above_one_generic(scores + row * COLUMNS_PER_BLOCK, floors[row]);
+    any |= uint32_t(masks[row] != 0) << row;
   }
   return any;
 }
 
-const Instructions GENERIC = {"generic", false,         always,        nothing,
-                              nothing,   block_generic, above_generic, exact_generic};
+const Instructions GENERIC = {
+    .name = "generic",
+    .bfloat16 = false,
+    .supported = always,
+    .begin = nothing,
+    .end = nothing,
+    .block = block_generic,
+    .above = above_generic,
+    .above_one = above_one_generic,
+    .append = append_generic,
+    .reached_by = reached_by_generic,
+    .exact = exact_generic,
+};
 
 #ifdef RSIR_X86
 
@@ -116,19 +167,26 @@ __attribute__((target("avx2,fma"))) void block_avx2(const void* queries, const v
   float_block<4, Float8>(queries, panels, depth, scores);
 }
 
+__attribute__((target("avx2"))) uint32_t above_one_avx2(const float* scores, float floor) {
+  uint32_t mask = 0;
+  for (int v = 0; v < 4; ++v) {
+    const __m256 above = _mm256_cmp_ps(_mm256_loadu_ps(scores + v * 8), _mm256_set1_ps(floor), _CMP_GT_OQ);
+    mask |= uint32_t(_mm256_movemask_ps(above)) << (8 * v);
+  }
+  return mask;
+}
+
 __attribute__((target("avx2"))) uint32_t above_avx2(const float* scores, const float* floors, uint32_t* masks) {
   uint32_t any = 0;
   for (int row = 0; row < ROWS_PER_BLOCK; ++row) {
-    const __m256 floor = _mm256_set1_ps(floors[row]);
-    uint32_t mask = 0;
-    for (int v = 0; v < 4; ++v) {
-      const __m256 eight = _mm256_loadu_ps(scores + row * COLUMNS_PER_BLOCK + v * 8);
-      mask |= uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(eight, floor, _CMP_GT_OQ))) << (8 * v);
-    }
-    masks[row] = mask;
-    any |= uint32_t(mask != 0) << row;
+    masks[row] = above_one_avx2(scores + row * COLUMNS_PER_BLOCK, floors[row]);
+    any |= uint32_t(masks[row] != 0) << row;
   }
   return any;
+}
+
+__attribute__((target("avx2"))) float reached_by_avx2(const float* scores, uint32_t count, uint32_t wanted) {
+  return halve_towards(scores, count, wanted);
 }
 
 __attribute__((target("avx2,fma"))) void exact_avx2(const float* vectors, int width, const double* query,
@@ -136,7 +194,19 @@ __attribute__((target("avx2,fma"))) void exact_avx2(const float* vectors, int wi
   exact_scores(vectors, width, query, items, count, scores);
 }
 
-const Instructions AVX2 = {"avx2", false, has_avx2, nothing, nothing, block_avx2, above_avx2, exact_avx2};
+const Instructions AVX2 = {
+    .name = "avx2",
+    .bfloat16 = false,
+    .supported = has_avx2,
+    .begin = nothing,
+    .end = nothing,
+    .block = block_avx2,
+    .above = above_avx2,
+    .above_one = above_one_avx2,
+    .append = append_generic,
+    .reached_by = reached_by_avx2,
+    .exact = exact_avx2,
+};
 
 // ---- AVX-512 ----
 
@@ -149,17 +219,36 @@ __attribute__((target("avx512f"))) void block_avx512(const void* queries, const 
   float_block<16, Float16>(queries, panels, depth, scores);
 }
 
+__attribute__((target("avx512f"))) uint32_t above_one_avx512(const float* scores, float floor) {
+  const __m512 floors = _mm512_set1_ps(floor);
+  const uint32_t low = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores), floors, _CMP_GT_OQ);
+  const uint32_t high = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + 16), floors, _CMP_GT_OQ);
+  return low | high << 16;
+}
+
 __attribute__((target("avx512f"))) uint32_t above_avx512(const float* scores, const float* floors, uint32_t* masks) {
   uint32_t any = 0;
   for (int row = 0; row < ROWS_PER_BLOCK; ++row) {
-    const __m512 floor = _mm512_set1_ps(floors[row]);
-    const float* both = scores + row * COLUMNS_PER_BLOCK;
-    const uint32_t low = _mm512_cmp_ps_mask(_mm512_loadu_ps(both), floor, _CMP_GT_OQ);
-    const uint32_t high = _mm512_cmp_ps_mask(_mm512_loadu_ps(both + 16), floor, _CMP_GT_OQ);
-    masks[row] = low | high << 16;
+    masks[row] = above_one_avx512(scores + row * COLUMNS_PER_BLOCK, floors[row]);
     any |= uint32_t(masks[row] != 0) << row;
   }
   return any;
+}
+
+__attribute__((target("avx512f"))) uint32_t append_avx512(const float* scores, const int32_t* items, uint32_t mask,
+                                                          float* held_scores, int32_t* held_items) {
+  uint32_t count = 0;
+  for (int half = 0; half < 2; ++half) {
+    const __mmask16 chosen = __mmask16(mask >> (16 * half));
+    _mm512_mask_compressstoreu_ps(held_scores + count, chosen, _mm512_loadu_ps(scores + 16 * half));
+    _mm512_mask_compressstoreu_epi32(held_items + count, chosen, _mm512_loadu_si512(items + 16 * half));
+    count += uint32_t(__builtin_popcount(chosen));
+  }
+  return count;
+}
+
+__attribute__((target("avx512f"))) float reached_by_avx512(const float* scores, uint32_t count, uint32_t wanted) {
+  return halve_towards(scores, count, wanted);
 }
 
 __attribute__((target("avx512f"))) void exact_avx512(const float* vectors, int width, const double* query,
@@ -167,7 +256,19 @@ __attribute__((target("avx512f"))) void exact_avx512(const float* vectors, int w
   exact_scores(vectors, width, query, items, count, scores);
 }
 
-const Instructions AVX512 = {"avx512", false, has_avx512, nothing, nothing, block_avx512, above_avx512, exact_avx512};
+const Instructions AVX512 = {
+    .name = "avx512",
+    .bfloat16 = false,
+    .supported = has_avx512,
+    .begin = nothing,
+    .end = nothing,
+    .block = block_avx512,
+    .above = above_avx512,
+    .above_one = above_one_avx512,
+    .append = append_avx512,
+    .reached_by = reached_by_avx512,
+    .exact = exact_avx512,
+};
 
 // ---- AVX-512 with bfloat16 dot products ----
 
@@ -199,8 +300,19 @@ __attribute__((target("avx512f,avx512bf16"))) void block_avx512_bf16(const void*
   }
 }
 
-const Instructions AVX512_BF16 = {"avx512-bf16", true,         has_avx512_bf16, nothing, nothing, block_avx512_bf16,
-                                  above_avx512,  exact_avx512};
+const Instructions AVX512_BF16 = {
+    .name = "avx512-bf16",
+    .bfloat16 = true,
+    .supported = has_avx512_bf16,
+    .begin = nothing,
+    .end = nothing,
+    .block = block_avx512_bf16,
+    .above = above_avx512,
+    .above_one = above_one_avx512,
+    .append = append_avx512,
+    .reached_by = reached_by_avx512,
+    .exact = exact_avx512,
+};
 
 #endif
 #ifdef RSIR_AMX
@@ -264,7 +376,19 @@ __attribute__((target("amx-tile,amx-bf16"))) void block_amx(const void* queries,
   _tile_stored(3, scores + 16 * COLUMNS_PER_BLOCK + 16, BYTES);
 }
 
-const Instructions AMX = {"amx-bf16", true, has_amx, begin_amx, end_amx, block_amx, above_avx512, exact_avx512};
+const Instructions AMX = {
+    .name = "amx-bf16",
+    .bfloat16 = true,
+    .supported = has_amx,
+    .begin = begin_amx,
+    .end = end_amx,
+    .block = block_amx,
+    .above = above_avx512,
+    .above_one = above_one_avx512,
+    .append = append_avx512,
+    .reached_by = reached_by_avx512,
+    .exact = exact_avx512,
+};
 
 #endif
 }  // namespace

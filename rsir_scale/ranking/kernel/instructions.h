@@ -23,6 +23,13 @@ struct Instructions {
   void (*block)(const void* queries, const void* panels, int depth, float* scores);
   // masks[row]: bit c is set where the score in column c exceeds the row's floor. Returns the rows with any.
   uint32_t (*above)(const float* scores, const float* floors, uint32_t* masks);
+  // The same for one row.
+  uint32_t (*above_one)(const float* scores, float floor);
+  // Appends the columns in `mask` to two lists that have room for a whole row; returns how many.
+  uint32_t (*append)(const float* scores, const int32_t* items, uint32_t mask, float* held_scores,
+                     int32_t* held_items);
+  // A value that at least `wanted` of `count` scores reach, close to the greatest such value.
+  float (*reached_by)(const float* scores, uint32_t count, uint32_t wanted);
   // Exact scores: float64 inner products of float vectors, summed in the order that ranking/score.py defines.
   void (*exact)(const float* vectors, int width, const double* query, const int32_t* items, size_t count,
                 double* scores);

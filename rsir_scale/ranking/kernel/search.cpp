@@ -22,7 +22,6 @@ constexpr int64_t ROWS_AT_A_TIME = 1024;
 constexpr int64_t DROP_EVERY = 128;     // pairs between two looks for finished rows, at most
 constexpr int64_t PAIRS_AT_A_TIME = 8;  // panels that stay in the first-level cache while all rows meet them
 constexpr size_t LEAST_ROOM = 256;      // packed scores that a row may hold back
-constexpr int HALVINGS = 12;
 
 float below(double value) { return std::nextafter(std::nextafter(float(value), -INFINITE), -INFINITE); }
 float over(double value) { return std::nextafter(std::nextafter(float(value), INFINITE), INFINITE); }
@@ -32,7 +31,9 @@ struct Scored {
   int32_t item;
 };
 
-bool first_of(const Scored& a, const Scored& b) { return a.score > b.score || (a.score == b.score && a.item < b.item); }
+const auto first_of = [](const Scored& a, const Scored& b) {
+  return a.score > b.score || (a.score == b.score && a.item < b.item);
+};
 
 // One row under way. The floor, which every score is held against, is kept apart: see Scan.
 struct Row {
@@ -95,7 +96,7 @@ class Scan {
     for (double value : row.query) square += value * value;
     row.norm = std::sqrt(square);
     row.checked = question_.checked[global];
-    row.explore = question_.explore[global];
+    row.explore = question_.choosing[global] && question_.explore[global];
     row.rejected = false;
     row.better = 0;
     row.held = 0;
@@ -235,16 +236,22 @@ class Scan {
 
   void admit(int64_t r, const float* scores, uint32_t mask, const int32_t* ids) {
     Row& row = space_.rows[r];
-    for (; mask; mask &= mask - 1) {
-      const int c = __builtin_ctz(mask);
-      if (ids[c] == 0) continue;
-      const bool surely_better = scores[c] > row.sure;
-      if (surely_better && ++row.better >= question_.rank_threshold) return reject(r);
-      if (surely_better && !row.explore) continue;
-      row.held_score[row.held] = scores[c];
-      row.held_item[row.held++] = ids[c];
+    if (ids[COLUMNS_PER_BLOCK - 1] == 0) mask &= real_columns(ids);
+    if (row.checked) {
+      const uint32_t surely_better = table_.instructions.above_one(scores, row.sure) & mask;
+      row.better += __builtin_popcount(surely_better);
+      if (row.better >= question_.rank_threshold) return reject(r);
+      if (!row.explore) mask &= ~surely_better;
     }
+    row.held += table_.instructions.append(scores, ids, mask, &row.held_score[row.held], &row.held_item[row.held]);
     if (row.held >= row.held_score.size() - COLUMNS_PER_BLOCK) make_room(r);
+  }
+
+  // All but the padding at a list's end.
+  static uint32_t real_columns(const int32_t* ids) {
+    uint32_t mask = 0;
+    for (int c = 0; c < COLUMNS_PER_BLOCK; ++c) mask |= uint32_t(ids[c] != 0) << c;
+    return mask;
   }
 
   void reject(int64_t r) {
@@ -264,20 +271,13 @@ class Scan {
     Row& row = space_.rows[r];
     if (row.held < row.wanted) return;
     const float* held = row.held_score.data();
-    const size_t count = row.held;
-    float low = *std::min_element(held, held + count), high = *std::max_element(held, held + count);
-    // Halve towards the wanted-th best; at least `wanted` of the held scores are >= low throughout.
-    for (int i = 0; i < HALVINGS && low < high; ++i) {
-      const float middle = low + (high - low) / 2;
-      size_t above = 0;
-      for (size_t j = 0; j < count; ++j) above += held[j] >= middle;
-      (above >= row.wanted ? low : high) = middle;
-    }
+    const uint32_t count = uint32_t(row.held);
+    const float low = table_.instructions.reached_by(held, count, uint32_t(row.wanted));
     const float floor = std::min(row.doubt, below(double(low) - 2 * row.band));
     if (!(floor > space_.floors[r])) return;
     space_.floors[r] = floor;
     size_t kept = 0;
-    for (size_t j = 0; j < count; ++j) {
+    for (uint32_t j = 0; j < count; ++j) {
       row.held_item[kept] = row.held_item[j];
       row.held_score[kept] = held[j];
       kept += held[j] > floor;
@@ -319,26 +319,40 @@ class Scan {
     const bool passed = !row.checked || !row.rejected;
     answer_.passed[global] = passed;
     answer_.better[global] = row.checked ? row.better : -1;
+    if (!passed || !question_.choosing[global]) {
+      row.best.clear();
+    } else if (!row.explore) {
+      own_pool(row, global);
+    }
+    leave_out_banned(row, global);
+    std::sort(row.best.begin(), row.best.end(), first_of);
+    write_candidates(row, global);
+  }
+
+  void own_pool(Row& row, int64_t global) {
+    const int64_t* own = question_.own + global * question_.own_width;
+    const double* score = answer_.own_score + global * question_.own_width;
+    for (int64_t i = 0; i < question_.own_width; ++i)
+      if (own[i] != 0) row.best.push_back({score[i], int32_t(own[i])});
+  }
+
+  void leave_out_banned(Row& row, int64_t global) {
+    const int64_t* banned = question_.banned + global * question_.banned_width;
+    const int64_t* end = banned + question_.banned_width;
+    const auto is_banned = [&](const Scored& item) { return std::find(banned, end, int64_t(item.item)) != end; };
+    row.best.erase(std::remove_if(row.best.begin(), row.best.end(), is_banned), row.best.end());
+  }
+
+  void write_candidates(const Row& row, int64_t global) {
     int64_t* candidate = answer_.candidate + global * question_.top_candidates;
     double* score = answer_.candidate_score + global * question_.top_candidates;
-    int64_t found = 0;
-    if (passed && row.explore) {
-      const int64_t* banned = question_.banned + global * question_.banned_width;
-      const auto is_banned = [&](const Scored& item) {
-        return std::find(banned, banned + question_.banned_width, int64_t(item.item)) != banned + question_.banned_width;
-      };
-      row.best.erase(std::remove_if(row.best.begin(), row.best.end(), is_banned), row.best.end());
-      const size_t kept = std::min<size_t>(row.best.size(), question_.top_candidates);
-      std::partial_sort(row.best.begin(), row.best.begin() + kept, row.best.end(), first_of);
-      for (; found < int64_t(kept); ++found) {
-        candidate[found] = row.best[found].item;
-        score[found] = row.best[found].score;
-      }
+    const int64_t found = std::min<int64_t>(row.best.size(), question_.top_candidates);
+    for (int64_t i = 0; i < found; ++i) {
+      candidate[i] = row.best[i].item;
+      score[i] = row.best[i].score;
     }
-    for (; found < question_.top_candidates; ++found) {
-      candidate[found] = 0;
-      score[found] = -std::numeric_limits<double>::infinity();
-    }
+    std::fill(candidate + found, candidate + question_.top_candidates, int64_t(0));
+    std::fill(score + found, score + question_.top_candidates, -std::numeric_limits<double>::infinity());
   }
 
   const Table& table_;

@@ -1,0 +1,18 @@
+"""Which search serves an item table here. All exact ones give the same answers, so speed alone decides between them."""
+
+import torch
+from torch import Tensor
+
+from rsir_scale.ranking.base import ItemSearch
+from rsir_scale.ranking.compiled import CompiledSearch, instructions
+from rsir_scale.ranking.exact import ExactSearch
+
+
+def exact_search(items_VD: Tensor) -> ItemSearch:
+    """Build the fastest exact search: compiled for float32 on a CPU where the kernel was built, else plain torch.
+
+    Raises:
+        IntegrityError: an item vector is not finite.
+    """
+    compiled = items_VD.device.type == "cpu" and items_VD.dtype == torch.float32 and bool(instructions())
+    return CompiledSearch(items_VD) if compiled else ExactSearch(items_VD)
