@@ -1,8 +1,9 @@
 """The decoder: all trials of a shard, many rows at a time, one encode and one search a step.
 
 A step encodes one more item of every context and searches once: that serves both the check (paper Eq. 1) and the next
-choice. Rows that end are replaced at once, in their place, by waiting trials, shortest sources first, so the batch stays
-full until the shard is done. Which rows share a batch depends on the shard alone. It reads no held-out item and knows nothing of files or of Ray.
+choice. Rows that end are replaced at once, in their place, by waiting trials, shortest sources first, so that the batch
+stays full until the shard is done. Which rows share a batch depends on the shard alone. It reads no held-out item and
+knows nothing of files or of Ray.
 
 Shapes: B rows, L context positions, R distinct own items, P candidates.
 """

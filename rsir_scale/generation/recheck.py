@@ -158,6 +158,7 @@ def _structure(rows: _Rows, facts: ShardFacts, rules: Rules, *, item_count: int)
     yield rows.start != _starts(rows, facts, rules, source_length), "start_length is not the one drawn for this trial"
     yield (start_inside & (rows.items != rows.own)).any(1), "the start is not a prefix of the source"
     yield rows.length < rules.min_length, f"fewer items than generation.min_length={rules.min_length}"
+    yield (rows.length == source_length) & (rows.items == rows.own).all(1), "the row is its source over again"
     yield rows.length > rows.limit, "more items than the longest context allowed"
     yield np.array([stop not in _STOPS for stop in rows.stop], dtype=np.bool_), "stop_reason is unknown"
     at_limit = np.array([stop == "length" for stop in rows.stop], dtype=np.bool_)

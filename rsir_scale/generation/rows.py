@@ -18,6 +18,7 @@ from rsir_scale.randomness import content_hashes
 from rsir_scale.runs.columns import PART_SCHEMA
 
 TOO_SHORT = "too_short"
+COPY = "copy"
 
 
 def part_rows(
@@ -39,7 +40,7 @@ def part_rows(
         first_id: the plan's first sequence id.
         iteration: of the model that wrote them.
     """
-    kept = np.flatnonzero(keeps(decoded, rules))
+    kept = np.flatnonzero(keeps(decoded, sources, rules))
     length, start = decoded.length[kept], decoded.start_length[kept]
     column = np.arange(decoded.context.shape[1])
     offsets = offsets_of(length)
@@ -66,9 +67,23 @@ def part_rows(
     return pa.Table.from_arrays(columns, schema=PART_SCHEMA)
 
 
-def keeps(decoded: Decoded, rules: Rules) -> npt.NDArray[np.bool_]:
-    """Mark trials that left a sequence: long enough, and with at least one generated item."""
+def keeps(decoded: Decoded, sources: Sequences, rules: Rules) -> npt.NDArray[np.bool_]:
+    """Mark trials that left a sequence: long enough, with a generated item, and not their whole source over again."""
+    return _grown(decoded, rules) & ~_copies(decoded, sources)
+
+
+def _grown(decoded: Decoded, rules: Rules) -> npt.NDArray[np.bool_]:
     return (decoded.length >= rules.min_length) & (decoded.length > decoded.start_length)
+
+
+def _copies(decoded: Decoded, sources: Sequences) -> npt.NDArray[np.bool_]:
+    """Mark trials that put down their source, item by item: nothing about them is new."""
+    same_length = np.flatnonzero(decoded.length == sources.lengths[decoded.source])
+    copies = np.zeros(len(decoded.length), dtype=np.bool_)
+    if len(same_length):
+        source = pad_latest(sources, decoded.source[same_length], max_length=decoded.context.shape[1]).numpy()
+        copies[same_length] = (source == decoded.context[same_length, : source.shape[1]]).all(1)
+    return copies
 
 
 def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_short: int) -> dict[str, int]:
@@ -80,7 +95,8 @@ def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_shor
         rules: the rules that they followed.
         too_short: sources with fewer than 2 items, which no trial can start from.
     """
-    kept = keeps(decoded, rules)
+    kept = keeps(decoded, sources, rules)
+    copies = _grown(decoded, rules) & ~kept
     counts = {
         "sources": len(sources) + too_short,
         "trials": len(decoded.source) + too_short * rules.trials_per_sequence,
@@ -88,9 +104,10 @@ def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_shor
         "rows_kept": int(kept.sum()),
         "pairs": int((decoded.length[kept] - 1).sum()),
         f"stop_{TOO_SHORT}": too_short * rules.trials_per_sequence,
+        f"stop_{COPY}": int(copies.sum()),
     }
     for reason in list(StopReason)[1:]:
-        counts[f"stop_{reason.name.lower()}"] = int((decoded.stop[~kept] == reason).sum())
+        counts[f"stop_{reason.name.lower()}"] = int((decoded.stop[~kept & ~copies] == reason).sum())
     return counts | _novelty(decoded, sources, np.flatnonzero(kept))
 
 

@@ -46,7 +46,7 @@ class Backbone(nn.Module, ABC):
         last_B = (context_BL > 0).sum(1) - 1
         return self.hidden(context_BL)[torch.arange(len(context_BL), device=context_BL.device), last_B]
 
-    def remember(self, context_BL: Tensor) -> Memory | None:
+    def remember(self, context_BL: Tensor) -> Memory | None:  # noqa: ARG002
         """Return the memory of contexts, to be advanced from; None where the backbone can only encode them anew.
 
         Args:

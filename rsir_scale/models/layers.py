@@ -7,7 +7,6 @@ Shapes: B rows, L positions, D width, H heads, d width of a head.
 """
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -82,17 +81,27 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map hidden states to hidden states of the same shape."""
-        return self.around(x_BLD, self.attention)
+        return self.forward_with_memory(x_BLD)[0]
 
-    def around(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """Put residuals, norms and the feed-forward around a way to attend; `[…, D]` to the same shape."""
-        out: Tensor
+    def forward_with_memory(self, x_BLD: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Map hidden states, and return the attention's keys and values with them."""
+        mixed_BLD, key_value = self.attention.forward_with_memory(self._before_attention(x_BLD))
+        return self._after_attention(x_BLD, mixed_BLD), key_value
+
+    def advance(self, x_BD: Tensor, key_BHLd: Tensor, value_BHLd: Tensor, position_B: Tensor) -> Tensor:
+        """Map the hidden state of one new position; see `CausalSelfAttention.advance`."""
+        mixed_BD = self.attention.advance(self._before_attention(x_BD), key_BHLd, value_BHLd, position_B)
+        return self._after_attention(x_BD, mixed_BD)
+
+    def _before_attention(self, x: Tensor) -> Tensor:
+        return self.attention_norm(x) if self.norm_first else x
+
+    def _after_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self.dropout(mixed)
         if self.norm_first:
-            mixed = x + self.dropout(attend(self.attention_norm(x)))
-            out = mixed + self._feed_forward(self.feed_forward_norm(mixed))
-        else:
-            mixed = self.attention_norm(x + self.dropout(attend(x)))
-            out = self.feed_forward_norm(mixed + self._feed_forward(mixed))
+            return x + self._feed_forward(self.feed_forward_norm(x))
+        x = self.attention_norm(x)
+        out: Tensor = self.feed_forward_norm(x + self._feed_forward(x))
         return out
 
     def _feed_forward(self, x: Tensor) -> Tensor:

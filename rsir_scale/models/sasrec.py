@@ -6,7 +6,7 @@ it with a final norm, which trains better with strong dropout. All weights start
 Shapes: B rows, L positions, D width, V items.
 """
 
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rsir_scale.config import ModelConfig
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.dropout import Dropout
-from rsir_scale.models.layers import CausalSelfAttention, TransformerBlock
+from rsir_scale.models.layers import TransformerBlock
 from rsir_scale.models.memory import Memory
 
 _INITIAL_STD = 0.02
@@ -44,7 +44,7 @@ class SASRec(Backbone):
     def hidden(self, context_BL: Tensor) -> Tensor:
         """Return the query after each position; see `Backbone.hidden`."""
         x_BLD = self._embed(context_BL, torch.arange(context_BL.shape[1], device=context_BL.device))
-        for block in self.blocks:
+        for block in self._blocks():
             x_BLD = block(x_BLD)
         hidden_BLD: Tensor = self.final_norm(x_BLD)
         return hidden_BLD
@@ -53,28 +53,27 @@ class SASRec(Backbone):
         """Return keys and values of every block; see `Backbone.remember`."""
         x_BLD = self._embed(context_BL, torch.arange(context_BL.shape[1], device=context_BL.device))
         remembered: list[tuple[Tensor, Tensor]] = []
-        for block in self.blocks:
-
-            def attend(x: Tensor, attention: CausalSelfAttention = block.attention) -> Tensor:
-                mixed, key_value = attention.forward_with_memory(x)
-                remembered.append(key_value)
-                return mixed
-
-            x_BLD = block.around(x_BLD, attend)
+        for block in self._blocks():
+            x_BLD, key_value = block.forward_with_memory(x_BLD)
+            remembered.append(key_value)
         return Memory(*(torch.stack(part) for part in zip(*remembered, strict=True)))
 
     def advance(self, memory: Memory, item_B: Tensor, position_B: Tensor) -> Tensor:
         """Encode one more item a row; see `Backbone.advance`."""
         x_BD = self._embed(item_B, position_B)
-        for block, key_BHLd, value_BHLd in zip(self.blocks, memory.key_KBHLd, memory.value_KBHLd, strict=True):
-            attend = partial(block.attention.advance, key_BHLd=key_BHLd, value_BHLd=value_BHLd, position_B=position_B)
-            x_BD = block.around(x_BD, attend)
+        for block, key_BHLd, value_BHLd in zip(self._blocks(), memory.key_KBHLd, memory.value_KBHLd, strict=True):
+            x_BD = block.advance(x_BD, key_BHLd, value_BHLd, position_B)
         query_BD: Tensor = self.final_norm(x_BD)
         return query_BD
 
     def item_vectors(self) -> Tensor:
         """Return the shared embedding table; see `Backbone.item_vectors`."""
         return self.items.weight
+
+    def _blocks(self) -> Iterator[TransformerBlock]:
+        for block in self.blocks:
+            assert isinstance(block, TransformerBlock)  # noqa: S101
+            yield block
 
     def _embed(self, item: Tensor, position: Tensor) -> Tensor:
         embedded: Tensor = self.dropout(self.items(item) + self.positions(position))

@@ -89,7 +89,7 @@ def require_finite_items(items_VD: Tensor) -> None:
     broken = (~torch.isfinite(items_VD[1:]).all(1)).nonzero()
     if len(broken):
         raise IntegrityError(
-            f"the vector of item_index {int(broken[0]) + 1} is not finite ({len(broken)} of {len(items_VD) - 1} items): "
+            f"the vector of item_index {int(broken[0]) + 1} is not finite ({len(broken)} such of {len(items_VD) - 1}): "
             "the model is damaged or its training diverged; train it again, with a lower learning rate"
         )
 

@@ -30,8 +30,8 @@ def test_rows_are_the_kept_trials_under_ids_of_their_own(world: World) -> None:
     table = part_rows(decoded, world.sources, positions.copy(), world.rules, first_id=FIRST_ID, iteration=2)
     assert table.schema.equals(PART_SCHEMA)
     rows = table.to_pylist()
-    assert len(rows) == keeps(decoded, world.rules).sum()
-    for row, place in zip(rows, np.flatnonzero(keeps(decoded, world.rules)), strict=True):
+    assert len(rows) == keeps(decoded, world.sources, world.rules).sum()
+    for row, place in zip(rows, np.flatnonzero(keeps(decoded, world.sources, world.rules)), strict=True):
         start, length, source = (
             int(column[place]) for column in (decoded.start_length, decoded.length, decoded.source)
         )
@@ -44,6 +44,21 @@ def test_rows_are_the_kept_trials_under_ids_of_their_own(world: World) -> None:
         assert row["better_items"] == decoded.better[place, start:length].tolist()
         assert row["vouching_items"] == decoded.voucher[place, start:length].tolist()
         assert row["explored"] == decoded.explored[place, start:length].tolist()
+
+
+@few_examples
+@given(world=worlds())
+def test_a_trial_that_puts_its_whole_source_down_again_leaves_no_row(world: World) -> None:
+    decoded = _decoded(world)
+    kept = keeps(decoded, world.sources, world.rules)
+    copies = 0
+    for row, source in enumerate(decoded.source):
+        items = decoded.context[row, : decoded.length[row]].tolist()
+        grown = len(items) >= world.rules.min_length and len(items) > decoded.start_length[row]
+        copy = items == world.sources.row(int(source)).tolist()
+        copies += grown and copy
+        assert kept[row] == (grown and not copy)
+    assert shard_counts(decoded, world.sources, world.rules, too_short=0)["stop_copy"] == copies
 
 
 @few_examples
@@ -73,7 +88,7 @@ def test_novelty_is_counted_as_a_plain_loop_counts_it(world: World) -> None:
     decoded = _decoded(world)
     counts = shard_counts(decoded, world.sources, world.rules, too_short=0)
     novel = own_only = subsequence = pairs = 0
-    for row in np.flatnonzero(keeps(decoded, world.rules)):
+    for row in np.flatnonzero(keeps(decoded, world.sources, world.rules)):
         items = decoded.context[row, : decoded.length[row]].tolist()
         source = world.sources.row(int(decoded.source[row])).tolist()
         new = sum(item not in source for item in items)

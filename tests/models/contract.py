@@ -80,6 +80,42 @@ class BackboneContract:
         for row, length in enumerate((context_BL > 0).sum(1).tolist()):
             assert torch.equal(query_BD[row], hidden_BLD[row, length - 1])
 
+    @torch.inference_mode()
+    def test_contexts_advanced_item_by_item_have_the_queries_of_those_encoded_anew(self) -> None:
+        backbone, context_BL = self.built(), contexts(seed=8)
+        prefix_B = torch.randint(0, LENGTH, (len(context_BL),), generator=torch.Generator().manual_seed(9))
+        memory = backbone.remember(context_BL[:, : LENGTH - 1])
+        if memory is None:
+            with pytest.raises(NotImplementedError):
+                backbone.advance(None, context_BL[:, 0], prefix_B)  # type: ignore[arg-type]
+            return
+        memory = memory.widened(LENGTH)
+        length_B = (context_BL > 0).sum(1)
+        # A row keeps the memory of its first `prefix` items, the rest is to be overwritten.
+        position_B = torch.minimum(prefix_B, length_B - 1)
+        while True:
+            query_BD = backbone.advance(memory, context_BL.gather(1, position_B[:, None])[:, 0], position_B)
+            so_far_BL = context_BL.masked_fill(torch.arange(LENGTH) > position_B[:, None], 0)
+            assert torch.allclose(query_BD, backbone.encode(so_far_BL), rtol=0, atol=TINY)
+            going_B = position_B + 1 < length_B
+            if not going_B.any():
+                return
+            memory, context_BL, length_B = memory.take(going_B), context_BL[going_B], length_B[going_B]
+            position_B = position_B[going_B] + 1
+
+    @torch.inference_mode()
+    def test_one_memory_serves_many_rows(self) -> None:
+        backbone, context_BL = self.built(), contexts(rows=3, seed=10)
+        memory, target = backbone.remember(context_BL), backbone.remember(contexts(rows=8, seed=11))
+        if memory is None or target is None:
+            return
+        rows, others = torch.tensor([1, 2, 5, 7]), torch.tensor([0, 0, 2, 1])
+        position_B = (context_BL > 0).sum(1)[others] - 1
+        target.write(rows, memory, others)
+        last_B = context_BL[others, position_B]
+        query_BD = backbone.advance(target.take(rows), last_B, position_B)
+        assert torch.allclose(query_BD, backbone.encode(context_BL)[others], rtol=0, atol=TINY)
+
     def test_training_mode_without_dropout_computes_the_same(self) -> None:
         backbone, context_BL = self.built(), contexts(seed=5)
         real_BL1 = (context_BL > 0)[:, :, None]
