@@ -1,14 +1,15 @@
 """The decoder: all trials of a shard, many rows at a time, one encode and one search a step.
 
 A step encodes one more item of every context and searches once: that serves both the check (paper Eq. 1) and the next
-choice. Rows that end are replaced at once, in their place, by waiting trials, shortest sources first, so that the batch
-stays full until the shard is done. Which rows share a batch depends on the shard alone. It reads no held-out item and
-knows nothing of files or of Ray.
+choice. Rows that end are replaced at once, in their place, by waiting trials, longest sources first, so that the batch
+stays full until the shard is nearly done, and tables only ever narrow. Which rows share a batch depends on the shard
+alone. It reads no held-out item and knows nothing of files or of Ray.
 
 Shapes: B rows, L context positions, R distinct own items, P candidates.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,14 @@ from rsir_scale.data.dataset import Sequences
 from rsir_scale.generation.choice import choose
 from rsir_scale.generation.encoder import encoder_of
 from rsir_scale.generation.rules import Rules
-from rsir_scale.generation.state import DecodingRows, StopReason, Trials, begin, join
+from rsir_scale.generation.state import DecodingRows, StopReason, Trials, begin
 from rsir_scale.generation.tally import Tally, tally_checks
 from rsir_scale.models.base import Backbone
 from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
+
+_COLUMNS = ("source", "trial", "length", "start", "stop")
+_MATRICES = {"context": np.int32, "better": np.int32, "voucher": np.int32, "explored": np.bool_}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Decoded:
     Attributes:
         source: int64[N], row of the source in the shard.
         trial: int64[N].
-        context: int64[N, L], the start and the accepted items, 0-padded.
+        context: int32[N, L], the start and the accepted items, 0-padded.
         length: int64[N], items in the context.
         start_length: int64[N], how many of them the trial started with.
         stop: int64[N], a `StopReason`.
@@ -43,7 +47,7 @@ class Decoded:
 
     source: npt.NDArray[np.int64]
     trial: npt.NDArray[np.int64]
-    context: npt.NDArray[np.int64]
+    context: npt.NDArray[np.int32]
     length: npt.NDArray[np.int64]
     start_length: npt.NDArray[np.int64]
     stop: npt.NDArray[np.int64]
@@ -81,7 +85,7 @@ def decode(
     ended: list[DecodingRows] = []
     tally = Tally()
     while len(rows):
-        rows = rows.widened(int(rows.length_B.max()) + 1)
+        rows = rows.resized(rows.width_needed())
         rows, counted = _step(search, encoder.queries(rows), rows, rules, identity=identity)
         tally = tally.plus(counted)
         ended_B = rows.stop_B != StopReason.GOING
@@ -90,18 +94,18 @@ def decode(
         if len(free) and len(waiting):
             started = start(waiting.first(len(free)), rows.context_BL.shape[1])
             slot = free[: len(started)]
-            rows = rows.widened(started.context_BL.shape[1]).replaced(slot, started)
+            rows = rows.replaced(slot, started)
             encoder.begin(slot, started)
             waiting, free = waiting.after(len(free)), free[len(started) :]
         if len(free):
             kept_B = torch.ones_like(ended_B).index_fill(0, free, False)
             rows = rows.take(kept_B)
             encoder.keep(kept_B)
-    return _collect([*ended, rows], tally)
+    return _collect(ended, sources, rules, tally)
 
 
 def _trials(sources: Sequences, rules: Rules) -> Trials:
-    order = np.argsort(sources.lengths, kind="stable")
+    order = np.argsort(-sources.lengths, kind="stable")
     return Trials(
         source=np.repeat(order, rules.trials_per_sequence),
         trial=np.tile(np.arange(rules.trials_per_sequence), len(order)),
@@ -213,19 +217,28 @@ def _draw(key: tuple[object, ...], length_B: Tensor, purpose: Purpose) -> Tensor
     return torch.from_numpy(uniforms(*key, length_B.cpu().numpy(), purpose)).to(length_B.device)  # type: ignore[arg-type]
 
 
-def _collect(ended: list[DecodingRows], tally: Tally) -> Decoded:
-    table = join(*ended)
-    source, trial = table.source_B.cpu().numpy(), table.trial_B.cpu().numpy()
-    order = np.lexsort((trial, source))
+def _collect(ended: list[DecodingRows], sources: Sequences, rules: Rules, tally: Tally) -> Decoded:
+    """Put every ended trial in its place: trial t of source s in row s · m + t."""
+    rows = len(sources) * rules.trials_per_sequence
+    width = max((table.context_BL.shape[1] for table in ended), default=1)
+    column: dict[str, npt.NDArray[Any]] = {name: np.zeros(rows, dtype=np.int64) for name in _COLUMNS}
+    matrix: dict[str, npt.NDArray[Any]] = {
+        name: np.zeros((rows, width), dtype=dtype) for name, dtype in _MATRICES.items()
+    }
+    matrix["better"] -= 1
+    for table in ended:
+        place = (table.source_B * rules.trials_per_sequence + table.trial_B).cpu().numpy()
+        for name, values in column.items():
+            values[place] = getattr(table, f"{name}_B").cpu().numpy()
+        for name, values in matrix.items():
+            part = getattr(table, f"{name}_BL").cpu().numpy()
+            values[place, : part.shape[1]] = part
     return Decoded(
-        source=source[order],
-        trial=trial[order],
-        context=table.context_BL.cpu().numpy()[order],
-        length=table.length_B.cpu().numpy()[order],
-        start_length=table.start_B.cpu().numpy()[order],
-        stop=table.stop_B.cpu().numpy()[order],
-        better=table.better_BL.cpu().numpy()[order],
-        voucher=table.voucher_BL.cpu().numpy()[order],
-        explored=table.explored_BL.cpu().numpy()[order],
+        source=column["source"],
+        trial=column["trial"],
+        length=column["length"],
+        start_length=column["start"],
+        stop=column["stop"],
+        **matrix,
         tally=tally,
     )

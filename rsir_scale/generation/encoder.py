@@ -82,7 +82,7 @@ class CachedEncoder:
         first_S[1:] = started.source_B[1:] != started.source_B[:-1]
         prefix = self._backbone.remember(started.source_BL[first_S, :before])
         assert prefix is not None, "a backbone remembers either always or never"  # noqa: S101
-        self._make_room(before)
+        self._memory = self._memory.fitted(max(before, self._memory.positions))
         self._memory.write(slot_N, prefix, first_S.cumsum(0) - 1)
 
     def keep(self, rows: Tensor) -> None:
@@ -91,10 +91,5 @@ class CachedEncoder:
 
     def queries(self, rows: DecodingRows) -> Tensor:
         """Advance every row by its last item; see `Encoder.queries`."""
-        self._make_room(rows.context_BL.shape[1])
+        self._memory = self._memory.fitted(rows.context_BL.shape[1])
         return self._backbone.advance(self._memory, rows.last_item(), rows.length_B - 1)
-
-    def _make_room(self, positions: int) -> None:
-        """Widen the memory in leaps, since that copies it."""
-        if positions > self._memory.positions:
-            self._memory = self._memory.widened(max(positions, 2 * self._memory.positions))

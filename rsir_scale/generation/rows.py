@@ -44,7 +44,7 @@ def part_rows(
     length, start = decoded.length[kept], decoded.start_length[kept]
     column = np.arange(decoded.context.shape[1])
     offsets = offsets_of(length)
-    items = decoded.context[kept][column < length[:, None]].astype(np.int32)
+    items = decoded.context[kept][column < length[:, None]]
     grown = (column >= start[:, None]) & (column < length[:, None])
     grown_offsets = offsets_of(length - start)
     source, trial = decoded.source[kept], decoded.trial[kept]
@@ -125,7 +125,7 @@ def _novelty(decoded: Decoded, sources: Sequences, kept: npt.NDArray[np.int64]) 
     return {"novel_steps": novel_steps, "own_only_rows": own_only, "subsequence_rows": subsequence}
 
 
-def _is_subsequence(context: npt.NDArray[np.int64], source: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _is_subsequence(context: npt.NDArray[np.int32], source: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Whether each row of `context` can be had from the same row of `source` by leaving items out (greedy matching)."""
     matched = np.zeros(len(context), dtype=np.int64)
     rows = np.arange(len(context))

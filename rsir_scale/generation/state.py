@@ -102,14 +102,17 @@ class DecodingRows:
             *(getattr(self, field.name).index_copy(0, rows, getattr(other, field.name)) for field in fields(self))
         )
 
-    def widened(self, width: int) -> "DecodingRows":
-        """Return the table with room for at least `width` positions."""
-        missing = width - self.context_BL.shape[1]
-        if missing <= 0:
+    def width_needed(self) -> int:
+        """How many positions the longest source takes, and the longest context with one more item."""
+        return max(int((self.source_BL > 0).sum(1).max()), int(self.length_B.max()) + 1)
+
+    def resized(self, width: int) -> "DecodingRows":
+        """Return the table with `width` positions; those cut off must be empty."""
+        if width == self.context_BL.shape[1]:
             return self
         empty = {"better_BL": -1}
         columns = {
-            name: F.pad(column, (0, missing), value=empty.get(name, 0))
+            name: F.pad(column, (0, width - column.shape[1]), value=empty.get(name, 0))
             for name, column in vars(self).items()
             if column.dim() == 2
         }
@@ -118,13 +121,6 @@ class DecodingRows:
     def last_item(self) -> Tensor:
         """Return the last item of each context."""
         return self.context_BL.gather(1, (self.length_B - 1)[:, None])[:, 0]
-
-
-def join(*tables: DecodingRows) -> DecodingRows:
-    """Put the rows of tables under one another; they take the greatest width."""
-    width = max(table.context_BL.shape[1] for table in tables)
-    wide = [table.widened(width) for table in tables]
-    return DecodingRows(*(torch.cat([getattr(table, field.name) for table in wide]) for field in fields(DecodingRows)))
 
 
 def begin(

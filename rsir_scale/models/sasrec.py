@@ -52,17 +52,19 @@ class SASRec(Backbone):
     def remember(self, context_BL: Tensor) -> Memory:
         """Return keys and values of every block; see `Backbone.remember`."""
         x_BLD = self._embed(context_BL, torch.arange(context_BL.shape[1], device=context_BL.device))
+        *lower, last = self._blocks()
         remembered: list[tuple[Tensor, Tensor]] = []
-        for block in self._blocks():
+        for block in lower:
             x_BLD, key_value = block.forward_with_memory(x_BLD)
             remembered.append(key_value)
+        remembered.append(last.keys_values(x_BLD))  # what the last block puts out, nobody reads
         return Memory(*(torch.stack(part) for part in zip(*remembered, strict=True)))
 
     def advance(self, memory: Memory, item_B: Tensor, position_B: Tensor) -> Tensor:
         """Encode one more item a row; see `Backbone.advance`."""
         x_BD = self._embed(item_B, position_B)
-        for block, key_BHLd, value_BHLd in zip(self._blocks(), memory.key_KBHLd, memory.value_KBHLd, strict=True):
-            x_BD = block.advance(x_BD, key_BHLd, value_BHLd, position_B)
+        for block, key_BLD, value_BLD in zip(self._blocks(), memory.key_KBLD, memory.value_KBLD, strict=True):
+            x_BD = block.advance(x_BD, key_BLD, value_BLD, position_B)
         query_BD: Tensor = self.final_norm(x_BD)
         return query_BD
 

@@ -89,7 +89,7 @@ class BackboneContract:
             with pytest.raises(NotImplementedError):
                 backbone.advance(None, context_BL[:, 0], prefix_B)  # type: ignore[arg-type]
             return
-        memory = memory.widened(LENGTH)
+        memory = memory.fitted(LENGTH)
         length_B = (context_BL > 0).sum(1)
         # A row keeps the memory of its first `prefix` items, the rest is to be overwritten.
         position_B = torch.minimum(prefix_B, length_B - 1)

@@ -83,13 +83,27 @@ void exact_generic(const float* vectors, int width, const double* query, const i
 }
 
 inline __attribute__((always_inline)) float halve_towards(const float* scores, uint32_t count, uint32_t wanted) {
-  constexpr int HALVINGS = 12;
+  constexpr int HALVINGS = 8;
+  // Sixteen running extremes, which compilers keep in vectors; one would be a chain.
+  float lows[16], highs[16];
+  for (int lane = 0; lane < 16; ++lane) lows[lane] = highs[lane] = scores[0];
+  uint32_t i = 0;
+  for (; i + 16 <= count; i += 16)
+    for (int lane = 0; lane < 16; ++lane) {
+      const float score = scores[i + lane];
+      lows[lane] = score < lows[lane] ? score : lows[lane];
+      highs[lane] = score > highs[lane] ? score : highs[lane];
+    }
   float low = scores[0], high = scores[0];
-  for (uint32_t i = 1; i < count; ++i) {
+  for (; i < count; ++i) {
     low = scores[i] < low ? scores[i] : low;
     high = scores[i] > high ? scores[i] : high;
   }
-  for (int i = 0; i < HALVINGS && low < high; ++i) {
+  for (int lane = 0; lane < 16; ++lane) {
+    low = lows[lane] < low ? lows[lane] : low;
+    high = highs[lane] > high ? highs[lane] : high;
+  }
+  for (int halving = 0; halving < HALVINGS && low < high; ++halving) {
     const float middle = low + (high - low) / 2;
     uint32_t reached = 0;
     for (uint32_t j = 0; j < count; ++j) reached += scores[j] >= middle;

@@ -263,7 +263,9 @@ class Scan {
   void make_room(int64_t r) {
     Row& row = space_.rows[r];
     if (row.explore) raise_floor(r);
-    if (row.held > row.held_score.size() / 2) settle(r);
+    if (row.held <= row.held_score.size() / 2) return;
+    settle(r);
+    if (row.explore && !row.rejected) cut_best(r);
   }
 
   // Lets go of held items that cannot be among the wanted ones, as far as packed scores can tell.
@@ -299,14 +301,16 @@ class Scan {
     }
     row.held = 0;
     if (row.checked && row.better >= question_.rank_threshold) return reject(r);
-    if (row.best.size() > row.wanted) {
-      std::nth_element(row.best.begin(), row.best.begin() + row.wanted, row.best.end(), first_of);
-      row.best.resize(row.wanted);
-    }
-    if (row.explore && row.best.size() == row.wanted) {
-      const auto last = std::max_element(row.best.begin(), row.best.end(), first_of);
-      space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(last->score - row.band)));
-    }
+  }
+
+  // Keeps the best wanted of the items scored exactly, and holds later ones against the last of them.
+  void cut_best(int64_t r) {
+    Row& row = space_.rows[r];
+    if (row.best.size() < row.wanted) return;
+    const auto last = row.best.begin() + (row.wanted - 1);
+    std::nth_element(row.best.begin(), last, row.best.end(), first_of);
+    space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(last->score - row.band)));
+    row.best.resize(row.wanted);
   }
 
   // ---- a row's end ----
