@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     SYNTHESIZE = 8
     BOOTSTRAP = 9
     PROBE = 10
+    CLUSTER = 11
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

@@ -1,10 +1,9 @@
 """Which search serves an item table here. All exact ones give the same answers, so speed alone decides between them."""
 
-import torch
 from torch import Tensor
 
 from rsir_scale.ranking.base import ItemSearch
-from rsir_scale.ranking.compiled import CompiledSearch, instructions
+from rsir_scale.ranking.compiled import CompiledSearch, takes
 from rsir_scale.ranking.exact import ExactSearch
 
 
@@ -14,5 +13,4 @@ def exact_search(items_VD: Tensor) -> ItemSearch:
     Raises:
         IntegrityError: an item vector is not finite.
     """
-    compiled = items_VD.device.type == "cpu" and items_VD.dtype == torch.float32 and bool(instructions())
-    return CompiledSearch(items_VD) if compiled else ExactSearch(items_VD)
+    return CompiledSearch(items_VD) if takes(items_VD) else ExactSearch(items_VD)

@@ -77,6 +77,11 @@ def instructions() -> tuple[str, ...]:
     return tuple(names)
 
 
+def takes(items_VD: Tensor) -> bool:
+    """Whether the kernel was built and serves this table: float32 on a CPU."""
+    return items_VD.device.type == "cpu" and items_VD.dtype == torch.float32 and bool(instructions())
+
+
 class PackedTable:
     """An item table packed for the kernel, in lists that are scanned one after another.
 

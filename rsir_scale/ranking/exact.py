@@ -53,25 +53,14 @@ class ExactSearch:
     def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
         """Answer one step's question; see `ItemSearch`."""
         require_finite_queries(query.query_BD)
-        own_score_BR = exact_own_scores(query.query_BD, self._items_VD, query.own_BR)
-        target_B, column_B = own_score_BR.masked_fill(~query.vouching_BR, _MINUS_INFINITY).max(1)
-        exists_B = query.vouching_BR.any(1)
-        voucher_B = torch.where(exists_B, query.own_BR.gather(1, column_B[:, None])[:, 0], 0)
+        own_score_BR, target_B, voucher_B = best_vouchers(query, self._items_VD)
         top = min(top_candidates, self.item_count)
         progress = self._begin(query, target_B, top)
-        checked_B = query.checked_B & exists_B
-        self._scan(query, progress, checked_B=checked_B, rank_threshold=rank_threshold)
-        passed_B = ~query.checked_B | (exists_B & (progress.better_B < rank_threshold))
-        better_B = torch.where(exists_B, progress.better_B.clamp(max=rank_threshold), self.item_count)
-        chosen_B = passed_B & query.choosing_B
-        candidate_BP, score_BP = self._candidates(query, progress, chosen_B & query.explore_B, top)
-        exploit_B = chosen_B & ~query.explore_B
-        own_item_BP, own_score_BP = _own_pool(query, own_score_BR, top)
-        candidate_BP = torch.where(exploit_B[:, None], own_item_BP, candidate_BP)
-        score_BP = torch.where(exploit_B[:, None], own_score_BP, score_BP)
-        return SearchResult(
-            own_score_BR, passed_B, voucher_B, torch.where(query.checked_B, better_B, -1), candidate_BP, score_BP
-        )
+        self._scan(query, progress, checked_B=query.checked_B & (voucher_B > 0), rank_threshold=rank_threshold)
+        judged = judge(query, voucher_B, progress.better_B, rank_threshold=rank_threshold, item_count=self.item_count)
+        explored_B = judged[0] & query.choosing_B & query.explore_B
+        found = self._candidates(query, progress, explored_B, top)
+        return answer(query, own_score_BR, voucher_B, judged, found)
 
     def _begin(self, query: SearchQuery, target_B: Tensor, top: int) -> _Progress:
         dtype, width = query.query_BD.dtype, query.query_BD.shape[1]
@@ -142,7 +131,7 @@ class ExactSearch:
         if len(row_B):
             item_BK = progress.best_item_BK[row_B]
             score_BK = exact_own_scores(query.query_BD[row_B], self._items_VD, item_BK)
-            score_BK, item_BK = _without(query.banned_BL[row_B], *best_first(score_BK, item_BK), top)
+            score_BK, item_BK = without(query.banned_BL[row_B], *best_first(score_BK, item_BK), top)
             score_BP[row_B], candidate_BP[row_B] = score_BK, item_BK
             # An item left out may come within a band of the last one kept: then every item decides.
             last_B = progress.best_score_BK[row_B, -1] + 2 * progress.band_B[row_B]
@@ -154,13 +143,49 @@ class ExactSearch:
     def _full_sort(self, query: SearchQuery, row: int, top: int) -> tuple[Tensor, Tensor]:
         item_1V = torch.arange(1, self.item_count + 1, device=query.own_BR.device)[None]
         score_1V = exact_scores(query.query_BD[row].expand(self.item_count, -1), self._items_VD[1:])[None]
-        score_1P, item_1P = _without(query.banned_BL[row, None], *best_first(score_1V, item_1V), top)
+        score_1P, item_1P = without(query.banned_BL[row, None], *best_first(score_1V, item_1V), top)
         return score_1P[0], item_1P[0]
+
+
+def best_vouchers(query: SearchQuery, items_VD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the own items' scores, each row's best vouching item's score, and that item, 0 where none may vouch."""
+    own_score_BR = exact_own_scores(query.query_BD, items_VD, query.own_BR)
+    target_B, column_B = own_score_BR.masked_fill(~query.vouching_BR, _MINUS_INFINITY).max(1)
+    voucher_B = torch.where(query.vouching_BR.any(1), query.own_BR.gather(1, column_B[:, None])[:, 0], 0)
+    return own_score_BR, target_B, voucher_B
+
+
+def judge(
+    query: SearchQuery, voucher_B: Tensor, better_B: Tensor, *, rank_threshold: int, item_count: int
+) -> tuple[Tensor, Tensor]:
+    """Return `passed_B` and `better_B` of the answer, from the better items that were counted."""
+    exists_B = voucher_B > 0
+    passed_B = ~query.checked_B | (exists_B & (better_B < rank_threshold))
+    better_B = torch.where(exists_B, better_B.clamp(max=rank_threshold), item_count)
+    return passed_B, torch.where(query.checked_B, better_B, -1)
+
+
+def answer(
+    query: SearchQuery,
+    own_score_BR: Tensor,
+    voucher_B: Tensor,
+    judged: tuple[Tensor, Tensor],
+    found: tuple[Tensor, Tensor],
+) -> SearchResult:
+    """Put an answer together; `found` are the explored candidates `[B, P]` and their scores."""
+    passed_B, better_B = judged
+    candidate_BP, score_BP = found
+    chosen_B = passed_B & query.choosing_B
+    explored_B1, exploited_B1 = (chosen_B & query.explore_B)[:, None], (chosen_B & ~query.explore_B)[:, None]
+    own_item_BP, own_score_BP = _own_pool(query, own_score_BR, candidate_BP.shape[1])
+    candidate_BP = torch.where(explored_B1, candidate_BP, torch.where(exploited_B1, own_item_BP, 0))
+    score_BP = torch.where(explored_B1, score_BP, torch.where(exploited_B1, own_score_BP, _MINUS_INFINITY))
+    return SearchResult(own_score_BR, passed_B, voucher_B, better_B, candidate_BP, score_BP)
 
 
 def _own_pool(query: SearchQuery, own_score_BR: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """Each row's own items that are not banned, best first, as columns of candidates."""
-    score_BP, item_BP = _without(query.banned_BL, *best_first(own_score_BR, query.own_BR), top)
+    score_BP, item_BP = without(query.banned_BL, *best_first(own_score_BR, query.own_BR), top)
     missing = (0, top - item_BP.shape[1])
     item_BP = F.pad(item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0), missing)
     return item_BP, F.pad(score_BP, missing, value=_MINUS_INFINITY)
@@ -174,7 +199,7 @@ def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:
     return score_BP.gather(1, by_score), item_BP.gather(1, by_score)
 
 
-def _without(banned_BL: Tensor, score_BP: Tensor, item_BP: Tensor, top: int) -> tuple[Tensor, Tensor]:
+def without(banned_BL: Tensor, score_BP: Tensor, item_BP: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """Leave banned items out of ordered candidates, and keep the first `top`; -inf where there are fewer."""
     banned_BP = (item_BP[:, :, None] == banned_BL[:, None, :]).any(2)
     score_BP = score_BP.masked_fill(banned_BP, _MINUS_INFINITY)

@@ -1,0 +1,236 @@
+"""How fast are synthetic sequences written? The engine against two plain ways to do the same, on one trained model.
+
+    python benchmarks/generation.py --run runs/toys --json docs/results/generation.json
+
+`--run` names a run with a trained theta_0; where there is none, one is trained there on `--config`, or, without its
+data, on a synthetic market of Toys' shape. The three ways give the same sequences, which is checked before the clock
+starts:
+
+    literal   one trial at a time in torch, float32: one encode of the unpadded context and one full scoring a step
+    batched   the decoder with every context encoded anew, trimmed to the longest, and one full scoring a step
+    engine    the decoder with memory and the fastest exact search
+
+A step is one encoded context: the start and every item proposed after it. Runs are interleaved; medians are quoted.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from machine import environment, pin_threads
+from plain import FullScan, LiteralGenerator, Uncached
+from torch import Tensor
+
+from rsir_scale.config import load_config
+from rsir_scale.data.dataset import Sequences, open_dataset
+from rsir_scale.data.synthetic import synthesize
+from rsir_scale.generation.decode import Decoded, decode
+from rsir_scale.generation.rows import keeps, part_rows
+from rsir_scale.generation.rules import Rules
+from rsir_scale.generation.shard import cut_sources, rules_of
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.repository import has_model, load_trained
+from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
+from rsir_scale.ranking.build import exact_search
+from rsir_scale.runs.commits import write_part
+from rsir_scale.runs.open_run import open_run, read_config
+from rsir_scale.storage import open_store
+from rsir_scale.training.epoch import Worker
+from rsir_scale.training.iteration import train_iteration
+
+TOYS_USERS, TOYS_ITEMS = 19_412, 11_924
+IDENTITY = (2023, 0)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is generated: sources of one model under one set of rules."""
+
+    backbone: Backbone
+    sources: Sequences
+    rules: Rules
+
+    def sample(self, count: int) -> "Workload":
+        """Every so-many-th source, so that all lengths are there."""
+        rows = np.linspace(0, len(self.sources) - 1, min(count, len(self.sources))).astype(np.int64)
+        return replace(self, sources=self.sources.select(np.unique(rows)))
+
+
+class Clocked:
+    """A search that adds up the rows it answered and the time it took."""
+
+    def __init__(self, search: ItemSearch) -> None:
+        self.name = search.name
+        self.seconds, self.rows = 0.0, 0
+        self._search = search
+
+    def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
+        """Answer and count."""
+        started = time.perf_counter()
+        result = self._search.search(query, rank_threshold=rank_threshold, top_candidates=top_candidates)
+        self.seconds += time.perf_counter() - started
+        self.rows += len(query.query_BD)
+        return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("runs/bench-generation"))
+    parser.add_argument("--config", default="configs/toys.yaml", help="of the run, where it has to be trained first")
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--literal-sources", type=int, default=150)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    pin_threads(arguments.threads)
+    workload = prepare(arguments.run, arguments.config, arguments.overrides)
+    check(workload.sample(arguments.literal_sources))
+    rows = measure(workload, arguments)
+    report(rows)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+
+
+def prepare(folder: Path, config_path: str, overrides: list[str]) -> Workload:
+    """Open a run with a trained theta_0, or train one."""
+    store = open_store(folder)
+    if not has_model(store, 0):
+        config = load_config(config_path, overrides)
+        if not Path(config.data.path, "dataset.json").exists():
+            market = f"{folder}-market"
+            synthesize(users=TOYS_USERS, items=TOYS_ITEMS, out=market, seed=0)
+            config = load_config(config_path, [*overrides, f"data.path={market}", "training.max_epochs=40"])
+        dataset = open_dataset(config.data.path)
+        with open_run(store, config, dataset) as run:
+            train_iteration(store, dataset, run.config, 0, worker=Worker(), report=lambda at: print(at, flush=True))
+    config = read_config(store)
+    dataset = open_dataset(config.data.path)
+    rules = rules_of(config, dataset)
+    sources = cut_sources(dataset.training_sequences(), rules)
+    sources = sources.select(np.flatnonzero(sources.lengths >= 2))
+    return Workload(load_trained(store, 0), sources, rules)
+
+
+def check(workload: Workload) -> None:
+    """Hold the three ways to the same sequences; float32 may order near ties otherwise, in a trial of a thousand."""
+    literal = LiteralGenerator(workload.backbone, workload.sources, workload.rules, IDENTITY).run()
+    for decoded in (_batched(workload)[0], _engine(workload)[0]):
+        items = [tuple(row[:length]) for row, length in zip(decoded.context.tolist(), decoded.length, strict=True)]
+        same = sum(one == other for one, other in zip(items, literal.contexts, strict=True)) / len(items)
+        if same < 0.999:
+            raise SystemExit(f"only {same:.2%} of the trials are those of the literal way: nothing is measured")
+
+
+def _batched(workload: Workload) -> tuple[Decoded, Clocked]:
+    search = Clocked(FullScan(workload.backbone.item_vectors()))
+    decoded = decode(Uncached(workload.backbone), search, workload.sources, workload.rules, identity=IDENTITY)
+    return decoded, search
+
+
+def _engine(workload: Workload, search: ItemSearch | None = None) -> tuple[Decoded, Clocked]:
+    clocked = Clocked(search or exact_search(workload.backbone.item_vectors()))
+    return decode(workload.backbone, clocked, workload.sources, workload.rules, identity=IDENTITY), clocked
+
+
+def measure(workload: Workload, arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Run the three in turn, several times; one row each, with the medians."""
+    few, some = workload.sample(arguments.literal_sources), workload.sample(2000)
+    literal = LiteralGenerator(few.backbone, few.sources, few.rules, IDENTITY)
+    search = exact_search(workload.backbone.item_vectors())
+    ways: dict[str, Callable[[], dict[str, float]]] = {
+        "literal": lambda: _timed_literal(literal),
+        "batched": lambda: _timed(some, _batched),
+        "engine": lambda: _timed(workload, lambda work: _engine(work, search)),
+    }
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for _ in range(arguments.repeats):
+        for name, way in ways.items():
+            taken[name].append(way())
+    rows: list[dict[str, object]] = []
+    for name, runs in taken.items():
+        median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        rows.append({"implementation": name, "threads": arguments.threads, **median})
+    rows[-1]["search"] = search.name
+    return rows
+
+
+def _timed_literal(generator: LiteralGenerator) -> dict[str, float]:
+    started = time.perf_counter()
+    done = generator.run()
+    seconds = time.perf_counter() - started
+    return {"steps_per_s": done.steps / seconds, "sequences_per_s": len(done.contexts) / seconds}
+
+
+def _timed(workload: Workload, way: Callable[[Workload], tuple[Decoded, Clocked]]) -> dict[str, float]:
+    encoding = _EncodeClock(workload.backbone)
+    started = time.perf_counter()
+    decoded, search = way(workload)
+    decoded_s = time.perf_counter() - started
+    encode_s = encoding.stop()
+    write_s = _write(decoded, workload)
+    seconds = decoded_s + write_s
+    return {
+        "steps_per_s": search.rows / seconds,
+        "sequences_per_s": len(decoded.source) / seconds,
+        "kept_per_s": float(keeps(decoded, workload.sources, workload.rules).sum()) / seconds,
+        "encode_share": encode_s / seconds,
+        "search_share": search.seconds / seconds,
+        "choose_share": (decoded_s - encode_s - search.seconds) / seconds,
+        "write_share": write_s / seconds,
+    }
+
+
+class _EncodeClock:
+    """Adds up the time in a backbone's encoding methods until it is stopped."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone, self.seconds = backbone, 0.0
+        for name in ("encode", "remember", "advance"):
+            setattr(backbone, name, self._clocked(getattr(backbone, name)))
+
+    def _clocked(self, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*values: Tensor) -> Tensor:
+            started = time.perf_counter()
+            result = method(*values)
+            self.seconds += time.perf_counter() - started
+            return result
+
+        return call
+
+    def stop(self) -> float:
+        """Take the clocks off, and return the seconds."""
+        for name in ("encode", "remember", "advance"):
+            delattr(self._backbone, name)
+        return self.seconds
+
+
+def _write(decoded: Decoded, workload: Workload) -> float:
+    started = time.perf_counter()
+    positions = np.arange(len(workload.sources))
+    table = part_rows(decoded, workload.sources, positions, workload.rules, first_id=1, iteration=0)
+    with tempfile.TemporaryDirectory() as folder:
+        write_part(open_store(folder), iteration=0, shard=0, attempt="benchmark", table=table)
+    return time.perf_counter() - started
+
+
+def report(rows: list[dict[str, object]]) -> None:
+    """Print each way, and how many times the others the engine does."""
+    speed = {str(row["implementation"]): float(str(row["steps_per_s"])) for row in rows}
+    for row in rows:
+        figures = "  ".join(f"{key} {value:.3g}" for key, value in row.items() if isinstance(value, float))
+        print(f"{row['implementation']:<8} {figures}")
+    print(
+        f"engine: {speed['engine'] / speed['literal']:.1f}x literal, {speed['engine'] / speed['batched']:.1f}x batched"
+    )
+
+
+if __name__ == "__main__":
+    main()
