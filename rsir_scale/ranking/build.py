@@ -1,16 +1,53 @@
-"""Which search serves an item table here. All exact ones give the same answers, so speed alone decides between them."""
+"""Which search serves an item table here, by name or by what is there.
+
+All exact ones give the same answers, and so do all scans of the same clusters; speed alone decides between them.
+"""
+
+from typing import Literal
 
 from torch import Tensor
 
+from rsir_scale.errors import ConfigError
 from rsir_scale.ranking.base import ItemSearch
-from rsir_scale.ranking.compiled import CompiledSearch, takes
+from rsir_scale.ranking.clustered import ClusteredSearch, Semantics, probe_table
+from rsir_scale.ranking.clusters import Clusters
+from rsir_scale.ranking.compiled import CompiledSearch, PackedTable, takes
 from rsir_scale.ranking.exact import ExactSearch
+from rsir_scale.ranking.lists import FaissLists, ListScan, TorchLists
+
+Scan = Literal["auto", "compiled", "torch", "faiss"]
 
 
-def exact_search(items_VD: Tensor) -> ItemSearch:
-    """Build the fastest exact search: compiled for float32 on a CPU where the kernel was built, else plain torch.
+def exact_search(items_VD: Tensor, *, scan: Scan = "auto") -> ItemSearch:
+    """Return an exact search over `[V + 1, D]`; `auto` takes the compiled one where it was built and serves the table.
 
     Raises:
+        ConfigError: the one that was asked for cannot serve the table here.
         IntegrityError: an item vector is not finite.
     """
-    return CompiledSearch(items_VD) if takes(items_VD) else ExactSearch(items_VD)
+    if scan == "faiss":
+        raise ConfigError("fidelity.scan=faiss scans clusters only: set fidelity.mode=clustered, or another scan")
+    compiled = scan == "compiled" or (scan == "auto" and takes(items_VD))
+    return CompiledSearch(items_VD) if compiled else ExactSearch(items_VD)
+
+
+def clustered_search(
+    items_VD: Tensor, clusters: Clusters, *, nprobe: int, semantics: Semantics, scan: Scan = "auto"
+) -> ClusteredSearch:
+    """Return the search over the nearest clusters; `auto` takes the compiled scan on a CPU, and FAISS on a GPU.
+
+    Raises:
+        ConfigError: nprobe is not in 1..C, or what was asked for cannot serve the table here.
+        IntegrityError: an item vector is not finite.
+    """
+    probing = exact_search(probe_table(clusters, device=items_VD.device))
+    lists = _list_scan(items_VD, clusters, scan)
+    return ClusteredSearch(lists, probing, clusters, nprobe=nprobe, semantics=semantics)
+
+
+def _list_scan(items_VD: Tensor, clusters: Clusters, scan: Scan) -> ListScan:
+    if scan == "torch":
+        return TorchLists(items_VD, clusters)
+    if scan == "compiled" or (scan == "auto" and takes(items_VD)):
+        return PackedTable(items_VD, *clusters.lists(items_VD))
+    return FaissLists(items_VD, clusters)

@@ -116,7 +116,7 @@ class PackedTable:
         self._library = library
         self._items_VD = items_VD.detach().contiguous()
         self.item_count = len(items_VD) - 1
-        self.instructions = using or available[0]
+        self.name = using or available[0]
         order, list_begin = np.ascontiguousarray(order, np.int32), np.ascontiguousarray(list_begin, np.int64)
         self._handle = library.rsir_table_new(
             self._items_VD.data_ptr(),
@@ -125,7 +125,7 @@ class PackedTable:
             order.ctypes.data,
             list_begin.ctypes.data,
             len(list_begin) - 1,
-            self.instructions.encode(),
+            self.name.encode(),
         )
         if not self._handle:
             raise MemoryError(f"no memory to pack a table of {self.item_count} items")
@@ -180,7 +180,7 @@ class CompiledSearch:
         norm_V = items_VD.detach()[1:].norm(dim=1)
         order_V = 1 + norm_V.argsort(descending=True, stable=True).to(torch.int32)
         self._table = PackedTable(items_VD, order_V.numpy(), np.array([0, len(order_V)]), using=using)
-        self.name = f"exact/{self._table.instructions}"
+        self.name = f"exact/{self._table.name}"
 
     def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
         """Answer one step's question; see `ItemSearch`."""

@@ -63,12 +63,9 @@ class ExactSearch:
         return answer(query, own_score_BR, voucher_B, judged, found)
 
     def _begin(self, query: SearchQuery, target_B: Tensor, top: int) -> _Progress:
-        dtype, width = query.query_BD.dtype, query.query_BD.shape[1]
-        norm_B = query.query_BD.double().norm(dim=1)
-        # Rounding of a sum of `width` products, each at most |query| · |item| in all.
-        band_B = (2 * width + 8) * torch.finfo(dtype).eps * norm_B * self._norm_V[:1] + 1e-30
+        band_B = rounding_band(query.query_BD, float(self._norm_V[0]))
         kept = min(top + int((query.banned_BL > 0).sum(1).max()) + _SPARE, self.item_count)
-        rows = len(norm_B)
+        rows = len(band_B)
         return _Progress(
             target_B=target_B,
             band_B=band_B,
@@ -145,6 +142,14 @@ class ExactSearch:
         score_1V = exact_scores(query.query_BD[row].expand(self.item_count, -1), self._items_VD[1:])[None]
         score_1P, item_1P = without(query.banned_BL[row, None], *best_first(score_1V, item_1V), top)
         return score_1P[0], item_1P[0]
+
+
+def rounding_band(query_BD: Tensor, longest: float) -> Tensor:
+    """How far a score in the queries' precision may be from the exact one; `longest` is the greatest item norm."""
+    # A sum of D products, which all together are at most |query| · |item|.
+    eps = (2 * query_BD.shape[1] + 8) * torch.finfo(query_BD.dtype).eps
+    norm_B: Tensor = query_BD.double().norm(dim=1)
+    return norm_B * (eps * longest) + 1e-30
 
 
 def best_vouchers(query: SearchQuery, items_VD: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,126 @@
+"""The catalogue in clusters, so that a check may look at a few of them only (paper Sec. D.5).
+
+Comes in: an item table. Goes out: a cluster for each item and, for each cluster, a vector under which the inner product
+with a query says how near the cluster is. Inner products become distances by one more coordinate (Bachrach et al.,
+RecSys 2014, "Speeding up the Xbox recommender system"): an item (x, sqrt(M² - |x|²)), M the greatest norm, is the
+nearer to a query (q, 0) the greater q·x is. K-means runs on those. The nearest centroids c have the greatest
+q·c - |c|²/2, an inner product again, with (q, 1): the exact search itself finds the clusters to probe.
+
+Shapes: B rows, C clusters, D width, N probed clusters, V items.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rsir_scale.environment import load_faiss
+from rsir_scale.errors import ConfigError
+from rsir_scale.ranking.base import require_finite_items
+
+_ROUNDS, _WARM_ROUNDS = 10, 3
+_POINTS_PER_CLUSTER = 64  # more of them move a centroid by less than the next training of the model does
+_ASSIGNED_AT_ONCE = 1 << 18
+Float32Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which cluster each item is in, and what tells how near a cluster is.
+
+    Attributes:
+        cluster_V: int32, 0..C-1, of item 1 first.
+        probe_CD: float32 `[C, D + 1]`; the nearest clusters are those of the greatest product with (query, 1).
+    """
+
+    cluster_V: Tensor
+    probe_CD: Tensor
+
+    def __len__(self) -> int:
+        """C, empty clusters included."""
+        return len(self.probe_CD)
+
+    def lists(self, items_VD: Tensor) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Return the items, cluster after cluster and by falling norm within each, and where each cluster begins."""
+        cluster_V = self.cluster_V.cpu().numpy()
+        norm_V = items_VD.detach()[1:].norm(dim=1).cpu().numpy()
+        order_V = np.lexsort((-norm_V, cluster_V))
+        begin_C = np.zeros(len(self) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(cluster_V, minlength=len(self)), out=begin_C[1:])
+        return (order_V + 1).astype(np.int32), begin_C
+
+
+def usual_count(item_count: int) -> int:
+    """How many clusters a catalogue gets where nobody says: 4 sqrt(V), and no more than items."""
+    return min(item_count, max(1, round(4 * math.sqrt(item_count))))
+
+
+def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters | None = None) -> Clusters:
+    """Cluster a catalogue by k-means (FAISS, on the CPU).
+
+    Args:
+        items_VD: `[V + 1, D]`; row 0 is padding.
+        clusters: C, 1..V.
+        seed: of the items that centroids start from.
+        start: clusters of an earlier table of the same catalogue; with as many of them, their means start the rounds,
+            and fewer rounds do.
+
+    Raises:
+        ConfigError: more clusters than items, or FAISS is not installed.
+        IntegrityError: a vector is not finite.
+    """
+    item_count = len(items_VD) - 1
+    if not 1 <= clusters <= item_count:
+        raise ConfigError(
+            f"fidelity.clusters={clusters} is not in 1..{item_count}, the catalogue size: leave it out for "
+            f"{usual_count(item_count)}, or set fewer"
+        )
+    require_finite_items(items_VD)
+    faiss = load_faiss()
+    vectors = _lengthened(items_VD.detach()[1:].float().cpu().numpy())
+    warm = start is not None and (len(start), len(start.cluster_V)) == (clusters, item_count)
+    means = faiss.Kmeans(
+        vectors.shape[1],
+        clusters,
+        niter=_WARM_ROUNDS if warm else _ROUNDS,
+        seed=seed % 2**31,
+        min_points_per_centroid=1,
+        max_points_per_centroid=_POINTS_PER_CLUSTER,
+    )
+    means.train(vectors, init_centroids=_means(vectors, start) if warm and start is not None else None)
+    index = faiss.IndexFlatL2(vectors.shape[1])
+    index.add(means.centroids)
+    cluster_V = np.empty(item_count, dtype=np.int32)
+    for begin in range(0, item_count, _ASSIGNED_AT_ONCE):
+        end = begin + _ASSIGNED_AT_ONCE
+        cluster_V[begin:end] = index.search(vectors[begin:end], 1)[1][:, 0]
+    centroid_CD = torch.from_numpy(means.centroids)
+    offset_C1 = centroid_CD.square().sum(1, keepdim=True) / -2
+    return Clusters(torch.from_numpy(cluster_V), torch.cat([centroid_CD[:, :-1], offset_C1], 1))
+
+
+def probe_query(query_BD: Tensor) -> Tensor:
+    """Return (query, 1) for each query, `[B, D + 1]`."""
+    return F.pad(query_BD, (0, 1), value=1.0)
+
+
+def _lengthened(item_VD: Float32Matrix) -> Float32Matrix:
+    square_V = np.einsum("vd,vd->v", item_VD, item_VD)
+    missing_V = np.sqrt(np.maximum(square_V.max() - square_V, 0))
+    return np.concatenate([item_VD, missing_V[:, None]], axis=1)
+
+
+def _means(vectors: Float32Matrix, start: Clusters) -> Float32Matrix:
+    """Where the earlier clusters' items are now; an empty cluster starts at 0, and k-means gives it items."""
+    cluster_V = start.cluster_V.numpy()
+    total = np.zeros((len(start), vectors.shape[1]), dtype=np.float64)
+    order_V = np.argsort(cluster_V, kind="stable")
+    count_C = np.bincount(cluster_V, minlength=len(start))
+    filled = np.flatnonzero(count_C)
+    first = (np.cumsum(count_C) - count_C)[filled]
+    total[filled] = np.add.reduceat(vectors[order_V], first, axis=0, dtype=np.float64)
+    return (total / np.maximum(count_C, 1)[:, None]).astype(np.float32)
