@@ -27,13 +27,12 @@ from machine import environment, pin_threads
 from plain import FullScan, LiteralGenerator, Uncached
 from torch import Tensor
 
-from rsir_scale.config import load_config
+from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.rows import keeps, part_rows
-from rsir_scale.generation.rules import Rules
-from rsir_scale.generation.shard import cut_sources, rules_of
+from rsir_scale.generation.rules import Rules, cut_sources, rules_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import has_model, load_trained
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult

@@ -15,7 +15,8 @@ import typer
 
 from rsir_scale.cli_data import data_app
 from rsir_scale.cli_tables import show
-from rsir_scale.config import Config, load_config
+from rsir_scale.config import Config
+from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError
 from rsir_scale.runs.open_run import read_config

@@ -1,20 +1,15 @@
 """The settings of a run: frozen sections, their defaults, and the fingerprint that decides whether a run may resume.
 
-Comes in: a YAML mapping and `section.key=value` overrides. Goes out: one resolved `Config`, in which nothing is left
-to choose. Two keys are presets that fill the defaults of other keys: `training.preset` and `generation.reading`; what
-the user wrote always wins over a preset. Defaults live here only; YAML files state what differs, and why.
+A `Config` leaves nothing to choose. Two keys are presets that fill the defaults of other keys (`config_file`):
+`training.preset` and `generation.reading`. Defaults live here only; YAML files state what differs, and why.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from rsir_scale.errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -107,10 +102,24 @@ class GenerationConfig(Section):
 class FidelityConfig(Section):
     """The check that bounds exploration (paper Eq. 1)."""
 
-    mode: Literal["exact", "off"] = Field(default="exact", description="off accepts everything (paper Table 2)")
+    mode: Literal["exact", "clustered", "auto", "off"] = Field(
+        default="exact",
+        description="clustered looks at the nearest clusters only (paper Sec. D.5); auto times both on a sample and "
+        "records its choice; off accepts everything (paper Table 2)",
+    )
     rank_threshold: PositiveInt = Field(default=5, description="tau: worst rank that still vouches for a step")
     remaining: Literal["before_choice", "after_choice"] = Field(
         default="before_choice", description="does an own item just chosen still count in its own check"
+    )
+    clusters: PositiveInt | None = Field(default=None, description="of the catalogue; none: 4 sqrt(items)")
+    nprobe: PositiveInt = Field(default=32, description="clusters looked at for a row, the nearest ones")
+    semantics: Literal["count", "membership"] = Field(
+        default="count",
+        description="clustered: an own item is ranked among the probed items wherever it lies itself, which never "
+        "fails a row that the exact check passes; or vouches only from a probed cluster, the paper's words",
+    )
+    scan: Literal["auto", "compiled", "torch", "faiss"] = Field(
+        default="auto", description="what scans the items; changes no result (faiss: clusters only)"
     )
 
     @field_validator("mode", mode="before")
@@ -148,6 +157,19 @@ class Config(Section):
     seed: int = Field(default=2023, ge=0, lt=2**63, description="with an identity, the key of every random draw")
 
     @model_validator(mode="after")
+    def _faiss_scans_clusters(self) -> "Config":
+        if self.fidelity.scan == "faiss" and self.fidelity.mode in ("exact", "off"):
+            raise ValueError(
+                f"fidelity.scan=faiss scans clusters, and fidelity.mode={self.fidelity.mode} has none: set "
+                "fidelity.mode=clustered, or leave the scan out"
+            )
+        if self.fidelity.scan == "compiled" and self.generation.use_gpu:
+            raise ValueError(
+                "fidelity.scan=compiled runs on a CPU, and generation.use_gpu=true: leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _released_checks_no_choice(self) -> "Config":
         if self.generation.reading == "released" and self.fidelity.remaining == "before_choice":
             raise ValueError(
@@ -162,38 +184,15 @@ class Config(Section):
 
 
 NO_EFFECT = frozenset(
-    {"data.path", "loop.iterations", "loop.patience", "generation.actors"}
+    {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
     # Presets are spelled out in the keys they fill.
     | {"training.preset"}
 )
-
-_TRAINING_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {},
-    "strong": {
-        "model": {"norm": "pre", "dropout": 0.6, "feed_forward": 256},
-        "training": {"negatives": 4096, "logq_correction": True},
-    },
-}
-_READINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {},
-    "released": {
-        "generation": {"start": "first", "choice": "greedy", "min_length": 3, "max_length": 50},
-        "fidelity": {"remaining": "after_choice"},
-    },
-}
 
 
 def effective_settings(config: Config) -> dict[str, Any]:
     """Flatten a config to `section.key: value`, without the keys that change no result."""
     return {key: value for key, value in flatten(config.model_dump(mode="json")).items() if key not in NO_EFFECT}
-
-
-def deviations(config: Config) -> tuple[str, ...]:
-    """Keys whose value is not the default that the config's presets give: what a user must have chosen."""
-    presets = {"preset": config.training.preset}, {"reading": config.generation.reading}
-    raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": presets[1]}
-    defaults, chosen = effective_settings(resolve(raw)), effective_settings(config)
-    return tuple(key for key in sorted(chosen) if chosen[key] != defaults.get(key))
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -205,89 +204,3 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file, apply `section.key=value` overrides and resolve the presets.
-
-    Raises:
-        ConfigError: the file is missing or no mapping, a key is unknown, or a value breaks its rule.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} cannot be read ({error}): name an existing YAML file") from error
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {path} is not YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(
-            f"config {path} holds {type(raw).__name__}, not sections: write `data: {{path: …}}` and so on"
-        )
-    return resolve(apply_overrides(raw, overrides))
-
-
-def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `raw` with each `section.key=value` set; values are read as YAML scalars."""
-    result: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
-    for override in overrides:
-        name, equals, value = override.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not equals or "." in key or (dot and not key):
-            raise ConfigError(f"--set {override!r} is not section.key=value: write for example --set seed=7")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override!r}: the value is not YAML ({error})") from error
-        if not dot:
-            result[section] = parsed
-        else:
-            if result.get(section) is None:
-                result[section] = {}
-            target = result[section]
-            if not isinstance(target, dict):
-                raise ConfigError(f"--set {override!r}: {section} is a value, not a section")
-            target[key] = parsed
-    return result
-
-
-def resolve(raw: Mapping[str, Any]) -> Config:
-    """Fill the presets' defaults beneath the explicit keys and validate everything.
-
-    Raises:
-        ConfigError: one line for each fault, with the key, the value and the rule.
-    """
-    # A section of which YAML holds the name only is None: all its defaults.
-    merged = {
-        key: dict(value) if isinstance(value, Mapping) else value for key, value in raw.items() if value is not None
-    }
-    _fill(merged, _TRAINING_PRESETS, _chosen(raw, "training", "preset", "paper"))
-    _fill(merged, _READINGS, _chosen(raw, "generation", "reading", "paper"))
-    try:
-        return Config.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_fault(fault) for fault in error.errors())) from error
-
-
-def _chosen(raw: Mapping[str, Any], section: str, key: str, default: str) -> str:
-    values = raw.get(section)
-    return str(values.get(key, default)) if isinstance(values, Mapping) else default
-
-
-def _fill(merged: dict[str, Any], presets: Mapping[str, Any], name: str) -> None:
-    for section, defaults in presets.get(name, {}).items():
-        explicit = merged.get(section) or {}
-        if isinstance(explicit, Mapping):
-            merged[section] = {**defaults, **explicit}
-
-
-def _fault(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{key} is no setting: see the sections and keys in docs/configuration.md, or `rsir plan --help`"
-    if fault["type"] == "missing":
-        return f"{key} is missing: set it in the config or with --set {key}=…"
-    if fault["type"] == "value_error":
-        return str(fault["msg"]).removeprefix("Value error, ")
-    return f"{key}={fault['input']!r}: {fault['msg']}"

@@ -1,13 +1,11 @@
 """What must hold for the installed packages before any command starts.
 
-Comes in: the metadata of the current environment. Goes out: nothing, or an error that says what to uninstall. The check
+Comes in: the metadata of the current environment. Goes out: nothing, or an error that says what to uninstall. It
 imports none of the packages it looks at: the builds of FAISS share one module name, so whichever was installed last has
 overwritten files of the other, and an import would tell nothing.
 """
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from rsir_scale.errors import ConfigError
 
@@ -34,27 +32,3 @@ def _installed_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def load_faiss(*, gpu: bool = False) -> Any:
-    """Import FAISS, with as many threads as torch has in this process, so that its results do not depend on the host.
-
-    Raises:
-        ConfigError: it is not installed, or was built without GPUs where one is to be used.
-    """
-    import torch
-
-    try:
-        faiss = import_module("faiss")
-    except ImportError as error:
-        raise ConfigError(
-            f"clusters are made by FAISS, which is not installed ({error}): pip install rsir-scale[cpu], or "
-            "rsir-scale[gpu] with an NVIDIA GPU; or set fidelity.mode=exact"
-        ) from error
-    if gpu and not (hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()):
-        raise ConfigError(
-            "generation.use_gpu=true, but this FAISS has no GPU: pip uninstall faiss-cpu, install rsir-scale[gpu], or "
-            "set fidelity.scan=torch"
-        )
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    return faiss

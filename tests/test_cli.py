@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rsir_scale.cli import main
-from rsir_scale.config import load_config
+from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion

@@ -8,7 +8,8 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rsir_scale.config import NO_EFFECT, Config, apply_overrides, effective_settings, flatten, load_config, resolve
+from rsir_scale.config import NO_EFFECT, Config, effective_settings, flatten
+from rsir_scale.config_file import apply_overrides, load_config, resolve
 from rsir_scale.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
@@ -56,6 +57,10 @@ OTHER_VALUES: dict[str, Any] = {
     "fidelity.mode": "off",
     "fidelity.rank_threshold": 20,
     "fidelity.remaining": "after_choice",
+    "fidelity.clusters": 100,
+    "fidelity.nprobe": 8,
+    "fidelity.semantics": "membership",
+    "fidelity.scan": "torch",
     "loop.iterations": 4,
     "loop.patience": 2,
     "loop.variant": "finetune",
@@ -93,7 +98,7 @@ def test_every_setting_says_what_it_means_or_is_named_in_full() -> None:
 
 
 # What a resume may change, said a second time: an addition to NO_EFFECT has to be argued here too.
-CHANGES_NO_RESULT = {"data.path", "loop.iterations", "loop.patience", "generation.actors"}
+CHANGES_NO_RESULT = {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
 
 
 # A preset changes the keys that it fills; the tests on presets look at those.

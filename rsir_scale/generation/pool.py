@@ -22,6 +22,7 @@ from rsir_scale import errors
 from rsir_scale.config import GenerationConfig
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
+from rsir_scale.generation.searching import decides, prepare_search
 from rsir_scale.generation.shard import Generator, open_generator, run_shard
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.open_run import read_config
@@ -57,6 +58,7 @@ def generate_with_ray(
         ResumableError: actors died more often than is tried again.
     """
     missing = {shard.index: shard for shard in shards}
+    _prepare(store, dataset_path, iteration, config)
     for attempt in range(1, _POOLS + 1):
         if not missing:
             return
@@ -74,6 +76,40 @@ def generate_with_ray(
                     "cause and run the same command again"
                 ) from error
             gc.collect()
+
+
+def _prepare(store: Store, dataset_path: str, iteration: int, config: GenerationConfig) -> None:
+    """Have the iteration's search decided where an actor would run."""
+    if not decides(read_config(store).fidelity):
+        return
+    task: Any = ray.remote(
+        num_cpus=0 if config.use_gpu else 1, num_gpus=1 if config.use_gpu else 0, max_retries=_POOLS
+    )(_prepare_here)
+    try:
+        kind, message = ray.get(task.remote(store.root, dataset_path, iteration, config.use_gpu))
+    except RayError as error:
+        raise ResumableError(
+            f"the search of iteration {iteration} could not be prepared ({_last_line(error)}): see to the cause and "
+            "run the same command again"
+        ) from error
+    if kind:
+        raise _as_error(kind, message)
+
+
+def _prepare_here(run: str, dataset: str, iteration: int, use_gpu: bool) -> tuple[str, str]:
+    torch.set_num_threads(1)
+    store = open_store(run)
+    try:
+        prepare_search(
+            store,
+            open_dataset(dataset),
+            read_config(store),
+            read_plan(store, iteration),
+            device="cuda" if use_gpu else "cpu",
+        )
+    except RsirError as error:
+        return _kind(error), str(error)
+    return "", ""
 
 
 def _dataset(

@@ -17,7 +17,7 @@ import pyarrow as pa
 from rsir_scale.data.dataset import Sequences, from_arrow
 from rsir_scale.data.schema import CONTENT_HASH
 from rsir_scale.data.sequences import flatten_lists, offsets_of
-from rsir_scale.generation.rescore import ScoredRows, rescore
+from rsir_scale.generation.rescore import Probing, ScoredRows, rescore
 from rsir_scale.generation.rules import Rules
 from rsir_scale.generation.state import StopReason
 from rsir_scale.models.base import Backbone
@@ -84,7 +84,13 @@ class _Rows:
 
 
 def recheck_rows(
-    table: pa.Table, facts: ShardFacts, rules: Rules, backbone: Backbone, *, score: BoolArray | None = None
+    table: pa.Table,
+    facts: ShardFacts,
+    rules: Rules,
+    backbone: Backbone,
+    *,
+    probing: Probing | None = None,
+    score: BoolArray | None = None,
 ) -> list[RowFault]:
     """Check the rows of one part.
 
@@ -93,6 +99,7 @@ def recheck_rows(
         facts: its shard.
         rules: the run's rules of a trial.
         backbone: the iteration's model, in evaluation mode.
+        probing: what a clustered check looked at; None for the exact one.
         score: which rows to encode and score again; None for all. Everything else is checked for every row.
 
     Returns:
@@ -116,7 +123,8 @@ def recheck_rows(
         sound &= ~broken
     chosen = np.flatnonzero(sound if score is None else sound & score)
     scored = ScoredRows(*(getattr(rows, name)[chosen] for name in ScoredRows.__dataclass_fields__))
-    return faults + [RowFault(int(rows.ids[chosen[row]]), what) for row, what in rescore(scored, rules, backbone)]
+    again = rescore(scored, rules, backbone, probing)
+    return faults + [RowFault(int(rows.ids[chosen[row]]), what) for row, what in again]
 
 
 def _unalignable(table: pa.Table, facts: ShardFacts) -> Iterator[RowFault]:

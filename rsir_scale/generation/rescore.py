@@ -5,10 +5,13 @@ asked of each generated item: was it among the candidates of its pool, and did t
 recorded? Scores are float32 and may differ in their last bits from those that decided; two scores closer than
 `TOLERANCE` · |query| · (longest item vector) count as equal, in favour of the row.
 
+With clusters, the catalogue of a context is what its nearest clusters hold. A cluster as near as the last one probed,
+within the same tolerance, may or may not have been: what lies in it counts in favour of the row, whichever way that is.
+
 Under `paper` an item at position i was judged by the context that ends with it, under `released` by the context before
 it; whatever an item is judged by, it was chosen on the context before it.
 
-Shapes: B contexts, L positions, V items.
+Shapes: B contexts, C clusters, L positions, V items.
 """
 
 from collections.abc import Iterator
@@ -18,10 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.generation.rules import Rules
 from rsir_scale.models.base import Backbone
+from rsir_scale.ranking.clusters import Clusters
 
 TOLERANCE = 1e-5
 _SCORES_PER_BLOCK = 8_000_000
@@ -42,14 +47,49 @@ class ScoredRows:
     explored: npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Probing:
+    """What a clustered check looked at: the clusters, how many of them a row, and what may vouch."""
+
+    clusters: Clusters
+    nprobe: int
+    semantics: str
+
+    def seen(self, query_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Which items of the table `[V + 1]` were surely looked at for each query, and which may have been."""
+        probe_CD = self.clusters.probe_CD
+        query_BD = torch.cat([query_BD, torch.ones((len(query_BD), 1))], 1)
+        near_BC = query_BD @ probe_CD.T
+        band_B1 = 2 * TOLERANCE * query_BD.norm(dim=1, keepdim=True) * probe_CD.norm(dim=1).max()
+        order_BC = F.pad(near_BC, (0, 1), value=_MINUS_INFINITY).sort(1, descending=True).values
+        last_B1, next_B1 = order_BC[:, self.nprobe - 1, None], order_BC[:, self.nprobe, None]
+        of_V = self.clusters.cluster_V.long()
+        return tuple(  # type: ignore[return-value]
+            F.pad(seen_BC[:, of_V], (1, 0)) for seen_BC in (near_BC > next_B1 + band_B1, near_BC >= last_B1 - band_B1)
+        )
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Scores of the whole table; of what was surely looked at and of what may have been, -inf elsewhere."""
+
+    all_BV: Tensor
+    sure_BV: Tensor
+    maybe_BV: Tensor
+    band_B1: Tensor
+
+
 @torch.inference_mode()
-def rescore(rows: ScoredRows, rules: Rules, backbone: Backbone) -> list[tuple[int, str]]:
+def rescore(
+    rows: ScoredRows, rules: Rules, backbone: Backbone, probing: Probing | None = None
+) -> list[tuple[int, str]]:
     """Find rows that the model and the rules could not have written.
 
     Args:
         rows: sound rows; item indices 1..V, padded with 0.
         rules: the run's rules of a trial.
         backbone: in evaluation mode; its own device and precision are used.
+        probing: of a clustered check; None for the exact one.
 
     Returns:
         (row number, what is wrong), at most once a row and kind.
@@ -67,7 +107,9 @@ def rescore(rows: ScoredRows, rules: Rules, backbone: Backbone) -> list[tuple[in
         scores_BV = (query_BD @ items_VD.T).cpu()
         scores_BV[:, 0] = _MINUS_INFINITY
         band_B1 = (TOLERANCE * longest * query_BD.norm(dim=1, keepdim=True)).cpu()
-        for broken_B, what in _faults(context, scores_BV, band_B1, rules):
+        scores = _Scores(scores_BV, *_looked_at(scores_BV, query_BD.cpu(), probing), band_B1)
+        members_only = probing is not None and probing.semantics == "membership"
+        for broken_B, what in _faults(context, scores, rules, members_only=members_only):
             found.update(((int(row), what), None) for row in context.row[broken_B.numpy()])
     return list(found)
 
@@ -113,15 +155,22 @@ class _Context:
         return item_B, voucher_B, better_B, explored_B > 0
 
 
-def _faults(context: _Context, scores_BV: Tensor, band_B1: Tensor, rules: Rules) -> Iterator[tuple[Tensor, str]]:
+def _looked_at(scores_BV: Tensor, query_BD: Tensor, probing: Probing | None) -> tuple[Tensor, Tensor]:
+    if probing is None:
+        return scores_BV, scores_BV
+    sure_BV, maybe_BV = probing.seen(query_BD)
+    return scores_BV.masked_fill(~sure_BV, _MINUS_INFINITY), scores_BV.masked_fill(~maybe_BV, _MINUS_INFINITY)
+
+
+def _faults(context: _Context, scores: _Scores, rules: Rules, *, members_only: bool) -> Iterator[tuple[Tensor, str]]:
     if rules.rank_threshold is not None:
-        yield from _fidelity(context, scores_BV, band_B1, rules, rules.rank_threshold)
+        yield from _fidelity(context, scores, rules, rules.rank_threshold, members_only=members_only)
     top = 1 if rules.greedy else rules.top_candidates
-    yield _outside_pool(context, scores_BV, band_B1, rules, top), f"an item is not among the {top} best of its pool"
+    yield _outside_pool(context, scores, rules, top), f"an item is not among the {top} best of its pool"
 
 
 def _fidelity(
-    context: _Context, scores_BV: Tensor, band_B1: Tensor, rules: Rules, threshold: int
+    context: _Context, scores: _Scores, rules: Rules, threshold: int, *, members_only: bool
 ) -> Iterator[tuple[Tensor, str]]:
     """Hold the check that let an item in to its evidence."""
     position_B = context.length if rules.check_before_choice else context.length - 1
@@ -130,34 +179,43 @@ def _fidelity(
     remaining_BL = ~_among(context.own, context.first(position_B)) & (context.own > 0)
     if not rules.check_before_choice and not rules.own_vouches_for_itself:
         remaining_BL &= context.own != item_B[:, None]
-    score_BL = scores_BV.gather(1, context.own).masked_fill(~remaining_BL, _MINUS_INFINITY)
-    best_B1 = score_BL.amax(1, keepdim=True)
-    named_BL = remaining_BL & (context.own == voucher_B[:, None])
-    fewest_B = (scores_BV > best_B1 + band_B1).sum(1)
-    most_B = (scores_BV >= best_B1 - band_B1).sum(1) - 1
-    yield judged_B & ~remaining_BL.any(1), "no own item remained to vouch for an item"
-    judged_B = judged_B & remaining_BL.any(1)
+    least, most = (scores.sure_BV, scores.maybe_BV) if members_only else (scores.all_BV, scores.all_BV)
+    least_BL = least.gather(1, context.own).masked_fill(~remaining_BL, _MINUS_INFINITY)
+    most_BL = most.gather(1, context.own).masked_fill(~remaining_BL, _MINUS_INFINITY)
+    yield judged_B & (most_BL == _MINUS_INFINITY).all(1), "no own item remained to vouch for an item"
+    judged_B = judged_B & (most_BL > _MINUS_INFINITY).any(1)
+    # The voucher's score decides; whether it is the best one is asked beside that.
+    best_B1 = most_BL.amax(1, keepdim=True)
+    named_BL = (context.own == voucher_B[:, None]) & (most_BL > _MINUS_INFINITY)
+    named_B1 = most_BL.masked_fill(~named_BL, _MINUS_INFINITY).amax(1, keepdim=True)
+    target_B1 = torch.where(named_B1 > _MINUS_INFINITY, named_B1, best_B1)
+    fewest_B = (scores.sure_BV > target_B1 + scores.band_B1).sum(1)
+    most_B = (scores.maybe_BV >= target_B1 - scores.band_B1).sum(1) - 1
+    # Where no probed cluster holds the voucher, it is not among the items that were looked at.
+    most_B += scores.maybe_BV.gather(1, voucher_B[:, None])[:, 0] == _MINUS_INFINITY
     yield judged_B & (fewest_B >= threshold), f"an item fails the check: its voucher does not rank within {threshold}"
-    best_named_B = (named_BL & (score_BL >= best_B1 - band_B1)).any(1)
+    best_named_B = (named_B1 >= least_BL.amax(1, keepdim=True) - scores.band_B1)[:, 0] & named_BL.any(1)
     yield judged_B & ~best_named_B, "vouching_items does not name the best remaining item"
     within_B = (better_B >= fewest_B) & (better_B <= most_B) & (better_B < threshold)
     yield judged_B & ~within_B, "better_items is not the number of items that score higher"
 
 
-def _outside_pool(context: _Context, scores_BV: Tensor, band_B1: Tensor, rules: Rules, top: int) -> Tensor:
+def _outside_pool(context: _Context, scores: _Scores, rules: Rules, top: int) -> Tensor:
     """Whether the item after the context is too far down its pool; overwrites the scores."""
     exists_B = context.length < context.whole
     item_B, _, _, explored_B = context.at(context.length)
-    enough_B1 = scores_BV.gather(1, item_B[:, None]) + band_B1
+    item_B1 = item_B[:, None]
+    enough_B1 = scores.all_BV.gather(1, item_B1) + scores.band_B1
     before_BL = context.first(context.length)
     own_BL = _distinct(context.own)
     if not rules.allow_repeats:
         own_BL = own_BL.masked_fill(_among(own_BL, before_BL), 0)
-    own_above_B = (scores_BV.gather(1, own_BL) > enough_B1).sum(1)
+    own_above_B = (scores.all_BV.gather(1, own_BL) > enough_B1).sum(1)
+    unseen_B = scores.maybe_BV.gather(1, item_B1)[:, 0] == _MINUS_INFINITY
     if not rules.allow_repeats:
-        scores_BV.scatter_(1, before_BL, _MINUS_INFINITY)
-    above_B = (scores_BV > enough_B1).sum(1)
-    return exists_B & (torch.where(explored_B, above_B, own_above_B) >= top)
+        scores.sure_BV.scatter_(1, before_BL, _MINUS_INFINITY)
+    above_B = (scores.sure_BV > enough_B1).sum(1)
+    return exists_B & torch.where(explored_B, (above_B >= top) | unseen_B, own_above_B >= top)
 
 
 def _among(items_BL: Tensor, others_BL: Tensor) -> Tensor:

@@ -4,9 +4,14 @@
 a source, checks the context *before* each choice and so never checks the item it chose last.
 """
 
+import math
 from dataclasses import dataclass
 
-from rsir_scale.config import FidelityConfig, GenerationConfig
+import numpy as np
+
+from rsir_scale.config import Config, FidelityConfig, GenerationConfig
+from rsir_scale.data.dataset import PreparedDataset, Sequences
+from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import ConfigError
 
 REPEATS_FROM_SHARE = 0.1
@@ -56,14 +61,17 @@ def resolve_rules(
         repeat_share: share of training interactions that repeat an earlier item of their sequence.
 
     Raises:
-        ConfigError: the threshold would accept everything without saying so.
+        ConfigError: the threshold would accept everything without saying so, there are more clusters than items, or
+            more are to be probed than there are.
     """
-    threshold = fidelity.rank_threshold if fidelity.mode == "exact" else None
+    threshold = None if fidelity.mode == "off" else fidelity.rank_threshold
     if threshold is not None and threshold >= item_count:
         raise ConfigError(
             f"fidelity.rank_threshold={threshold} is not below the catalogue size {item_count}: nothing could be "
             f"rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
         )
+    if fidelity.mode == "clustered":
+        _check_clusters(fidelity, item_count)
     released = generation.reading == "released"
     repeats = {"true": True, "false": False, "auto": repeat_share >= REPEATS_FROM_SHARE}
     return Rules(
@@ -82,3 +90,39 @@ def resolve_rules(
         rank_threshold=threshold,
         batch_size=generation.batch_size,
     )
+
+
+def cluster_count(fidelity: FidelityConfig, item_count: int) -> int:
+    """C: as many as were asked for, or 4 sqrt(V), and then no more than items."""
+    return fidelity.clusters or min(item_count, max(1, round(4 * math.sqrt(item_count))))
+
+
+def _check_clusters(fidelity: FidelityConfig, item_count: int) -> None:
+    clusters = cluster_count(fidelity, item_count)
+    if clusters > item_count:
+        raise ConfigError(
+            f"fidelity.clusters={clusters} is more than the catalogue has items, {item_count}: leave it out, or set "
+            f"1..{item_count}"
+        )
+    if fidelity.nprobe > clusters:
+        raise ConfigError(
+            f"fidelity.nprobe={fidelity.nprobe} is above the number of clusters, {clusters}: set 1..{clusters}, "
+            "raise fidelity.clusters, or set fidelity.mode=exact"
+        )
+
+
+def rules_of(config: Config, dataset: PreparedDataset) -> Rules:
+    """Resolve a run's rules of a trial on its dataset. Raises ConfigError."""
+    meta = dataset.meta
+    return resolve_rules(config.generation, config.fidelity, item_count=meta.items, repeat_share=meta.repeat_share)
+
+
+def cut_sources(sources: Sequences, rules: Rules) -> Sequences:
+    """Leave out the items at each source's end that the reading does not use."""
+    cut = rules.source_items_left_out
+    if cut == 0:
+        return sources
+    kept = np.maximum(sources.lengths - cut, 0)
+    within = np.arange(len(sources.items)) - np.repeat(sources.offsets[:-1], sources.lengths)
+    items = sources.items[within < np.repeat(kept, sources.lengths)]
+    return Sequences(ids=sources.ids, offsets=offsets_of(kept), items=items)

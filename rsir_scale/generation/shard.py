@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsir_scale.config import Config
-from rsir_scale.data.dataset import PreparedDataset, Sequences
-from rsir_scale.data.sequences import offsets_of
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.generation.decode import decode
 from rsir_scale.generation.rows import part_rows, shard_counts
-from rsir_scale.generation.rules import Rules, resolve_rules
+from rsir_scale.generation.rules import Rules, cut_sources, rules_of
+from rsir_scale.generation.searching import open_search, prepare_search
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.base import ItemSearch
-from rsir_scale.ranking.build import exact_search
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_part
 from rsir_scale.runs.lineage import load_slices
@@ -47,19 +46,13 @@ def open_generator(
 
     Raises:
         ObjectMissingError: the iteration has no model.
-        IntegrityError: its weights are damaged.
-        ConfigError: the rank threshold is not below the catalogue size.
+        IntegrityError: its weights or its clusters are damaged, or an item vector is not finite.
+        ConfigError: the settings cannot work on this dataset, or the search not on this device.
     """
     rules = rules_of(config, dataset)
     backbone = load_trained(store, plan.iteration, device=device)
-    search = exact_search(backbone.item_vectors())
+    search = open_search(store, dataset, config.fidelity, plan.iteration, backbone.item_vectors())
     return Generator(store, dataset, plan, rules, config.seed, backbone, search)
-
-
-def rules_of(config: Config, dataset: PreparedDataset) -> Rules:
-    """Resolve a run's rules of a trial on its dataset. Raises ConfigError."""
-    meta = dataset.meta
-    return resolve_rules(config.generation, config.fidelity, item_count=meta.items, repeat_share=meta.repeat_share)
 
 
 def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
@@ -96,20 +89,15 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
     return commit(
         store,
         CommitRecord(
-            iteration=plan.iteration, shard=shard.index, attempt=attempt, part=part, counts=counts, seconds=seconds
+            iteration=plan.iteration,
+            shard=shard.index,
+            attempt=attempt,
+            part=part,
+            counts=counts,
+            search=generator.search.name,
+            seconds=seconds,
         ),
     )
-
-
-def cut_sources(sources: Sequences, rules: Rules) -> Sequences:
-    """Leave out the items at each source's end that the reading does not use."""
-    cut = rules.source_items_left_out
-    if cut == 0:
-        return sources
-    kept = np.maximum(sources.lengths - cut, 0)
-    within = np.arange(len(sources.items)) - np.repeat(sources.offsets[:-1], sources.lengths)
-    items = sources.items[within < np.repeat(kept, sources.lengths)]
-    return Sequences(ids=sources.ids, offsets=offsets_of(kept), items=items)
 
 
 def generate_locally(
@@ -124,6 +112,7 @@ def generate_locally(
     missing = missing_shards(store, plan)
     if not missing:
         return
+    prepare_search(store, dataset, config, plan)
     generator = open_generator(store, dataset, config, plan)
     for shard in missing:
         record = run_shard(generator, shard)

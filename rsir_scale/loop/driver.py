@@ -24,7 +24,7 @@ from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import check_faiss_packages
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.generation.pool import generate_with_ray
-from rsir_scale.generation.shard import rules_of
+from rsir_scale.generation.rules import rules_of
 from rsir_scale.loop.preflight import Need, Node, check, local_nodes, needs
 from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
 from rsir_scale.loop.recursion import run_recursion

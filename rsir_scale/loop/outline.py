@@ -9,7 +9,7 @@ from typing import Any
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.generation.shard import rules_of
+from rsir_scale.generation.rules import rules_of
 from rsir_scale.loop.preflight import Need, Node, needs
 from rsir_scale.training.task import budget_of
 

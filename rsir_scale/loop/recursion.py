@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from rsir_scale.config import Config, deviations, effective_settings
+from rsir_scale.config import Config, effective_settings
+from rsir_scale.config_file import deviations
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
-from rsir_scale.generation.shard import rules_of
+from rsir_scale.generation.rules import rules_of
+from rsir_scale.generation.searching import read_search, search_files
 from rsir_scale.models.repository import has_model, load_trained, read_model
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event
@@ -117,6 +119,7 @@ def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iter
     )
     hits = held_out_hits(store, dataset, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
+    files += search_files(store, iteration)
     timings = {"generate_s": round(time.perf_counter() - started, 3)}
     if not exists:
         _close(run, dataset, iteration, generation=generation, files=files, timings=timings)
@@ -127,7 +130,7 @@ def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iter
         files=tuple(files),
         generation=generation,
         timings=timings,
-        facts=run.facts,
+        facts=(*run.facts, *_search_facts(store, iteration)),
     )
     write_extension(store, extension, run.lease)
     append_event(store, events.ITERATION_DONE, {"iteration": iteration})
@@ -159,10 +162,16 @@ def _close(
         generation=generation,
         metrics=evaluation.metrics,
         timings={"train_s": round(model.train_s, 3)} | (timings or {}),
-        facts=run.facts,
+        facts=(*run.facts, *_search_facts(store, iteration)),
     )
     write_manifest(store, manifest, run.lease)
     append_event(store, events.ITERATION_DONE, {"iteration": iteration})
+
+
+def _search_facts(store: Store, iteration: int) -> list[str]:
+    """What was decided about the iteration's search, in words."""
+    record = read_search(store, iteration)
+    return [] if record is None else [f"fidelity is {record.mode}: {record.why}"]
 
 
 def _model_files(store: Store, iteration: int) -> list[FileEntry]:

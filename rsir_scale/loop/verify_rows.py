@@ -13,7 +13,9 @@ import numpy.typing as npt
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.generation.recheck import ShardFacts, recheck_rows
-from rsir_scale.generation.shard import cut_sources, rules_of
+from rsir_scale.generation.rescore import Probing
+from rsir_scale.generation.rules import cut_sources, rules_of
+from rsir_scale.generation.searching import open_clusters
 from rsir_scale.loop.faults import Ledger
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained, read_model
@@ -42,9 +44,15 @@ def verify_rows(
     total = sum(record.part.rows or 0 for record in commits)
     stride = 1 if limit is None else max(1, -(-total // max(1, limit)))
     backbone = _model(store, plan.iteration, ledger)
-    if backbone is None:
+    key = layout.search(plan.iteration)
+    if backbone is None or ledger.blames(key):
         return 0
-    checker = _Checker(store, dataset, config, plan, backbone, ledger)
+    clusters = ledger.guard(key, lambda: open_clusters(store, plan.iteration))
+    if ledger.blames(key):
+        return 0
+    settings = config.fidelity
+    probing = None if clusters is None else Probing(clusters, settings.nprobe, settings.semantics)
+    checker = _Checker(store, dataset, config, plan, backbone, probing, ledger)
     first = scored = 0
     for record in commits:
         rows = record.part.rows or 0
@@ -72,6 +80,7 @@ class _Checker:
     config: Config
     plan: ShardPlan
     backbone: Backbone
+    probing: Probing | None
     ledger: Ledger
 
     def rests_on_damage(self, record: CommitRecord) -> bool:
@@ -99,6 +108,6 @@ class _Checker:
             seed=self.config.seed,
             iteration=plan.iteration,
         )
-        for fault in recheck_rows(table, facts, rules, self.backbone, score=chosen):
+        for fault in recheck_rows(table, facts, rules, self.backbone, probing=self.probing, score=chosen):
             self.ledger.add(key, fault.what, row=fault.row)
         return int(chosen.sum())

@@ -69,6 +69,7 @@ def load_backbone(description: bytes, weights: bytes, *, device: str = "cpu") ->
         )
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise IntegrityError(f"weights hold NaN or infinity in {name!r}: train the iteration again")
+            row = int((~torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)).nonzero()[0])
+            raise IntegrityError(f"weights hold NaN or infinity in row {row} of {name!r}: train the iteration again")
     backbone.load_state_dict(tensors)
     return backbone.to(device).eval()

@@ -7,6 +7,7 @@ that exploit (paper Sec. 3.2.1). Both come from one pass over the table. Scores 
 Shapes: B rows, R own items (padded with 0), L context positions, P candidates, D width, V items.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,8 +81,12 @@ class ItemSearch(Protocol):
         ...
 
 
-def require_finite_items(items_VD: Tensor) -> None:
+def require_finite_items(items_VD: Tensor, *, name: Callable[[int], str] = "item_index {}".format) -> None:
     """Refuse a table in which a score would mean nothing; row 0 is padding and may hold anything.
+
+    Args:
+        items_VD: the table.
+        name: what the user calls an item, by its index.
 
     Raises:
         IntegrityError: names the first item whose vector holds NaN or an infinity.
@@ -89,7 +94,7 @@ def require_finite_items(items_VD: Tensor) -> None:
     broken = (~torch.isfinite(items_VD[1:]).all(1)).nonzero()
     if len(broken):
         raise IntegrityError(
-            f"the vector of item_index {int(broken[0]) + 1} is not finite ({len(broken)} such of {len(items_VD) - 1}): "
+            f"the vector of {name(int(broken[0]) + 1)} is not finite ({len(broken)} such of {len(items_VD) - 1}): "
             "the model is damaged or its training diverged; train it again, with a lower learning rate"
         )
 

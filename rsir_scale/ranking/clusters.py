@@ -9,8 +9,9 @@ q·c - |c|²/2, an inner product again, with (q, 1): the exact search itself fin
 Shapes: B rows, C clusters, D width, N probed clusters, V items.
 """
 
-import math
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rsir_scale.environment import load_faiss
 from rsir_scale.errors import ConfigError
 from rsir_scale.ranking.base import require_finite_items
 
@@ -54,11 +54,6 @@ class Clusters:
         return (order_V + 1).astype(np.int32), begin_C
 
 
-def usual_count(item_count: int) -> int:
-    """How many clusters a catalogue gets where nobody says: 4 sqrt(V), and no more than items."""
-    return min(item_count, max(1, round(4 * math.sqrt(item_count))))
-
-
 def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters | None = None) -> Clusters:
     """Cluster a catalogue by k-means (FAISS, on the CPU).
 
@@ -76,8 +71,7 @@ def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters
     item_count = len(items_VD) - 1
     if not 1 <= clusters <= item_count:
         raise ConfigError(
-            f"fidelity.clusters={clusters} is not in 1..{item_count}, the catalogue size: leave it out for "
-            f"{usual_count(item_count)}, or set fewer"
+            f"fidelity.clusters={clusters} is not in 1..{item_count}, the catalogue size: leave it out, or set fewer"
         )
     require_finite_items(items_VD)
     faiss = load_faiss()
@@ -101,6 +95,28 @@ def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters
     centroid_CD = torch.from_numpy(means.centroids)
     offset_C1 = centroid_CD.square().sum(1, keepdim=True) / -2
     return Clusters(torch.from_numpy(cluster_V), torch.cat([centroid_CD[:, :-1], offset_C1], 1))
+
+
+def load_faiss(*, gpu: bool = False) -> Any:
+    """Import FAISS, with as many threads as torch has in this process, so that its results do not depend on the host.
+
+    Raises:
+        ConfigError: it is not installed, or was built without GPUs where one is to be used.
+    """
+    try:
+        faiss = import_module("faiss")
+    except ImportError as error:
+        raise ConfigError(
+            f"clusters are made by FAISS, which is not installed ({error}): pip install rsir-scale[cpu], or "
+            "rsir-scale[gpu] with an NVIDIA GPU; or set fidelity.mode=exact"
+        ) from error
+    if gpu and not (hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()):
+        raise ConfigError(
+            "generation.use_gpu=true, but this FAISS has no GPU: pip uninstall faiss-cpu, install rsir-scale[gpu], or "
+            "set fidelity.scan=torch"
+        )
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    return faiss
 
 
 def probe_query(query_BD: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
@@ -40,6 +41,7 @@ class CommitRecord(Record):
     part: FileEntry
     errors: FileEntry | None = None
     counts: dict[str, Count]
+    search: str = Field(default="", description="what scanned the items, such as exact/avx2")
     seconds: float
 
 

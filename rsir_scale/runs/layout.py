@@ -74,6 +74,16 @@ def plan(iteration: int) -> str:
     return f"{folder(iteration)}/generation/plan.json"
 
 
+def search(iteration: int) -> str:
+    """How the iteration's checks look at the catalogue, where that had to be decided."""
+    return f"{folder(iteration)}/generation/search.json"
+
+
+def clusters(iteration: int, attempt: str) -> str:
+    """The catalogue in clusters, by theta_k's item vectors."""
+    return f"{folder(iteration)}/generation/clusters.{attempt}.safetensors"
+
+
 def commit(iteration: int, shard: int) -> str:
     """The shard counts when this exists."""
     return f"{folder(iteration)}/generation/commits/{shard:05d}.json"

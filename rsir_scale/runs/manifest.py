@@ -32,6 +32,7 @@ class Generation(Record):
     dropped: Count
     content_sha256: Sha256
     counters: dict[str, Count]
+    searches: tuple[str, ...] = Field(default=(), description="what scanned the items, each named once")
 
 
 class Manifest(Record):

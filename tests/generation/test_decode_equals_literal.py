@@ -9,7 +9,7 @@ from hypothesis import given
 
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.generation.decode import Decoded, decode
-from rsir_scale.generation.shard import cut_sources
+from rsir_scale.generation.rules import cut_sources
 from rsir_scale.generation.state import StopReason
 from rsir_scale.ranking.exact import ExactSearch
 from tests.generation.literal import Literal, Trial

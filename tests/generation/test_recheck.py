@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.generation.recheck import ShardFacts, recheck_rows
-from rsir_scale.generation.rules import Rules
-from rsir_scale.generation.shard import cut_sources, rules_of
+from rsir_scale.generation.rules import Rules, cut_sources, rules_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.randomness import content_hashes

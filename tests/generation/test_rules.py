@@ -2,7 +2,8 @@
 
 import pytest
 
-from rsir_scale.config import Config, resolve
+from rsir_scale.config import Config
+from rsir_scale.config_file import resolve
 from rsir_scale.errors import ConfigError
 from rsir_scale.generation.rules import Rules, resolve_rules
 

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.config import Config, resolve
+from rsir_scale.config import Config
+from rsir_scale.config_file import resolve
 from rsir_scale.errors import ConfigError
 from rsir_scale.loop.preflight import Node, check, local_nodes
 

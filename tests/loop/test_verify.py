@@ -12,12 +12,15 @@ import pytest
 
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError
+from rsir_scale.loop.faults import Ledger
 from rsir_scale.loop.verify import VerifyReport, verify
+from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.randomness import content_hashes
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.lineage import committed_files, read_dropped
 from rsir_scale.runs.manifest import Manifest, read_chain
+from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.records import FileEntry, entry_of
 from rsir_scale.storage import open_store
 from tests.loop.tiny_run import TinyRun, tiny_run
@@ -41,6 +44,35 @@ def test_a_good_run_passes_and_every_row_is_scored_again(reading: str, remaining
     assert (report.ok, report.faults, report.fault_count) == (True, (), 0)
     assert (report.rows, report.rows_rechecked) == (rows, rows)
     assert report.files == len(run.dataset.meta.files) + sum(1 + len(m.files) for m in read_chain(run.store))
+
+
+@pytest.mark.parametrize("semantics", ["count", "membership"])
+@pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
+def test_a_clustered_run_passes_as_what_it_is_and_not_as_exact(
+    reading: str, remaining: str, semantics: str, tmp_path: Path
+) -> None:
+    run = tiny_run(reading=reading, remaining=remaining, mode="clustered", semantics=semantics)
+    report = _checked(run)
+    assert (report.ok, report.faults) == (True, ())
+    assert report.rows_rechecked == sum(entry.rows or 0 for iteration in (0, 1) for entry in _parts(run, iteration))
+    kinds = [entry.kind for manifest in read_chain(run.store)[:2] for entry in manifest.files]
+    assert kinds.count("search") == kinds.count("clusters") == 2
+    # The same rows, held to the whole catalogue, are not what the exact check would have let in.
+    other = run.copy_to(tmp_path / "run")
+    for iteration in (0, 1):
+        (other.path / layout.search(iteration)).unlink()
+    ledger = Ledger()
+    verify_rows(other.store, other.dataset, other.config, read_plan(other.store, 0), ledger, limit=None)
+    assert any(fault.row is not None for fault in ledger.sorted_faults())
+
+
+def test_a_changed_byte_of_the_clusters_names_their_file(tmp_path: Path) -> None:
+    run = tiny_run(mode="clustered").copy_to(tmp_path / "run")
+    entry = next(e for e in read_chain(run.store)[0].files if e.kind == "clusters")
+    _flip(run.path / entry.key, -1)
+    report = verify(run.store, run.dataset)
+    assert not report.ok
+    assert entry.key in {fault.file for fault in report.faults}
 
 
 def test_the_report_is_json_with_the_keys_of_the_design() -> None:

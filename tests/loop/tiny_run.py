@@ -8,7 +8,8 @@ from tempfile import mkdtemp
 
 import polars as pl
 
-from rsir_scale.config import Config, resolve
+from rsir_scale.config import Config
+from rsir_scale.config_file import resolve
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.prepare import prepare
 from rsir_scale.loop.local import LocalPhases
@@ -64,7 +65,14 @@ def tiny_dataset(*, with_times: bool = True) -> PreparedDataset:
 
 
 @cache
-def tiny_run(*, reading: str = "paper", remaining: str = "before_choice", with_times: bool = True) -> TinyRun:
+def tiny_run(
+    *,
+    reading: str = "paper",
+    remaining: str = "before_choice",
+    with_times: bool = True,
+    mode: str = "exact",
+    semantics: str = "count",
+) -> TinyRun:
     """Theta_0..theta_2, of which the first two wrote sequences."""
     dataset = tiny_dataset(with_times=with_times)
     config = resolve(
@@ -79,7 +87,14 @@ def tiny_run(*, reading: str = "paper", remaining: str = "before_choice", with_t
                 "batch_size": 32,
                 "top_candidates": 6,
             },
-            "fidelity": {"rank_threshold": 4, "remaining": remaining},
+            "fidelity": {
+                "rank_threshold": 4,
+                "remaining": remaining,
+                "mode": mode,
+                "semantics": semantics,
+                "clusters": 8,
+                "nprobe": 1,
+            },
             "loop": {"iterations": 2},
         }
     )

@@ -62,5 +62,5 @@ def test_a_missing_or_unknown_tensor_is_refused(change: str) -> None:
 def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
     tensors = load(_weights())
     tensors["positions.weight"][2, 1] = value
-    with pytest.raises(IntegrityError, match=r"NaN or infinity in 'positions\.weight'"):
+    with pytest.raises(IntegrityError, match=r"NaN or infinity in row 2 of 'positions\.weight'"):
         load_backbone(DESCRIBED, save(tensors))

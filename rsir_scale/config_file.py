@@ -1,0 +1,123 @@
+"""A config from a YAML file and overrides: explicit keys over presets over defaults, and every fault in one line.
+
+Comes in: what a user wrote. Goes out: a resolved `Config`, or a `ConfigError` with key, value and rule.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from rsir_scale.config import Config, effective_settings
+from rsir_scale.errors import ConfigError
+
+_TRAINING_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "strong": {
+        "model": {"norm": "pre", "dropout": 0.6, "feed_forward": 256},
+        "training": {"negatives": 4096, "logq_correction": True},
+    },
+}
+_READINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "released": {
+        "generation": {"start": "first", "choice": "greedy", "min_length": 3, "max_length": 50},
+        "fidelity": {"remaining": "after_choice"},
+    },
+}
+
+
+def deviations(config: Config) -> tuple[str, ...]:
+    """Keys whose value is not the default that the config's presets give: what a user must have chosen."""
+    presets = {"preset": config.training.preset}, {"reading": config.generation.reading}
+    raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": presets[1]}
+    defaults, chosen = effective_settings(resolve(raw)), effective_settings(config)
+    return tuple(key for key in sorted(chosen) if chosen[key] != defaults.get(key))
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `section.key=value` overrides and resolve the presets.
+
+    Raises:
+        ConfigError: the file is missing or no mapping, a key is unknown, or a value breaks its rule.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} cannot be read ({error}): name an existing YAML file") from error
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config {path} is not YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"config {path} holds {type(raw).__name__}, not sections: write `data: {{path: …}}` and so on"
+        )
+    return resolve(apply_overrides(raw, overrides))
+
+
+def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return `raw` with each `section.key=value` set; values are read as YAML scalars."""
+    result: dict[str, Any] = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or "." in key or (dot and not key):
+            raise ConfigError(f"--set {override!r} is not section.key=value: write for example --set seed=7")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: the value is not YAML ({error})") from error
+        if not dot:
+            result[section] = parsed
+        else:
+            if result.get(section) is None:
+                result[section] = {}
+            target = result[section]
+            if not isinstance(target, dict):
+                raise ConfigError(f"--set {override!r}: {section} is a value, not a section")
+            target[key] = parsed
+    return result
+
+
+def resolve(raw: Mapping[str, Any]) -> Config:
+    """Fill the presets' defaults beneath the explicit keys and validate everything.
+
+    Raises:
+        ConfigError: one line for each fault, with the key, the value and the rule.
+    """
+    # A section of which YAML holds the name only is None: all its defaults.
+    merged = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in raw.items() if value is not None
+    }
+    _fill(merged, _TRAINING_PRESETS, _chosen(raw, "training", "preset", "paper"))
+    _fill(merged, _READINGS, _chosen(raw, "generation", "reading", "paper"))
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_fault(fault) for fault in error.errors())) from error
+
+
+def _chosen(raw: Mapping[str, Any], section: str, key: str, default: str) -> str:
+    values = raw.get(section)
+    return str(values.get(key, default)) if isinstance(values, Mapping) else default
+
+
+def _fill(merged: dict[str, Any], presets: Mapping[str, Any], name: str) -> None:
+    for section, defaults in presets.get(name, {}).items():
+        explicit = merged.get(section) or {}
+        if isinstance(explicit, Mapping):
+            merged[section] = {**defaults, **explicit}
+
+
+def _fault(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{key} is no setting: see the sections and keys in docs/configuration.md, or `rsir plan --help`"
+    if fault["type"] == "missing":
+        return f"{key} is missing: set it in the config or with --set {key}=…"
+    if fault["type"] == "value_error":
+        return str(fault["msg"]).removeprefix("Value error, ")
+    return f"{key}={fault['input']!r}: {fault['msg']}"

@@ -1,0 +1,173 @@
+"""An iteration's search is decided once, recorded, and found again by whoever opens the run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+
+from rsir_scale.config import Config
+from rsir_scale.config_file import resolve
+from rsir_scale.errors import ConfigError, IntegrityError
+from rsir_scale.generation import audition, searching
+from rsir_scale.generation.rules import rules_of
+from rsir_scale.generation.searching import open_clusters, open_search, prepare_search, read_search
+from rsir_scale.generation.shard import generate_locally
+from rsir_scale.models.repository import load_trained
+from rsir_scale.runs import layout
+from rsir_scale.runs.content import content_of
+from rsir_scale.runs.lineage import committed_files
+from rsir_scale.runs.manifest import read_chain
+from rsir_scale.runs.plan import read_plan
+from rsir_scale.storage import Store
+from tests.loop.tiny_run import ITEMS, TinyRun, tiny_run
+
+
+def _undecided(folder: Path, **fidelity: Any) -> tuple[TinyRun, Config]:
+    """A run in which theta_0 and theta_1 are trained and their plans made, and nothing is decided."""
+    run = tiny_run(mode="clustered").copy_to(folder / "run")
+    for iteration in (0, 1):
+        (run.path / layout.search(iteration)).unlink()
+    raw = run.config.model_dump()
+    raw["fidelity"] |= fidelity
+    return run, resolve(raw)
+
+
+def _prepare(run: TinyRun, config: Config, iteration: int = 0) -> None:
+    prepare_search(run.store, run.dataset, config, read_plan(run.store, iteration))
+
+
+def _content(run: TinyRun) -> list[str]:
+    store: Store = run.store
+    return [content_of(store, run.dataset, committed_files(store, k)).sha256 for k in (0, 1)]
+
+
+def test_exact_decides_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    run, config = _undecided(tmp_path, mode="exact")
+    _prepare(run, config)
+    assert read_search(run.store, 0) is None
+    items_VD = load_trained(run.store, 0).item_vectors()
+    assert open_search(run.store, run.dataset, config.fidelity, 0, items_VD).name.startswith("exact/")
+
+
+def test_clusters_are_published_once_and_used_by_everybody(tmp_path: Path) -> None:
+    run, config = _undecided(tmp_path)
+    _prepare(run, config)
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert record.clusters is not None
+    assert (record.mode, "1 of 8 clusters" in record.why) == ("clustered", True)
+    before = (run.path / record.clusters.key).read_bytes()
+    _prepare(run, config)
+    assert read_search(run.store, 0) == record
+    assert (run.path / record.clusters.key).read_bytes() == before
+    assert load(before)["cluster_V"].shape == (ITEMS,)
+    items_VD = load_trained(run.store, 0).item_vectors()
+    assert open_search(run.store, run.dataset, config.fidelity, 0, items_VD).name.startswith("clustered/")
+
+
+def test_an_attempt_that_comes_second_leaves_the_first_ones_record(tmp_path: Path, monkeypatch) -> None:
+    run, config = _undecided(tmp_path)
+    _prepare(run, config)
+    record = read_search(run.store, 0)
+    exists = type(run.store).exists
+    monkeypatch.setattr(type(run.store), "exists", lambda self, key: "search" not in key and exists(self, key))
+    _prepare(run, config)
+    assert read_search(run.store, 0) == record
+
+
+def test_the_next_iteration_starts_from_the_clusters_of_the_one_before(tmp_path: Path, monkeypatch) -> None:
+    run, config = _undecided(tmp_path)
+    starts: list[Any] = []
+    make = searching.make_clusters
+
+    def listen(*given: Any, start: Any, **named: Any) -> Any:
+        starts.append(start)
+        return make(*given, start=start, **named)
+
+    monkeypatch.setattr(searching, "make_clusters", listen)
+    _prepare(run, config)
+    _prepare(run, config, 1)
+    first = open_clusters(run.store, 0)
+    assert first is not None
+    assert starts[0] is None
+    assert torch.equal(starts[1].cluster_V, first.cluster_V)
+
+
+def test_whatever_scans_the_clusters_the_content_is_the_same(tmp_path: Path) -> None:
+    run = tiny_run(mode="clustered").copy_to(tmp_path / "run")
+    content = _content(run)
+    for scan in ("torch", "faiss"):
+        raw = run.config.model_dump()
+        raw["fidelity"]["scan"] = scan
+        plan = read_plan(run.store, 0)
+        for shard in plan.shards:
+            (run.path / layout.commit(0, shard.index)).unlink()
+        generate_locally(run.store, run.dataset, resolve(raw), plan)
+        assert _content(run) == content
+
+
+def test_the_manifest_says_what_was_decided_and_what_scanned() -> None:
+    manifest = read_chain(tiny_run(mode="clustered").store)[0]
+    assert "fidelity is clustered: 1 of 8 clusters are probed, semantics count" in manifest.facts
+    assert manifest.generation is not None
+    assert [name.split("/")[0] for name in manifest.generation.searches] == ["clustered"]
+
+
+def test_auto_stays_exact_where_that_is_soon_enough_and_makes_no_clusters(tmp_path: Path) -> None:
+    run, config = _undecided(tmp_path, mode="auto")
+    _prepare(run, config)
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert (record.mode, record.clusters) == ("exact", None)
+    assert 0 < record.figures["exact_s"] < audition.SOON_ENOUGH_S
+
+
+@pytest.mark.parametrize(("gain", "wrong", "chosen"), [(0.0, 1.0, "clustered"), (1e9, 1.0, "exact"), (0, -1, "exact")])
+def test_auto_takes_clusters_only_if_much_faster_and_hardly_ever_wrong(
+    tmp_path: Path, monkeypatch, gain: float, wrong: float, chosen: str
+) -> None:
+    run, config = _undecided(tmp_path, mode="auto")
+    monkeypatch.setattr(audition, "SOON_ENOUGH_S", 0.0)
+    monkeypatch.setattr(audition, "LEAST_GAIN", gain)
+    monkeypatch.setattr(audition, "MOST_FALSE_ACCEPTS", wrong)
+    _prepare(run, config)
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert (record.mode, record.clusters is not None) == (chosen, chosen == "clustered")
+    assert record.figures.keys() >= {"exact_s", "clustered_s", "build_s", "false_accept_rate"}
+    # What was chosen for the first iteration holds for the next.
+    _prepare(run, config, 1)
+    later = read_search(run.store, 1)
+    assert later is not None
+    assert later.mode == chosen
+    assert "as in iteration 0" in later.why
+
+
+def test_a_vector_that_is_not_finite_is_refused_by_the_logs_own_id(tmp_path: Path) -> None:
+    run, config = _undecided(tmp_path)
+    items_VD = load_trained(run.store, 0).item_vectors().detach().clone()
+    items_VD[7, 3] = np.nan
+    item = str(run.dataset.item_ids()[6])
+    with pytest.raises(IntegrityError, match=f"item '{item}'"):
+        open_search(run.store, run.dataset, config.fidelity, 0, items_VD)
+
+
+@pytest.mark.parametrize("fidelity", [{"clusters": ITEMS + 1}, {"clusters": 4, "nprobe": 5}, {"nprobe": 32}])
+def test_more_clusters_than_there_are_is_refused_before_anything_starts(tmp_path: Path, fidelity: Any) -> None:
+    run, config = _undecided(tmp_path, **fidelity)
+    with pytest.raises(ConfigError, match=r"fidelity\.(clusters|nprobe)="):
+        rules_of(config, run.dataset)
+
+
+def test_other_clusters_than_the_recorded_ones_are_not_opened(tmp_path: Path) -> None:
+    run = tiny_run(mode="clustered").copy_to(tmp_path / "run")
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert record.clusters is not None
+    path = run.path / record.clusters.key
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(IntegrityError, match="restore it"):
+        open_clusters(run.store, 0)
