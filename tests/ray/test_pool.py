@@ -4,7 +4,7 @@ import pytest
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import ResumableError, StorageFullError
+from rsir_scale.errors import ConfigError, ResumableError, StorageFullError
 from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.runs import layout
@@ -43,6 +43,16 @@ def test_any_number_of_actors_commits_what_one_process_commits(
     settings: Make, local_digest: str, tmp_path: Path, actors: int
 ) -> None:
     assert finish(_with_actors(settings, actors), tmp_path / "run", RayGeneration()) == local_digest
+
+
+def test_clusters_are_made_on_the_cluster_and_serve_every_actor(settings: Make, tmp_path: Path) -> None:
+    clustered = {"mode": "clustered", "clusters": 6, "nprobe": 2}
+    here = finish(settings(fidelity=clustered), tmp_path / "here", LocalPhases())
+    there = settings(fidelity=clustered, generation={"actors": 2})
+    assert finish(there, tmp_path / "there", RayGeneration()) == here
+    with pytest.raises(ConfigError, match=r"fidelity\.nprobe=7"):
+        finish(settings(fidelity=clustered | {"nprobe": 7}), tmp_path / "wrong", RayGeneration())
+    assert not (tmp_path / "wrong" / layout.folder(0)).exists()
 
 
 def test_neither_a_full_disk_nor_a_dying_actor_changes_what_is_committed_in_the_end(
