@@ -90,15 +90,20 @@ class ExactSearch:
                 return
             end = min(self.item_count, begin + max(progress.best_item_BK.shape[1], _SCORES_PER_BLOCK // len(row_B)))
             scores_BV = query.query_BD[row_B] @ self._table_DV[:, begin:end]
-            self._count(query, progress, row_B[checking_B[row_B]], scores_BV[checking_B[row_B]], begin)
-            self._keep_best(progress, row_B[exploring_B[row_B]], scores_BV[exploring_B[row_B]], begin)
+            self._count(query, progress, row_B, checking_B[row_B], scores_BV, begin)
+            self._keep_best(progress, row_B, exploring_B[row_B], scores_BV, begin)
             begin = end
 
-    def _count(self, query: SearchQuery, progress: _Progress, row_B: Tensor, scores_BV: Tensor, begin: int) -> None:
+    def _count(
+        self, query: SearchQuery, progress: _Progress, row_B: Tensor, checking_B: Tensor, scores_BV: Tensor, begin: int
+    ) -> None:
         """Add the block's better items; those within the band of the target are scored exactly."""
-        target_B1, band_B1 = progress.target_B[row_B, None], progress.band_B[row_B, None]
-        sure_BV = scores_BV > target_B1 + band_B1
-        possible_BV = scores_BV > target_B1 - band_B1
+        if not checking_B.any():
+            return
+        target_B, band_B = progress.target_B[row_B], progress.band_B[row_B]
+        # Compared in the scores' own precision: a float64 threshold would have every score copied first.
+        sure_BV = scores_BV > _at_least(target_B + band_B, scores_BV, counted_B=checking_B)
+        possible_BV = scores_BV > _at_most(target_B - band_B, scores_BV, counted_B=checking_B)
         sure_B, possible_B = count_true(sure_BV), count_true(possible_BV)
         doubtful_B = (sure_B < possible_B).nonzero()[:, 0]
         if len(doubtful_B):
@@ -109,10 +114,14 @@ class ExactSearch:
             progress.better_B.index_add_(0, row_N, better_N)
         progress.better_B.index_add_(0, row_B, sure_B)
 
-    def _keep_best(self, progress: _Progress, row_B: Tensor, scores_BV: Tensor, begin: int) -> None:
+    def _keep_best(
+        self, progress: _Progress, row_B: Tensor, exploring_B: Tensor, scores_BV: Tensor, begin: int
+    ) -> None:
         """Merge the block's best items into those kept."""
-        if not len(row_B):
+        if not exploring_B.any():
             return
+        if not exploring_B.all():
+            row_B, scores_BV = row_B[exploring_B], scores_BV[exploring_B]
         kept = progress.best_item_BK.shape[1]
         score_BK, column_BK = scores_BV.topk(min(kept, scores_BV.shape[1]), dim=1)
         score_BK = torch.cat([progress.best_score_BK[row_B], score_BK], 1)
@@ -142,6 +151,24 @@ class ExactSearch:
         score_1V = exact_scores(query.query_BD[row].expand(self.item_count, -1), self._items_VD[1:])[None]
         score_1P, item_1P = without(query.banned_BL[row, None], *best_first(score_1V, item_1V), top)
         return score_1P[0], item_1P[0]
+
+
+def _at_least(threshold_B: Tensor, scores_BV: Tensor, *, counted_B: Tensor) -> Tensor:
+    """Thresholds rounded up to the scores' precision, `[B, 1]`; infinite for rows that are not counted."""
+    rounded_B = threshold_B.to(scores_BV.dtype)
+    rounded_B = torch.where(rounded_B < threshold_B, _next(rounded_B, upwards=True), rounded_B)
+    return rounded_B.masked_fill(~counted_B, float("inf"))[:, None]
+
+
+def _at_most(threshold_B: Tensor, scores_BV: Tensor, *, counted_B: Tensor) -> Tensor:
+    """Thresholds rounded down to the scores' precision, `[B, 1]`; infinite for rows that are not counted."""
+    rounded_B = threshold_B.to(scores_BV.dtype)
+    rounded_B = torch.where(rounded_B > threshold_B, _next(rounded_B, upwards=False), rounded_B)
+    return rounded_B.masked_fill(~counted_B, float("inf"))[:, None]
+
+
+def _next(value_B: Tensor, *, upwards: bool) -> Tensor:
+    return torch.nextafter(value_B, torch.full_like(value_B, float("inf") if upwards else _MINUS_INFINITY))
 
 
 def rounding_band(query_BD: Tensor, longest: float) -> Tensor:

@@ -1,0 +1,492 @@
+"""How much does a whole generation cost, in time and memory? N users over V items on Ray actors of this machine.
+
+    python benchmarks/scale.py --users 100000 --items 1000000 --trials 2 --actors 1 2 --json docs/results/scale.json
+
+Data and model are planted, not trained: `data.synthetic`'s market, and a SASRec whose item vectors share their
+cluster's direction and whose query stays near the context's last items. How much noise the vectors have is calibrated
+with the real decoder, so that the check passes a share of the steps that trained models show. Everything after that is
+an ordinary run: plan, Ray Data actors, commits, settling; each count of actors in a run directory and processes of its
+own, all on the same data and weights, whose content must come out equal.
+
+Times come from the commits: a shard began when its commit was written, less the seconds it took. `start_s` is from the
+call to the first shard's beginning: actors, loading and packing the table, clusters if there are any. `generate_s` is
+from an actor's own first shard to the last commit, as a mean over the actors, so that starting up is in none of it.
+Memory is sampled from outside (`memory.py`): `peak_rss_bytes` is the sum over driver, actors and all of Ray.
+
+`projection` in the output is no measurement: it extends a cost model fitted to the rows; its assumptions stand beside.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from machine import environment
+from memory import Sampler, draw, own_peak, own_size
+
+from rsir_scale.config import Config
+from rsir_scale.config_file import apply_overrides, resolve
+from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset, read_sequences_file
+from rsir_scale.data.synthetic import synthesize
+from rsir_scale.errors import RsirError
+from rsir_scale.generation.decode import decode
+from rsir_scale.generation.pool import generate_with_ray
+from rsir_scale.generation.rules import cluster_count, cut_sources, rules_of
+from rsir_scale.loop.driver import Cluster
+from rsir_scale.loop.preflight import needs
+from rsir_scale.loop.stop import Stopper
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.checkpoint import ModelDescription, build_backbone, weights_bytes
+from rsir_scale.models.repository import TrainedModel, publish_model, publish_weights
+from rsir_scale.models.sasrec import SASRec
+from rsir_scale.randomness import Purpose, derive_seed
+from rsir_scale.ranking.build import exact_search
+from rsir_scale.runs import layout
+from rsir_scale.runs.commits import read_commits
+from rsir_scale.runs.open_run import is_run, open_run
+from rsir_scale.runs.plan import ShardPlan, plan_iteration
+from rsir_scale.runs.settle import settle
+from rsir_scale.storage import Store, open_store
+
+SEED = 2023
+SAMPLE_USERS = 256
+ACCEPTANCE = 0.2, 0.7
+WANTED_ACCEPTANCE = 0.6  # a trained model on Toys has .60
+CLUSTER_ITEMS = 40  # of data.synthetic; checked on the data
+NORM_SPREAD = 0.1  # of log norms: hardly any help to a scan by falling norm
+HISTORY_WEIGHT = 0.5  # of the context's mean in a query, beside its last item
+INTERVAL_S = 0.5
+GIB = 2**30
+SHOWN = ("generate_s", "start_s", "settle_s", "steps_per_s", "acceptance_rate")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row to measure; all paths absolute."""
+
+    users: int
+    items: int
+    market: str
+    run: str
+    overrides: tuple[str, ...]
+
+    def config(self) -> Config:
+        """The settings of its run."""
+        return resolve(apply_overrides({"data": {"path": self.market}}, self.overrides))
+
+
+def main() -> None:
+    """Measure, compare, print."""
+    arguments = _arguments()
+    os.environ.pop("RAY_ADDRESS", None)  # what runs elsewhere cannot be sampled here
+    rows, panels = [], []
+    for items in arguments.items:
+        for mode in arguments.fidelity:
+            for actors in arguments.actors:
+                row, samples = measure(_job(arguments, items, mode, actors), keep=arguments.keep)
+                rows.append(row)
+                panels.append((f"{row['users']:,} users x {items:,} items, {mode}, actors: {actors}", samples))
+                report(row)
+    compare(rows)
+    projection = project(rows, arguments)
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    found = {"environment": environment(), "rows": rows, "projection": projection}
+    arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    if arguments.figure:
+        draw(arguments.figure, panels)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--items", type=int, nargs="+", default=[1_000_000], help="several give a projection")
+    parser.add_argument("--trials", type=int, default=2)
+    parser.add_argument("--actors", type=int, nargs="+", default=[1])
+    parser.add_argument("--fidelity", nargs="+", default=["exact"], choices=["exact", "clustered", "auto", "off"])
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-scale"), help="keeps the market for another call")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="section.key=value")
+    parser.add_argument("--keep", action="store_true", help="leave the run directories, weights included")
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--figure", type=Path, help="memory over time, as SVG")
+    parser.add_argument("--project-items", type=int, default=10_000_000)
+    parser.add_argument("--project-users", type=int, default=100_000_000)
+    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument(
+        "--gpu-ms-per-1024-per-1M-items",
+        type=float,
+        nargs="+",
+        default=[2.0, 5.0],
+        dest="gpu_ms",
+        help="time of one scan on the GPU of the projection (default: 2 to 5, an estimate for an H100)",
+    )
+    return parser.parse_args()
+
+
+def _job(arguments: argparse.Namespace, items: int, mode: str, actors: int) -> Job:
+    work = arguments.work.resolve()
+    market = work / f"market-{arguments.users}x{items}"
+    if not (market / "dataset.json").exists():
+        synthesize(users=arguments.users, items=items, out=market, seed=SEED)
+    settings = (f"generation.trials_per_sequence={arguments.trials}", f"fidelity.mode={mode}")
+    return Job(
+        users=arguments.users,
+        items=items,
+        market=str(market),
+        run=str(work / f"run-{arguments.users}x{items}-{mode}-{actors}"),
+        overrides=(*settings, *arguments.overrides, f"generation.actors={actors}"),
+    )
+
+
+def measure(job: Job, *, keep: bool) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """One row, and the samples of memory behind it."""
+    _remove(job.run)
+    planted, _ = in_fresh_process(plant, job)
+    measured, sampler = in_fresh_process(generate, job)
+    if not keep:
+        _remove(job.run)
+    table_bytes = int(planted["table_bytes"])
+    actor_peak = sampler.peak_bytes.get("actors", 0)
+    row = {
+        **measured,
+        "peak_rss_bytes": sampler.peak(),
+        "memory_counted_as": sampler.counted_as,
+        "actor_peak_bytes": actor_peak,
+        "table_bytes": table_bytes,
+        "actor_above_table_bytes": actor_peak - table_bytes,
+        "ray_peak_bytes": sampler.peak("ray"),
+        "preparation_peak_bytes": sampler.peak_bytes.get("preparation", 0),
+        "noise": planted["noise"],
+    }
+    low, high = ACCEPTANCE
+    if job.config().fidelity.mode != "off" and not low <= float(row["acceptance_rate"]) <= high:
+        raise SystemExit(f"the check passed {row['acceptance_rate']:.3f} of the steps, not {low} to {high}: no result")
+    return row, sampler.samples
+
+
+def _remove(run: str) -> None:
+    if is_run(open_store(run)):
+        shutil.rmtree(run)
+
+
+def in_fresh_process(function: Callable[[Job], dict[str, Any]], job: Job) -> tuple[dict[str, Any], Sampler]:
+    """Call in a new interpreter, so that no call's memory shows in another's, and sample it and what it starts."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, job))
+    process.start()
+    sender.close()
+    sampler = Sampler(int(process.pid or 0))
+    try:
+        while not receiver.poll(INTERVAL_S):
+            sampler.sample()
+        done, result = receiver.recv()
+    except EOFError:
+        raise SystemExit(f"{function.__name__} ended without a result: see above") from None
+    finally:
+        process.join()
+    if not done:
+        raise SystemExit(str(result))
+    return result, sampler
+
+
+def _answer(sender: Connection, function: Callable[[Job], dict[str, Any]], job: Job) -> None:
+    try:
+        sender.send((True, function(job)))
+    except RsirError as error:
+        sender.send((False, str(error)))
+
+
+# --- the planted model ---
+
+
+def plant(job: Job) -> dict[str, Any]:
+    """Begin the run and publish a model whose check passes `WANTED_ACCEPTANCE` of the steps; returns its facts."""
+    config, dataset = job.config(), open_dataset(job.market)
+    sources = _sample(dataset)
+    cluster_V = clusters_of(job.items, SEED)
+    _check_clusters(sources, cluster_V)
+    description = ModelDescription(model=config.model, item_count=dataset.meta.items, max_length=config.data.max_length)
+    backbone = build_backbone(description, seed=config.seed)
+    noise = calibrate(backbone, cluster_V, sources, config, dataset)
+    store = open_store(job.run)
+    with open_run(store, config, dataset):
+        entry = publish_weights(store, 0, weights_bytes(backbone), attempt=layout.new_attempt())
+        publish_model(
+            store,
+            0,
+            TrainedModel(
+                description=description, weights=entry, updates=0, best_update=0, validation_score=0.0, train_s=0.0
+            ),
+        )
+    vectors = backbone.item_vectors()
+    return {"noise": noise, "table_bytes": vectors.numel() * vectors.element_size()}
+
+
+def _sample(dataset: PreparedDataset) -> Sequences:
+    file = dataset.training_files()[0]
+    return read_sequences_file(dataset.path / file.path, rows=(0, min(SAMPLE_USERS, file.rows)))
+
+
+def clusters_of(items: int, seed: int) -> npt.NDArray[np.int64]:
+    """The planted cluster of each item of `data.synthetic`'s market, item 1 first."""
+    factor = derive_seed(seed, Purpose.SYNTHESIZE, -1) % items
+    while math.gcd(factor, items) != 1:
+        factor += 1
+    slot_V = np.arange(items, dtype=np.int64) * pow(factor, -1, items) % items
+    return slot_V // CLUSTER_ITEMS
+
+
+def _check_clusters(sources: Sequences, cluster_V: npt.NDArray[np.int64]) -> None:
+    cluster = cluster_V[sources.items - 1]
+    pairs = np.delete(cluster[1:] == cluster[:-1], sources.offsets[1:-1] - 1)
+    if pairs.mean() < 0.5:
+        raise SystemExit(
+            f"only {pairs.mean():.2f} of neighbouring items share a cluster: data.synthetic's clusters are no longer "
+            "those that this benchmark plants"
+        )
+
+
+def calibrate(
+    backbone: Backbone,
+    cluster_V: npt.NDArray[np.int64],
+    sources: Sequences,
+    config: Config,
+    dataset: PreparedDataset,
+) -> float:
+    """Leave the vectors planted with the noise that `WANTED_ACCEPTANCE` takes, and return that noise."""
+    rules = rules_of(
+        config.model_copy(update={"fidelity": config.fidelity.model_copy(update={"mode": "exact"})}), dataset
+    )
+    usable = cut_sources(sources, rules)
+    usable = usable.select(np.flatnonzero(usable.lengths >= 2))
+    few = replace(rules, trials_per_sequence=1)
+    low, high, noise = 0.1, 4.0, 0.6
+    for _ in range(8):
+        plant_weights(backbone, cluster_V, noise=noise)
+        search = exact_search(backbone.item_vectors())
+        tally = decode(backbone, search, usable, few, identity=(config.seed, 0)).tally
+        found = tally.accepted_steps / max(1, tally.steps)
+        if abs(found - WANTED_ACCEPTANCE) < 0.02:
+            break
+        low, high = (noise, high) if found > WANTED_ACCEPTANCE else (low, noise)
+        noise = math.sqrt(low * high)
+    if not ACCEPTANCE[0] <= found <= ACCEPTANCE[1]:
+        raise SystemExit(f"no noise brings the acceptance to {WANTED_ACCEPTANCE}: {noise:.2f} gives {found:.3f}")
+    print(f"planted: noise {noise:.3f}, acceptance {found:.3f} on {len(usable)} users", flush=True)
+    return noise
+
+
+@torch.no_grad()
+def plant_weights(backbone: Backbone, cluster_V: npt.NDArray[np.int64], *, noise: float) -> None:
+    """Set all weights that decide: a query is the last item plus a share of the context's mean, both normalised.
+
+    Args:
+        backbone: a SASRec.
+        cluster_V: cluster of each item, item 1 first.
+        noise: length of an item's own direction beside its cluster's, which has length 1.
+    """
+    assert isinstance(backbone, SASRec)  # noqa: S101
+    draws = torch.Generator().manual_seed(SEED)
+    width = backbone.width
+    center_CD = torch.randn((int(cluster_V.max()) + 1, width), generator=draws)
+    item_VD = torch.randn((len(cluster_V), width), generator=draws).mul_(noise)
+    item_VD += center_CD[torch.from_numpy(cluster_V)]
+    length_V = torch.randn(len(cluster_V), generator=draws).mul_(NORM_SPREAD).exp_()
+    item_VD *= (length_V / item_VD.norm(dim=1))[:, None]
+    backbone.items.weight[1:] = item_VD
+    for number, block in enumerate(backbone.blocks):
+        for layer in (block.attention.project_in, block.attention.project_out, block.contract):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        if number == 0:
+            # Equal attention to all positions, and their values as they are.
+            block.attention.project_in.weight[2 * width :] = torch.eye(width)
+            block.attention.project_out.weight[:] = HISTORY_WEIGHT * torch.eye(width)
+
+
+# --- the generation ---
+
+
+def generate(job: Job) -> dict[str, Any]:
+    """Generate the planted run's first iteration as a run does, and say what it took; this process is the driver."""
+    config, dataset, store = job.config(), open_dataset(job.market), open_store(job.run)
+    torch.set_num_threads(1)
+    with Stopper("stopped") as stopper, open_run(store, config, dataset):
+        cluster = Cluster(config, stopper)
+        cluster.connect()
+        cluster.wait_for(needs(config)[1])
+        plan = plan_iteration(store, dataset, 0, config.generation)
+        sizes: list[int] = []
+        called = time.time()
+        generate_with_ray(
+            store, job.market, 0, plan.shards, config.generation, lambda *_: _note(sizes, len(plan.shards))
+        )
+        wall_s = time.time() - called
+        peak = own_peak()
+        started = time.perf_counter()
+        written, _ = settle(
+            store,
+            dataset,
+            plan,
+            attempt=layout.new_attempt(),
+            against_existing=config.generation.reading == "paper",
+        )
+        settle_s = time.perf_counter() - started
+        cluster.close()
+    counters = written.counters
+    times = _times(store, plan, called, config.generation.actors)
+    return {
+        "users": job.users,
+        "items": job.items,
+        "actors": config.generation.actors,
+        "fidelity": config.fidelity.mode,
+        "rank_threshold": config.fidelity.rank_threshold,
+        "search": ", ".join(written.searches),
+        "shards": len(plan.shards),
+        "trials": counters["trials"],
+        "sequences": written.rows,
+        "steps": counters["steps"],
+        "acceptance_rate": counters["accepted_steps"] / max(1, counters["steps"]),
+        **times,
+        "wall_s": wall_s,
+        "settle_s": settle_s,
+        "steps_per_s": counters["steps"] / times["generate_s"],
+        "content_sha256": written.content_sha256,
+        "driver_peak_bytes": peak,
+        "driver_growth_bytes": max(sizes) - sizes[0],
+        "driver_settled_peak_bytes": own_peak(),
+        "share_scanned": _share_scanned(config, counters, job.items, written.searches),
+    }
+
+
+def _note(sizes: list[int], shards: int) -> None:
+    """Keep the driver's memory after each shard, and print now and then."""
+    sizes.append(own_size())
+    if len(sizes) * 10 // shards > (len(sizes) - 1) * 10 // shards:
+        print(f"{len(sizes)}/{shards} shards, driver {sizes[-1] / GIB:.3f} GiB", flush=True)
+
+
+def _times(store: Store, plan: ShardPlan, called: float, actors: int) -> dict[str, float]:
+    """Start-up and generation, from the commits; seconds. The first shards of k actors are the k that began first."""
+    records = read_commits(store, plan)
+    ends = [store.local_path(layout.commit(0, record.shard)).stat().st_mtime for record in records]
+    begins = sorted(end - record.seconds for end, record in zip(ends, records, strict=True))[:actors]
+    return {
+        "start_s": begins[0] - called,
+        "last_start_s": begins[-1] - called,
+        "generate_s": max(ends) - sum(begins) / len(begins),
+        "busy_s": sum(record.seconds for record in records),
+    }
+
+
+def _share_scanned(config: Config, counters: dict[str, int], items: int, searches: Sequence[str]) -> float:
+    """Share of the catalogue that a step looks at, roughly: a check that passes sees all it may see, others little."""
+    share = counters["accepted_steps"] / max(1, counters["steps"])
+    if not any(name.startswith("clustered") for name in searches):
+        return share
+    clusters = cluster_count(config.fidelity, items)
+    return share * min(1.0, config.fidelity.nprobe / clusters)
+
+
+# --- what it says ---
+
+
+def report(row: dict[str, Any]) -> None:
+    """Print one row."""
+    figures = "  ".join(f"{name} {row[name]:.4g}" for name in SHOWN)
+    print(f"{row['users']:,} x {row['items']:,} {row['search']} actors {row['actors']}: {figures}")
+    memory = ("peak_rss", "driver_peak", "driver_growth", "actor_peak", "actor_above_table")
+    print("  GiB: " + "  ".join(f"{name} {row[name + '_bytes'] / GIB:.3f}" for name in memory), flush=True)
+
+
+def compare(rows: Sequence[dict[str, Any]]) -> None:
+    """Print how much faster more actors are on the same work. Different content ends the benchmark."""
+    for row in rows:
+        same = ("users", "items", "fidelity")
+        base = next(other for other in rows if all(other[name] == row[name] for name in same))
+        if base is row:
+            continue
+        if base["content_sha256"] != row["content_sha256"]:
+            raise SystemExit(f"{row['actors']} actors wrote other content than {base['actors']}: no result")
+        row["speedup"] = base["generate_s"] / row["generate_s"]
+        print(
+            f"{row['items']:,} items, {row['fidelity']}: {row['actors']} actors against {base['actors']}: "
+            f"{row['speedup']:.2f}x, content equal ({row['content_sha256'][:12]})"
+        )
+
+
+def project(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Fit seconds of an actor = steps (a + b · items scanned), and extend it; None with too few points."""
+    scanned = np.array([row["items"] * row["share_scanned"] for row in rows])
+    if len(set(scanned.round(3))) < 2 or len({row["items"] for row in rows}) < 2:
+        print("no projection: it takes two or more --items")
+        return None
+    per_step = np.array([row["generate_s"] * row["actors"] / row["steps"] for row in rows])
+    design = np.stack([np.ones_like(scanned), scanned], 1)
+    a, b = np.linalg.lstsq(design / per_step[:, None], np.ones_like(per_step), rcond=None)[0]
+    fitted = design @ [a, b]
+    steps = arguments.project_users * float(np.mean([row["steps"] / row["users"] for row in rows]))
+    share = float(np.mean([row["share_scanned"] for row in rows]))
+    cpu_s = steps * (a + b * arguments.project_items * share)
+    gpu_s = {ms: steps / 1024 * ms / 1000 * arguments.project_items / 1e6 for ms in arguments.gpu_ms}
+    found = {
+        "is": "a projection, not a measurement",
+        "users": arguments.project_users,
+        "items": arguments.project_items,
+        "steps": steps,
+        "fit": {
+            "model": "seconds of an actor = steps * (a + b * items * share_scanned)",
+            "a_s_per_step": a,
+            "b_s_per_step_and_item": b,
+            "points": len(rows),
+            "worst_relative_error": float(np.abs(fitted / per_step - 1).max()),
+        },
+        "cpu_actor_hours": cpu_s / 3600,
+        "gpu_hours": [
+            {"gpus": gpus, "ms_per_1024_per_1M_items": ms, "hours": seconds / 3600 / gpus}
+            for gpus in arguments.gpus
+            for ms, seconds in gpu_s.items()
+        ],
+        "assumptions": [
+            "steps a user and the acceptance as in the rows; a step's cost linear in the items scanned",
+            "share_scanned: checks that pass see every item (or every probed one), checks that fail none",
+            "a GPU's scan time is an argument, by default an estimate for an H100 (2 to 5 ms for 1,024 queries over "
+            "1M items), not measured; it scans the whole catalogue at every step, and it alone is counted",
+            "shards are independent: G GPUs take a G-th of the time; starting up, reading and settling are left out",
+        ],
+    }
+    report_projection(found)
+    return found
+
+
+def report_projection(found: dict[str, Any]) -> None:
+    """Print a projection as one."""
+    fit = found["fit"]
+    print(
+        f"PROJECTION (not measured) to {found['users']:,} users x {found['items']:,} items, {found['steps']:.3g} steps: "
+        f"{fit['a_s_per_step'] * 1e6:.1f} us + {fit['b_s_per_step_and_item'] * 1e12:.0f} us per 1M items scanned a step "
+        f"({fit['points']} points, error up to {fit['worst_relative_error']:.0%}): "
+        f"{found['cpu_actor_hours']:,.0f} actor hours on this CPU"
+    )
+    for way in found["gpu_hours"]:
+        print(
+            f"  {way['gpus']} GPUs at an assumed {way['ms_per_1024_per_1M_items']:g} ms per 1,024 queries and 1M items: "
+            f"{way['hours']:,.1f} hours of scanning"
+        )
+    for assumption in found["assumptions"]:
+        print(f"  assumes: {assumption}")
+
+
+if __name__ == "__main__":
+    main()
