@@ -206,7 +206,7 @@ def _ours(
 
 
 def exact_counts(items_VD: Tensor, query: SearchQuery) -> npt.NDArray[np.int64]:
-    """Better items of each row: a float64 product, and `ranking.score` wherever that comes within 1e-9 of the target."""
+    """Better items of each row: a float64 product, and `ranking.score` where that comes within 1e-9 of the target."""
     _, target_B, _ = best_vouchers(query, items_VD)
     query_BD = query.query_BD.double()
     better_B = torch.zeros(len(query_BD), dtype=torch.int64)
@@ -271,9 +271,6 @@ def show(rows: list[dict[str, object]]) -> None:
 
 def draw(rows: list[dict[str, object]], path: Path) -> None:
     """Microseconds a query against items, one line for each implementation."""
-    import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 5))

@@ -12,8 +12,7 @@ from pathlib import Path
 import psutil
 
 _FIELD_KIB = 1024
-_WIDTH, _HEIGHT, _MARGIN = 640, 260, 48
-_COLOURS = {"total": "#333333", "actors": "#1f77b4", "driver": "#d62728", "ray": "#999999", "preparation": "#2ca02c"}
+_KINDS = "total", "actors", "driver", "ray", "preparation"
 
 
 class Sampler:
@@ -99,30 +98,18 @@ def _field(path: Path, name: str) -> int:
 
 
 def draw(path: Path, panels: Sequence[tuple[str, Sequence[dict[str, float]]]]) -> None:
-    """Write samples over time as an SVG, one panel for each (title, samples)."""
-    body = [_panel(title, samples, number * _HEIGHT) for number, (title, samples) in enumerate(panels)]
-    size = f'width="{_WIDTH}" height="{_HEIGHT * len(body)}" font-family="sans-serif" font-size="11"'
-    path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n' + "\n".join(body) + "\n</svg>\n")
+    """Draw samples over time, one panel for each (title, samples)."""
+    from matplotlib import pyplot
 
-
-def _panel(title: str, samples: Sequence[dict[str, float]], top: int) -> str:
-    last = max((sample["seconds"] for sample in samples), default=1.0) or 1.0
-    most = max((sample["total"] for sample in samples), default=1.0) or 1.0
-    left, right, high, low = _MARGIN, _WIDTH - 100, top + 30, top + _HEIGHT - 30
-    parts = [
-        f'<text x="{left}" y="{top + 18}">{title}</text>',
-        f'<path d="M{left},{high}V{low}H{right}" fill="none" stroke="#000"/>',
-        f'<text x="{left - 4}" y="{high + 4}" text-anchor="end">{most / 2**30:.2f}</text>',
-        f'<text x="{left - 4}" y="{low}" text-anchor="end">GiB 0</text>',
-        f'<text x="{right}" y="{low + 14}" text-anchor="end">{last:.0f} s</text>',
-    ]
-    kinds = [kind for kind in _COLOURS if any(kind in sample for sample in samples)]
-    for row, kind in enumerate(kinds):
-        points = " ".join(
-            f"{left + sample['seconds'] / last * (right - left):.1f},"
-            f"{low - sample.get(kind, 0.0) / most * (low - high):.1f}"
-            for sample in samples
-        )
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{_COLOURS[kind]}" stroke-width="1.5"/>')
-        parts.append(f'<text x="{right + 8}" y="{high + 10 + 14 * row}" fill="{_COLOURS[kind]}">{kind}</text>')
-    return "\n".join(parts)
+    figure, all_axes = pyplot.subplots(len(panels), squeeze=False, figsize=(8, 3 * len(panels)))
+    for axes, (title, samples) in zip(all_axes[:, 0], panels, strict=True):
+        seconds = [sample["seconds"] for sample in samples]
+        for kind in _KINDS:
+            if any(kind in sample for sample in samples):
+                axes.plot(seconds, [sample.get(kind, 0.0) / 2**30 for sample in samples], label=kind)
+        axes.set_title(title, fontsize=9)
+        axes.set_ylabel("GiB")
+        axes.legend(fontsize=8)
+    all_axes[-1, 0].set_xlabel("seconds")
+    figure.tight_layout()
+    figure.savefig(path)

@@ -1,7 +1,7 @@
 """The plain ways to check fidelity against which ours are measured: whole scans in single precision.
 
-Each is built on an item table and then answers, for queries `[B, D]` and targets `[B]` (the best own item's score), which
-rows have fewer than tau items that score higher. Targets come with a tolerance, so that no item out-ranks itself.
+Each is built on an item table and then answers, for queries `[B, D]` and targets `[B]` (the best own item's score),
+which rows have fewer than tau items that score higher. Targets come with a tolerance: no item out-ranks itself.
 """
 
 import contextlib

@@ -118,7 +118,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="section.key=value")
     parser.add_argument("--keep", action="store_true", help="leave the run directories, weights included")
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--figure", type=Path, help="memory over time, as SVG")
+    parser.add_argument("--figure", type=Path, help="memory over time")
     parser.add_argument("--project-items", type=int, default=10_000_000)
     parser.add_argument("--project-users", type=int, default=100_000_000)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
@@ -461,8 +461,8 @@ def project(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> di
         "assumptions": [
             "steps a user and the acceptance as in the rows; a step's cost linear in the items scanned",
             "share_scanned: checks that pass see every item (or every probed one), checks that fail none",
-            "a GPU's scan time is an argument, by default an estimate for an H100 (2 to 5 ms for 1,024 queries over "
-            "1M items), not measured; it scans the whole catalogue at every step, and it alone is counted",
+            "a GPU's scan time is an argument, by default an estimate for an H100 (2 to 5 ms for 1,024 queries and 1M)",
+            "a GPU scans the whole catalogue at every step, and that alone is counted",
             "shards are independent: G GPUs take a G-th of the time; starting up, reading and settling are left out",
         ],
     }
@@ -474,14 +474,15 @@ def report_projection(found: dict[str, Any]) -> None:
     """Print a projection as one."""
     fit = found["fit"]
     print(
-        f"PROJECTION (not measured) to {found['users']:,} users x {found['items']:,} items, {found['steps']:.3g} steps: "
-        f"{fit['a_s_per_step'] * 1e6:.1f} us + {fit['b_s_per_step_and_item'] * 1e12:.0f} us per 1M items scanned a step "
+        f"PROJECTION (not measured) to {found['users']:,} users x {found['items']:,} items, "
+        f"{found['steps']:.3g} steps: {fit['a_s_per_step'] * 1e6:.1f} us + "
+        f"{fit['b_s_per_step_and_item'] * 1e12:.0f} us per 1M items scanned a step "
         f"({fit['points']} points, error up to {fit['worst_relative_error']:.0%}): "
         f"{found['cpu_actor_hours']:,.0f} actor hours on this CPU"
     )
     for way in found["gpu_hours"]:
         print(
-            f"  {way['gpus']} GPUs at an assumed {way['ms_per_1024_per_1M_items']:g} ms per 1,024 queries and 1M items: "
+            f"  {way['gpus']} GPUs at an assumed {way['ms_per_1024_per_1M_items']:g} ms per 1,024 queries and 1M: "
             f"{way['hours']:,.1f} hours of scanning"
         )
     for assumption in found["assumptions"]:
