@@ -4,7 +4,7 @@
     python benchmarks/cluster_accuracy.py report --out runs/clusters-sports --json docs/results/clusters-sports.json
 
 Runs are those of `paired_gain.py` (theta_0 of a seed is shared, budgets are equal in updates, it resumes after any
-stop), with an arm `exact` and, for each `--nprobe` and semantics, one that scans an inverted file of FAISS in its place:
+stop), with an arm `exact` and, for each `--nprobe` and semantics, one that scans an inverted file of FAISS instead:
 `count` ranks an own item among the probed items wherever it lies, `membership` is the paper's Sec. D.5 to the letter.
 The report sets each clustered theta_1 against the exact one of the same seed, over seeds and users.
 """
