@@ -14,7 +14,6 @@ A step is one encoded context: the start and every item proposed after it. Runs 
 """
 
 import argparse
-import gc
 import json
 import statistics
 import tempfile
@@ -93,7 +92,6 @@ def main() -> None:
     pin_threads(arguments.threads)
     workload = prepare(arguments.run, arguments.config, arguments.overrides)
     check(workload.sample(arguments.literal_sources))
-    gc.freeze()  # as an actor does
     rows = measure(workload, arguments)
     report(rows)
     if arguments.json:

@@ -171,8 +171,6 @@ class _ShardActor:
             self._generator = open_generator(
                 store, open_dataset(dataset), read_config(store), plan, device=self._device
             )
-            # What is loaded by now stays: the garbage collector need not look at it again (5 % of the time).
-            gc.freeze()
         return self._generator
 
 
