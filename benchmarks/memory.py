@@ -5,12 +5,19 @@ has none, resident sizes are added up instead, which counts shared pages many ti
 What one process took at most is the kernel's own high-water mark of its resident size, so no sample can miss it.
 """
 
+import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
+from rsir_scale.errors import RsirError
+
+Job = TypeVar("Job")
+INTERVAL_S = 0.5
 _FIELD_KIB = 1024
 _KINDS = "total", "actors", "driver", "ray", "preparation"
 
@@ -72,6 +79,34 @@ class Sampler:
         if self.counted_as == "rss":
             return float(process.memory_info().rss)
         return float(_field(Path(f"/proc/{process.pid}/smaps_rollup"), "Pss"))
+
+
+def in_fresh_process(function: Callable[[Job], dict[str, Any]], job: Job) -> tuple[dict[str, Any], Sampler]:
+    """Call in a new interpreter, so that no call's memory shows in another's, and sample it and what it starts."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, job))
+    process.start()
+    sender.close()
+    sampler = Sampler(int(process.pid or 0))
+    try:
+        while not receiver.poll(INTERVAL_S):
+            sampler.sample()
+        done, result = receiver.recv()
+    except EOFError:
+        raise SystemExit(f"{function.__name__} ended without a result: see above") from None
+    finally:
+        process.join()
+    if not done:
+        raise SystemExit(str(result))
+    return result, sampler
+
+
+def _answer(sender: Connection, function: Callable[[Job], dict[str, Any]], job: Job) -> None:
+    try:
+        sender.send((True, function(job)))
+    except RsirError as error:
+        sender.send((False, str(error)))
 
 
 def own_size() -> int:

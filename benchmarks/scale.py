@@ -13,19 +13,19 @@ call to the first shard's beginning: actors, loading and packing the table, clus
 from an actor's own first shard to the last commit, as a mean over the actors, so that starting up is in none of it.
 Memory is sampled from outside (`memory.py`): `peak_rss_bytes` is the sum over driver, actors and all of Ray.
 
-`projection` in the output is no measurement: it extends a cost model fitted to the rows; its assumptions stand beside.
+With two or more `--items`, `projection` extends a cost model fitted to the rows. It is no measurement: its assumptions
+stand beside it.
 """
 
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from machine import environment
-from memory import Sampler, draw, own_peak, own_size
+from memory import draw, in_fresh_process, own_peak, own_size
 
 from rsir_scale.config import Config
 from rsir_scale.config_file import apply_overrides, resolve
 from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset, read_sequences_file
 from rsir_scale.data.synthetic import synthesize
-from rsir_scale.errors import RsirError
 from rsir_scale.generation.decode import decode
 from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.generation.rules import cluster_count, cut_sources, rules_of
@@ -64,22 +63,31 @@ SAMPLE_USERS = 256
 ACCEPTANCE = 0.2, 0.7
 WANTED_ACCEPTANCE = 0.6  # a trained model on Toys has .60
 CLUSTER_ITEMS = 40  # of data.synthetic; checked on the data
+LEAST_NOISE, MOST_NOISE = 0.1, 4.0
 NORM_SPREAD = 0.1  # of log norms: hardly any help to a scan by falling norm
 HISTORY_WEIGHT = 0.5  # of the context's mean in a query, beside its last item
-INTERVAL_S = 0.5
 GIB = 2**30
+ASSUMPTIONS = (
+    "steps a user, acceptance and a step's own cost are those of the largest row; a scan's cost is linear in items",
+    "a check that passes looks at every item, or every item of the probed clusters, and one that fails at none",
+    "clusters grow with the root of the catalogue, and a step looks at all of their centres",
+    "a GPU's scan time is given, by default an estimate for an H100 (2 to 5 ms for 1,024 queries and 1M items)",
+    "a GPU scans the whole catalogue in every step, and nothing else of its work is counted",
+    "shards are independent, so G GPUs take a G-th of the time; starting up, reading and settling are left out",
+)
 SHOWN = ("generate_s", "start_s", "settle_s", "steps_per_s", "acceptance_rate")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row to measure; all paths absolute."""
+    """One row to measure; all paths absolute. Without `noise`, planting finds out how much it takes."""
 
     users: int
     items: int
     market: str
     run: str
     overrides: tuple[str, ...]
+    noise: float | None = None
 
     def config(self) -> Config:
         """The settings of its run."""
@@ -87,29 +95,37 @@ class Job:
 
 
 def main() -> None:
-    """Measure, compare, print."""
+    """Measure, compare, print; what is measured is written at once, for a later row may fail."""
     arguments = _arguments()
     os.environ.pop("RAY_ADDRESS", None)  # what runs elsewhere cannot be sampled here
-    rows, panels = [], []
-    for items in arguments.items:
-        for mode in arguments.fidelity:
-            for actors in arguments.actors:
-                row, samples = measure(_job(arguments, items, mode, actors), keep=arguments.keep)
-                rows.append(row)
-                panels.append((f"{row['users']:,} users x {items:,} items, {mode}, actors: {actors}", samples))
-                report(row)
-    compare(rows)
-    projection = project(rows, arguments)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    found = {"environment": environment(), "rows": rows, "projection": projection}
-    arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    found: dict[str, Any] = {"environment": environment(), "rows": [], "projection": []}
+    panels = []
+    for users, items in product(arguments.users, arguments.items):
+        noise = None
+        for mode, actors in product(arguments.fidelity, arguments.actors):
+            job = replace(_job(arguments, users, items, mode, actors), noise=noise)
+            row, samples = measure(job, keep=arguments.keep)
+            noise = row["noise"]
+            found["rows"].append(row)
+            panels.append((f"{users:,} users x {items:,} items, {mode}, actors: {actors}", samples))
+            report(row)
+            _write(arguments.json, found)
+    compare(found["rows"])
+    found["projection"] = [entry for mode in arguments.fidelity if (entry := project(found["rows"], mode, arguments))]
+    _write(arguments.json, found)
     if arguments.figure:
+        arguments.figure.parent.mkdir(parents=True, exist_ok=True)
         draw(arguments.figure, panels)
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--users", type=int, nargs="+", default=[100_000])
     parser.add_argument("--items", type=int, nargs="+", default=[1_000_000], help="several give a projection")
     parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--actors", type=int, nargs="+", default=[1])
@@ -133,17 +149,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _job(arguments: argparse.Namespace, items: int, mode: str, actors: int) -> Job:
+def _job(arguments: argparse.Namespace, users: int, items: int, mode: str, actors: int) -> Job:
     work = arguments.work.resolve()
-    market = work / f"market-{arguments.users}x{items}"
+    market = work / f"market-{users}x{items}"
     if not (market / "dataset.json").exists():
-        synthesize(users=arguments.users, items=items, out=market, seed=SEED)
+        synthesize(users=users, items=items, out=market, seed=SEED)
     settings = (f"generation.trials_per_sequence={arguments.trials}", f"fidelity.mode={mode}")
     return Job(
-        users=arguments.users,
+        users=users,
         items=items,
         market=str(market),
-        run=str(work / f"run-{arguments.users}x{items}-{mode}-{actors}"),
+        run=str(work / f"run-{users}x{items}-{mode}-{actors}"),
         overrides=(*settings, *arguments.overrides, f"generation.actors={actors}"),
     )
 
@@ -179,34 +195,6 @@ def _remove(run: str) -> None:
         shutil.rmtree(run)
 
 
-def in_fresh_process(function: Callable[[Job], dict[str, Any]], job: Job) -> tuple[dict[str, Any], Sampler]:
-    """Call in a new interpreter, so that no call's memory shows in another's, and sample it and what it starts."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, function, job))
-    process.start()
-    sender.close()
-    sampler = Sampler(int(process.pid or 0))
-    try:
-        while not receiver.poll(INTERVAL_S):
-            sampler.sample()
-        done, result = receiver.recv()
-    except EOFError:
-        raise SystemExit(f"{function.__name__} ended without a result: see above") from None
-    finally:
-        process.join()
-    if not done:
-        raise SystemExit(str(result))
-    return result, sampler
-
-
-def _answer(sender: Connection, function: Callable[[Job], dict[str, Any]], job: Job) -> None:
-    try:
-        sender.send((True, function(job)))
-    except RsirError as error:
-        sender.send((False, str(error)))
-
-
 # --- the planted model ---
 
 
@@ -217,8 +205,9 @@ def plant(job: Job) -> dict[str, Any]:
     cluster_V = clusters_of(job.items, SEED)
     _check_clusters(sources, cluster_V)
     description = ModelDescription(model=config.model, item_count=dataset.meta.items, max_length=config.data.max_length)
-    backbone = build_backbone(description, seed=config.seed)
-    noise = calibrate(backbone, cluster_V, sources, config, dataset)
+    backbone = build_backbone(description, seed=config.seed).eval()
+    noise = job.noise or calibrate(backbone, cluster_V, sources, config, dataset)
+    plant_weights(backbone, cluster_V, noise=noise)
     store = open_store(job.run)
     with open_run(store, config, dataset):
         entry = publish_weights(store, 0, weights_bytes(backbone), attempt=layout.new_attempt())
@@ -264,15 +253,15 @@ def calibrate(
     config: Config,
     dataset: PreparedDataset,
 ) -> float:
-    """Leave the vectors planted with the noise that `WANTED_ACCEPTANCE` takes, and return that noise."""
-    rules = rules_of(
-        config.model_copy(update={"fidelity": config.fidelity.model_copy(update={"mode": "exact"})}), dataset
-    )
+    """Return the noise that `WANTED_ACCEPTANCE` of the exact check takes, as near as it can be had."""
+    exact = config.fidelity.model_copy(update={"mode": "exact"})
+    rules = rules_of(config.model_copy(update={"fidelity": exact}), dataset)
     usable = cut_sources(sources, rules)
     usable = usable.select(np.flatnonzero(usable.lengths >= 2))
     few = replace(rules, trials_per_sequence=1)
-    low, high, noise = 0.1, 4.0, 0.6
+    low, high = LEAST_NOISE, MOST_NOISE
     for _ in range(8):
+        noise = math.sqrt(low * high)
         plant_weights(backbone, cluster_V, noise=noise)
         search = exact_search(backbone.item_vectors())
         tally = decode(backbone, search, usable, few, identity=(config.seed, 0)).tally
@@ -280,7 +269,6 @@ def calibrate(
         if abs(found - WANTED_ACCEPTANCE) < 0.02:
             break
         low, high = (noise, high) if found > WANTED_ACCEPTANCE else (low, noise)
-        noise = math.sqrt(low * high)
     if not ACCEPTANCE[0] <= found <= ACCEPTANCE[1]:
         raise SystemExit(f"no noise brings the acceptance to {WANTED_ACCEPTANCE}: {noise:.2f} gives {found:.3f}")
     print(f"planted: noise {noise:.3f}, acceptance {found:.3f} on {len(usable)} users", flush=True)
@@ -345,6 +333,7 @@ def generate(job: Job) -> dict[str, Any]:
         settle_s = time.perf_counter() - started
         cluster.close()
     counters = written.counters
+    clustered = any(name.startswith("clustered") for name in written.searches)
     times = _times(store, plan, called, config.generation.actors)
     return {
         "users": job.users,
@@ -366,7 +355,8 @@ def generate(job: Job) -> dict[str, Any]:
         "driver_peak_bytes": peak,
         "driver_growth_bytes": max(sizes) - sizes[0],
         "driver_settled_peak_bytes": own_peak(),
-        "share_scanned": _share_scanned(config, counters, job.items, written.searches),
+        "clusters": cluster_count(config.fidelity, job.items) if clustered else 0,
+        "nprobe": config.fidelity.nprobe if clustered else 0,
     }
 
 
@@ -388,15 +378,6 @@ def _times(store: Store, plan: ShardPlan, called: float, actors: int) -> dict[st
         "generate_s": max(ends) - sum(begins) / len(begins),
         "busy_s": sum(record.seconds for record in records),
     }
-
-
-def _share_scanned(config: Config, counters: dict[str, int], items: int, searches: Sequence[str]) -> float:
-    """Share of the catalogue that a step looks at, roughly: a check that passes sees all it may see, others little."""
-    share = counters["accepted_steps"] / max(1, counters["steps"])
-    if not any(name.startswith("clustered") for name in searches):
-        return share
-    clusters = cluster_count(config.fidelity, items)
-    return share * min(1.0, config.fidelity.nprobe / clusters)
 
 
 # --- what it says ---
@@ -426,45 +407,47 @@ def compare(rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def project(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """Fit seconds of an actor = steps (a + b · items scanned), and extend it; None with too few points."""
-    scanned = np.array([row["items"] * row["share_scanned"] for row in rows])
-    if len(set(scanned.round(3))) < 2 or len({row["items"] for row in rows}) < 2:
-        print("no projection: it takes two or more --items")
+def _scanned(row: dict[str, Any], items: int) -> float:
+    """Items that a step of a row looks at, were the catalogue of `items`: all that it may where it passes, else few."""
+    if not row["clusters"]:
+        return float(row["acceptance_rate"] * items)
+    clusters = row["clusters"] * math.sqrt(items / row["items"])
+    return float(clusters + row["acceptance_rate"] * items * min(1.0, row["nprobe"] / clusters))
+
+
+def project(all_rows: Sequence[dict[str, Any]], mode: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Fit an actor's seconds = steps (a + b · items scanned a step) to a mode's rows, and extend it to the target."""
+    rows = [row for row in all_rows if row["fidelity"] == mode]
+    if len({row["items"] for row in rows}) < 2:
+        print(f"no projection of {mode}: it takes two or more --items")
         return None
     per_step = np.array([row["generate_s"] * row["actors"] / row["steps"] for row in rows])
-    design = np.stack([np.ones_like(scanned), scanned], 1)
+    design = np.array([[1.0, _scanned(row, row["items"])] for row in rows])
     a, b = np.linalg.lstsq(design / per_step[:, None], np.ones_like(per_step), rcond=None)[0]
-    fitted = design @ [a, b]
-    steps = arguments.project_users * float(np.mean([row["steps"] / row["users"] for row in rows]))
-    share = float(np.mean([row["share_scanned"] for row in rows]))
-    cpu_s = steps * (a + b * arguments.project_items * share)
-    gpu_s = {ms: steps / 1024 * ms / 1000 * arguments.project_items / 1e6 for ms in arguments.gpu_ms}
+    largest = max(rows, key=lambda row: (row["items"], row["users"]))
+    users, items = arguments.project_users, arguments.project_items
+    steps = users * largest["steps"] / largest["users"]
+    scan_s = {ms: steps / 1024 * ms / 1000 * items / 1e6 for ms in arguments.gpu_ms}
     found = {
         "is": "a projection, not a measurement",
-        "users": arguments.project_users,
-        "items": arguments.project_items,
+        "fidelity": mode,
+        "users": users,
+        "items": items,
         "steps": steps,
         "fit": {
-            "model": "seconds of an actor = steps * (a + b * items * share_scanned)",
-            "a_s_per_step": a,
-            "b_s_per_step_and_item": b,
+            "model": "seconds of an actor = steps * (a + b * items scanned a step)",
+            "a_s_per_step": float(a),
+            "b_s_per_item": float(b),
             "points": len(rows),
-            "worst_relative_error": float(np.abs(fitted / per_step - 1).max()),
+            "worst_relative_error": float(np.abs(design @ [a, b] / per_step - 1).max()),
         },
-        "cpu_actor_hours": cpu_s / 3600,
-        "gpu_hours": [
+        "cpu_actor_hours": float(steps * (a + b * _scanned(largest, items)) / 3600),
+        "gpu_hours_of_exact_scans": [
             {"gpus": gpus, "ms_per_1024_per_1M_items": ms, "hours": seconds / 3600 / gpus}
             for gpus in arguments.gpus
-            for ms, seconds in gpu_s.items()
+            for ms, seconds in scan_s.items()
         ],
-        "assumptions": [
-            "steps a user and the acceptance as in the rows; a step's cost linear in the items scanned",
-            "share_scanned: checks that pass see every item (or every probed one), checks that fail none",
-            "a GPU's scan time is an argument, by default an estimate for an H100 (2 to 5 ms for 1,024 queries and 1M)",
-            "a GPU scans the whole catalogue at every step, and that alone is counted",
-            "shards are independent: G GPUs take a G-th of the time; starting up, reading and settling are left out",
-        ],
+        "assumptions": ASSUMPTIONS,
     }
     report_projection(found)
     return found
@@ -474,13 +457,13 @@ def report_projection(found: dict[str, Any]) -> None:
     """Print a projection as one."""
     fit = found["fit"]
     print(
-        f"PROJECTION (not measured) to {found['users']:,} users x {found['items']:,} items, "
+        f"PROJECTION (not measured), {found['fidelity']}, to {found['users']:,} users x {found['items']:,} items, "
         f"{found['steps']:.3g} steps: {fit['a_s_per_step'] * 1e6:.1f} us + "
-        f"{fit['b_s_per_step_and_item'] * 1e12:.0f} us per 1M items scanned a step "
+        f"{fit['b_s_per_item'] * 1e12:.0f} us per 1M items scanned a step "
         f"({fit['points']} points, error up to {fit['worst_relative_error']:.0%}): "
         f"{found['cpu_actor_hours']:,.0f} actor hours on this CPU"
     )
-    for way in found["gpu_hours"]:
+    for way in found["gpu_hours_of_exact_scans"]:
         print(
             f"  {way['gpus']} GPUs at an assumed {way['ms_per_1024_per_1M_items']:g} ms per 1,024 queries and 1M: "
             f"{way['hours']:,.1f} hours of scanning"
