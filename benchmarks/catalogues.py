@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.sequences import Sequences
@@ -21,7 +22,7 @@ from rsir_scale.storage import open_store
 
 OWN = 5
 WIDTH = 64
-JITTER = 0.3  # of a vector's length: copies of trained items stand in for a larger catalogue
+JITTER = 0.3  # of a vector's length, which is kept: copies of trained items stand in for a larger catalogue
 ITEMS_PER_GROUP = 40
 NOISE = 0.8  # of an item around its group, in lengths of the group's vector
 
@@ -100,7 +101,8 @@ def _enlarged(items_VD: Tensor, items: int, seed: int) -> Tensor:
         places = torch.arange(begin, min(items + 1, begin + (1 << 20)))
         copied_ND = items_VD[1 + (places - 1) % (len(items_VD) - 1)]
         noise_ND = torch.randn(copied_ND.shape, generator=numbers) / copied_ND.shape[1] ** 0.5
-        table_VD[places] = copied_ND + JITTER * copied_ND.norm(dim=1, keepdim=True) * noise_ND
+        norm_N1 = copied_ND.norm(dim=1, keepdim=True)
+        table_VD[places] = norm_N1 * normalize(copied_ND + JITTER * norm_N1 * noise_ND)
     return table_VD
 
 

@@ -1,7 +1,8 @@
 """The exact search on the CPU, compiled: one call scans a packed table, certifies, scores exactly and orders.
 
 `kernel/` holds the code; it is built with the package where a C++ compiler is found, and this module says whether it
-was. The processor's best instructions are found at run time: AMX or AVX-512 with bfloat16, AVX-512, AVX2, or none.
+was. The processor's best instructions are found at run time: AMX with bfloat16, AVX-512 with products of bytes or of
+bfloat16, AVX-512, AVX2, or none.
 Answers are those of `ExactSearch` to the last bit, whatever the instructions: both decide by `ranking.score`.
 
 Shapes: B rows, R own items, L context positions, P candidates, D width, V items.

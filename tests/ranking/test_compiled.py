@@ -47,6 +47,17 @@ class CompiledContract(ItemSearchContract):
         for name, column in vars(plain).items():
             assert torch.equal(column, getattr(compiled, name)), name
 
+    @inherited
+    @given(seed=st.integers(0, 2**32 - 1), small=st.sampled_from([0.0, 1e-44, 1e-38, 1e-19]))
+    def test_vectors_of_the_least_lengths_are_ranked_alike(self, seed: int, small: float) -> None:
+        items_VD, query = trained_like(seed, items=200, rows=40, width=8)
+        items_VD[::2] *= small
+        query = replace(query, query_BD=query.query_BD * torch.tensor([1.0, small]).repeat(20)[:, None])
+        plain = ExactSearch(items_VD).search(query, rank_threshold=20, top_candidates=30)
+        compiled = self.build(items_VD).search(query, rank_threshold=20, top_candidates=30)
+        for name, column in vars(plain).items():
+            assert torch.equal(column, getattr(compiled, name)), name
+
 
 def _suite(name: str) -> type[CompiledContract]:
     return type(f"TestWith{name.title().replace('-', '')}", (CompiledContract,), {"using": name})

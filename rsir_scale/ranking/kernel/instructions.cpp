@@ -156,7 +156,7 @@ uint32_t above_generic(const float* scores, const float* floors, uint32_t* masks
 
 const Instructions GENERIC = {
     .name = "generic",
-    .bfloat16 = false,
+    .precision = Precision::float32,
     .supported = always,
     .begin = nothing,
     .end = nothing,
@@ -210,7 +210,7 @@ __attribute__((target("avx2,fma"))) void exact_avx2(const float* vectors, int wi
 
 const Instructions AVX2 = {
     .name = "avx2",
-    .bfloat16 = false,
+    .precision = Precision::float32,
     .supported = has_avx2,
     .begin = nothing,
     .end = nothing,
@@ -276,7 +276,7 @@ __attribute__((target("avx512f"))) void exact_avx512(const float* vectors, int w
 
 const Instructions AVX512 = {
     .name = "avx512",
-    .bfloat16 = false,
+    .precision = Precision::float32,
     .supported = has_avx512,
     .begin = nothing,
     .end = nothing,
@@ -320,11 +320,63 @@ __attribute__((target("avx512f,avx512bf16"))) void block_avx512_bf16(const void*
 
 const Instructions AVX512_BF16 = {
     .name = "avx512-bf16",
-    .bfloat16 = true,
+    .precision = Precision::bfloat16,
     .supported = has_avx512_bf16,
     .begin = nothing,
     .end = nothing,
     .block = block_avx512_bf16,
+    .above = above_avx512,
+    .above_one = above_one_avx512,
+    .append = append_avx512,
+    .reached_by = reached_by_avx512,
+    .exact = exact_avx512,
+};
+
+// ---- AVX-512 with dot products of bytes ----
+
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+// Items are bytes from 0, 128 above their steps, since the instruction multiplies unsigned with signed ones; a query
+// ends with what that adds to its sums, negated, and its scale. Sums are whole numbers, so they are exact.
+__attribute__((target("avx512f,avx512vnni"))) void block_avx512_vnni(const void* queries, const void* panels,
+                                                                     int depth, float* scores) {
+  constexpr int Q = 8;
+  const int quads = depth / 4, stride = quads + 2, panel = quads * ITEMS_PER_PANEL;
+  const int* query = static_cast<const int*>(queries);
+  const int* first = static_cast<const int*>(panels);
+  const int* second = first + panel + ITEMS_PER_PANEL;
+  const __m512 first_scales = _mm512_loadu_ps(first + panel), second_scales = _mm512_loadu_ps(second + panel);
+  for (int row = 0; row < ROWS_PER_BLOCK; row += Q) {
+    const int* rows = query + size_t(row) * stride;
+    __m512i sums[Q][2];
+    for (int q = 0; q < Q; ++q) sums[q][0] = sums[q][1] = _mm512_set1_epi32(rows[q * stride + quads]);
+    for (int p = 0; p < quads; ++p) {
+      const __m512i one = _mm512_loadu_si512(first + p * ITEMS_PER_PANEL);
+      const __m512i two = _mm512_loadu_si512(second + p * ITEMS_PER_PANEL);
+      for (int q = 0; q < Q; ++q) {
+        const __m512i quad = _mm512_set1_epi32(rows[q * stride + p]);
+        sums[q][0] = _mm512_dpbusd_epi32(sums[q][0], one, quad);
+        sums[q][1] = _mm512_dpbusd_epi32(sums[q][1], two, quad);
+      }
+    }
+    for (int q = 0; q < Q; ++q) {
+      float scale;
+      __builtin_memcpy(&scale, rows + q * stride + quads + 1, sizeof scale);
+      const __m512 scales = _mm512_set1_ps(scale);
+      float* out = scores + (row + q) * COLUMNS_PER_BLOCK;
+      _mm512_storeu_ps(out, _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[q][0]), first_scales), scales));
+      _mm512_storeu_ps(out + 16, _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums[q][1]), second_scales), scales));
+    }
+  }
+}
+
+const Instructions AVX512_VNNI = {
+    .name = "avx512-vnni",
+    .precision = Precision::int8,
+    .supported = has_avx512_vnni,
+    .begin = nothing,
+    .end = nothing,
+    .block = block_avx512_vnni,
     .above = above_avx512,
     .above_one = above_one_avx512,
     .append = append_avx512,
@@ -396,7 +448,7 @@ __attribute__((target("amx-tile,amx-bf16"))) void block_amx(const void* queries,
 
 const Instructions AMX = {
     .name = "amx-bf16",
-    .bfloat16 = true,
+    .precision = Precision::bfloat16,
     .supported = has_amx,
     .begin = begin_amx,
     .end = end_amx,
@@ -416,7 +468,7 @@ const Instructions* const INSTRUCTIONS[] = {
     &AMX,
 #endif
 #ifdef RSIR_X86
-    &AVX512_BF16, &AVX512, &AVX2,
+    &AVX512_VNNI, &AVX512_BF16, &AVX512, &AVX2,
 #endif
     &GENERIC,
 };

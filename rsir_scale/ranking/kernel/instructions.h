@@ -13,13 +13,17 @@ constexpr int ITEMS_PER_PANEL = 16;
 constexpr int ROWS_PER_BLOCK = 32;
 constexpr int COLUMNS_PER_BLOCK = 2 * ITEMS_PER_PANEL;
 
+// How queries and panels are kept. Neighbouring depths that one instruction multiplies lie side by side: two bfloat16,
+// four bytes. Bytes are steps of a scale of each vector's own, which follows it: see `table.cpp`.
+enum class Precision { float32, bfloat16, int8 };
+
 struct Instructions {
   const char* name;
-  bool bfloat16;            // queries and panels are bfloat16 (pairs interleaved), else float
+  Precision precision;
   bool (*supported)();      // may be asked on any thread; also asks the system for what needs permission
   void (*begin)();          // before the first block on a thread
   void (*end)();            // after the last
-  // queries: ROWS_PER_BLOCK x depth, row-major. panels: two, each depth x ITEMS_PER_PANEL.
+  // queries: ROWS_PER_BLOCK x depth, row-major. panels: two, each depth x ITEMS_PER_PANEL; scales after either.
   void (*block)(const void* queries, const void* panels, int depth, float* scores);
   // masks[row]: bit c is set where the score in column c exceeds the row's floor. Returns the rows with any.
   uint32_t (*above)(const float* scores, const float* floors, uint32_t* masks);

@@ -8,6 +8,7 @@ namespace rsir {
 namespace {
 
 constexpr int DEPTH_STEP = 32;  // what an AMX tile takes at once
+constexpr int MOST_STEPS = 127;
 
 // Nearest bfloat16, ties to even; vectors are finite.
 uint16_t to_bfloat16(float value) {
@@ -23,6 +24,28 @@ float from_bfloat16(uint16_t half) {
   return value;
 }
 
+// The length of one step when the greatest value is MOST_STEPS of them; 0 where all values are too small to be kept.
+float step_of(const float* vector, int width) {
+  float greatest = 0;
+  for (int k = 0; k < width; ++k) greatest = std::max(greatest, std::fabs(vector[k]));
+  const float step = greatest / MOST_STEPS;
+  return std::isnormal(step) ? step : 0.f;
+}
+
+int8_t to_steps(float value, float step) {
+  const double nearest = step == 0 ? 0 : std::nearbyint(double(value) / step);
+  return int8_t(std::clamp(nearest, -double(MOST_STEPS), double(MOST_STEPS)));
+}
+
+int value_bytes(Precision precision) {
+  return precision == Precision::float32 ? 4 : precision == Precision::bfloat16 ? 2 : 1;
+}
+
+size_t panel_bytes(Precision precision, int depth) {
+  const size_t values = size_t(depth) * ITEMS_PER_PANEL * value_bytes(precision);
+  return values + (precision == Precision::int8 ? ITEMS_PER_PANEL * sizeof(float) : 0);
+}
+
 int64_t pairs_of(int64_t items) { return (items + COLUMNS_PER_BLOCK - 1) / COLUMNS_PER_BLOCK; }
 
 int64_t count_pairs(const int64_t* list_begin, int64_t lists) {
@@ -33,6 +56,47 @@ int64_t count_pairs(const int64_t* list_begin, int64_t lists) {
 
 int padded(int width) { return (width + DEPTH_STEP - 1) / DEPTH_STEP * DEPTH_STEP; }
 
+// What a vector weighs and what it lost when `kept` was put in its place.
+struct Loss {
+  double square = 0;
+  double lost = 0;
+
+  void add(float value, float kept) {
+    const double whole = std::max(std::fabs(double(value)), std::fabs(double(kept)));
+    const double difference = double(value) - kept;
+    square += whole * whole;
+    lost += difference * difference;
+  }
+};
+
+// Writes one item into its column of a panel.
+Loss pack_item(const float* item, int width, int depth, Precision precision, void* panel, int column) {
+  Loss loss;
+  if (precision == Precision::float32) {
+    float* values = static_cast<float*>(panel);
+    for (int k = 0; k < width; ++k) {
+      values[k * ITEMS_PER_PANEL + column] = item[k];
+      loss.add(item[k], item[k]);
+    }
+  } else if (precision == Precision::bfloat16) {
+    uint16_t* values = static_cast<uint16_t*>(panel);
+    for (int k = 0; k < width; ++k) {
+      const uint16_t half = to_bfloat16(item[k]);
+      values[(k / 2 * ITEMS_PER_PANEL + column) * 2 + k % 2] = half;
+      loss.add(item[k], from_bfloat16(half));
+    }
+  } else {
+    uint8_t* values = static_cast<uint8_t*>(panel);
+    const float step = step_of(item, width);
+    for (int k = 0; k < width; ++k) {
+      const int8_t steps = to_steps(item[k], step);
+      values[(k / 4 * ITEMS_PER_PANEL + column) * 4 + k % 4] = uint8_t(steps + 128);
+      loss.add(item[k], float(steps) * step);
+    }
+    std::memcpy(values + size_t(depth) * ITEMS_PER_PANEL + column * sizeof step, &step, sizeof step);
+  }
+  return loss;
+}
 
 }  // namespace
 
@@ -43,7 +107,7 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
       items(items_),
       width(width_),
       depth(padded(width_)),
-      pair_bytes(size_t(depth) * COLUMNS_PER_BLOCK * (instructions_.bfloat16 ? 2 : 4)),
+      pair_bytes(2 * panel_bytes(instructions_.precision, depth)),
       ids(size_t(count_pairs(list_begin, lists)) * COLUMNS_PER_BLOCK, 0),
       norm_from(size_t(count_pairs(list_begin, lists)), 0.f),
       panels(size_t(count_pairs(list_begin, lists)) * pair_bytes) {
@@ -53,29 +117,15 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
     const int64_t end = first + pairs_of(count);
     std::copy_n(order + list_begin[l], count, ids.begin() + first * COLUMNS_PER_BLOCK);
     for (int64_t p = end - 1; p >= first; --p) {
-      char* panel = panels.data() + size_t(p) * pair_bytes;
       double norm = p + 1 < end ? norm_from[p + 1] : 0;
       for (int c = 0; c < COLUMNS_PER_BLOCK; ++c) {
         const int32_t id = ids[p * COLUMNS_PER_BLOCK + c];
         if (id == 0) continue;
+        char* panel = panels.data() + size_t(p) * pair_bytes + c / ITEMS_PER_PANEL * (pair_bytes / 2);
         const float* item = vectors + size_t(id) * width;
-        const size_t start = size_t(c / ITEMS_PER_PANEL) * depth * ITEMS_PER_PANEL, column = c % ITEMS_PER_PANEL;
-        double square = 0, lost = 0;
-        for (int k = 0; k < width; ++k) {
-          float kept = item[k];
-          if (instructions.bfloat16) {
-            const uint16_t half = to_bfloat16(item[k]);
-            kept = from_bfloat16(half);
-            reinterpret_cast<uint16_t*>(panel)[start + (k / 2 * ITEMS_PER_PANEL + column) * 2 + k % 2] = half;
-          } else {
-            reinterpret_cast<float*>(panel)[start + k * ITEMS_PER_PANEL + column] = kept;
-          }
-          const double whole = std::max(std::fabs(double(item[k])), std::fabs(double(kept)));
-          square += whole * whole;
-          lost += (double(item[k]) - kept) * (double(item[k]) - kept);
-        }
-        norm = std::max(norm, std::sqrt(square));
-        greatest_loss = std::max(greatest_loss, std::sqrt(lost));
+        const Loss loss = pack_item(item, width, depth, instructions.precision, panel, c % ITEMS_PER_PANEL);
+        norm = std::max(norm, std::sqrt(loss.square));
+        greatest_loss = std::max(greatest_loss, std::sqrt(loss.lost));
       }
       norm_from[p] = std::nextafter(float(norm), INFINITY);
       greatest_norm = std::max(greatest_norm, double(norm_from[p]));
@@ -84,20 +134,36 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
   }
 }
 
+size_t Table::query_bytes() const {
+  const size_t values = size_t(depth) * value_bytes(instructions.precision);
+  return values + (instructions.precision == Precision::int8 ? sizeof(int32_t) + sizeof(float) : 0);
+}
+
 double Table::pack_query(const float* query, void* packed) const {
   std::memset(packed, 0, query_bytes());
-  if (!instructions.bfloat16) {
-    std::memcpy(packed, query, size_t(width) * 4);
-    return 0;
+  Loss loss;
+  if (instructions.precision == Precision::float32) {
+    std::memcpy(packed, query, size_t(width) * sizeof(float));
+  } else if (instructions.precision == Precision::bfloat16) {
+    for (int k = 0; k < width; ++k) {
+      const uint16_t half = to_bfloat16(query[k]);
+      static_cast<uint16_t*>(packed)[k] = half;
+      loss.add(query[k], from_bfloat16(half));
+    }
+  } else {
+    const float step = step_of(query, width);
+    int32_t excess = 0;  // of every sum, since items are kept 128 above their steps
+    for (int k = 0; k < width; ++k) {
+      const int8_t steps = to_steps(query[k], step);
+      static_cast<int8_t*>(packed)[k] = steps;
+      excess -= 128 * steps;
+      loss.add(query[k], float(steps) * step);
+    }
+    char* after = static_cast<char*>(packed) + depth;
+    std::memcpy(after, &excess, sizeof excess);
+    std::memcpy(after + sizeof excess, &step, sizeof step);
   }
-  double lost = 0;
-  for (int k = 0; k < width; ++k) {
-    const uint16_t half = to_bfloat16(query[k]);
-    static_cast<uint16_t*>(packed)[k] = half;
-    const double difference = double(query[k]) - from_bfloat16(half);
-    lost += difference * difference;
-  }
-  return std::sqrt(lost);
+  return std::sqrt(loss.lost);
 }
 
 }  // namespace rsir

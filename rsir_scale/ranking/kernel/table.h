@@ -28,7 +28,7 @@ struct Table {
   const void* pair(int64_t p) const { return panels.data() + size_t(p) * pair_bytes; }
   // Rounds a query to the table's precision, padded to `depth`; returns the norm of what was lost.
   double pack_query(const float* query, void* packed) const;
-  size_t query_bytes() const { return size_t(depth) * (instructions.bfloat16 ? 2 : 4); }
+  size_t query_bytes() const;
 
   const Instructions& instructions;
   const float* vectors;
