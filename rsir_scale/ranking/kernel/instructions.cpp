@@ -249,7 +249,7 @@ __attribute__((target("avx512f"))) uint32_t above_avx512(const float* scores, co
   return any;
 }
 
-__attribute__((target("avx512f"))) uint32_t append_avx512(const float* scores, const int32_t* items, uint32_t mask,
+__attribute__((target("avx512f,popcnt"))) uint32_t append_avx512(const float* scores, const int32_t* items, uint32_t mask,
                                                           float* held_scores, int32_t* held_items) {
   uint32_t count = 0;
   for (int half = 0; half < 2; ++half) {

@@ -51,6 +51,7 @@ struct Row {
   std::vector<float> held_score;
   std::vector<int32_t> held_item;
   std::vector<double> query;
+  std::vector<int32_t> banned;
   std::vector<Scored> best;
 };
 
@@ -108,8 +109,10 @@ class Scan {
       row.rejected = true;
     }
     const int64_t* ban = question_.banned + global * question_.banned_width;
-    const size_t banned = question_.banned_width - std::count(ban, ban + question_.banned_width, int64_t(0));
-    row.wanted = row.explore ? std::min<size_t>(question_.top_candidates + banned, table_.items) : 0;
+    row.banned.clear();
+    for (int64_t i = 0; i < question_.banned_width; ++i)
+      if (ban[i] != 0) row.banned.push_back(int32_t(ban[i]));
+    row.wanted = row.explore ? std::min<size_t>(question_.top_candidates + row.banned.size(), table_.items) : 0;
     const size_t room = std::max(LEAST_ROOM, 4 * row.wanted);
     if (row.held_score.size() < room + COLUMNS_PER_BLOCK) {
       row.held_score.resize(room + COLUMNS_PER_BLOCK);
@@ -238,10 +241,10 @@ class Scan {
     Row& row = space_.rows[r];
     if (ids[COLUMNS_PER_BLOCK - 1] == 0) mask &= real_columns(ids);
     if (row.checked) {
-      const uint32_t surely_better = table_.instructions.above_one(scores, row.sure) & mask;
-      row.better += __builtin_popcount(surely_better);
-      if (row.better >= question_.rank_threshold) return reject(r);
+      uint32_t surely_better = table_.instructions.above_one(scores, row.sure) & mask;
       if (!row.explore) mask &= ~surely_better;
+      for (; surely_better; surely_better &= surely_better - 1) ++row.better;
+      if (row.better >= question_.rank_threshold) return reject(r);
     }
     row.held += table_.instructions.append(scores, ids, mask, &row.held_score[row.held], &row.held_item[row.held]);
     if (row.held >= row.held_score.size() - COLUMNS_PER_BLOCK) make_room(r);
@@ -328,8 +331,6 @@ class Scan {
     } else if (!row.explore) {
       own_pool(row, global);
     }
-    leave_out_banned(row, global);
-    std::sort(row.best.begin(), row.best.end(), first_of);
     write_candidates(row, global);
   }
 
@@ -340,23 +341,24 @@ class Scan {
       if (own[i] != 0) row.best.push_back({score[i], int32_t(own[i])});
   }
 
-  void leave_out_banned(Row& row, int64_t global) {
-    const int64_t* banned = question_.banned + global * question_.banned_width;
-    const int64_t* end = banned + question_.banned_width;
-    const auto is_banned = [&](const Scored& item) { return std::find(banned, end, int64_t(item.item)) != end; };
-    row.best.erase(std::remove_if(row.best.begin(), row.best.end(), is_banned), row.best.end());
-  }
-
-  void write_candidates(const Row& row, int64_t global) {
+  // The best first, banned items left out.
+  void write_candidates(Row& row, int64_t global) {
+    if (row.explore && row.best.size() > row.wanted) {
+      std::nth_element(row.best.begin(), row.best.begin() + row.wanted, row.best.end(), first_of);
+      row.best.resize(row.wanted);
+    }
+    std::sort(row.best.begin(), row.best.end(), first_of);
     int64_t* candidate = answer_.candidate + global * question_.top_candidates;
     double* score = answer_.candidate_score + global * question_.top_candidates;
-    const int64_t found = std::min<int64_t>(row.best.size(), question_.top_candidates);
-    for (int64_t i = 0; i < found; ++i) {
-      candidate[i] = row.best[i].item;
-      score[i] = row.best[i].score;
+    int64_t written = 0;
+    for (const Scored& best : row.best) {
+      if (written == question_.top_candidates) break;
+      if (std::find(row.banned.begin(), row.banned.end(), best.item) != row.banned.end()) continue;
+      candidate[written] = best.item;
+      score[written++] = best.score;
     }
-    std::fill(candidate + found, candidate + question_.top_candidates, int64_t(0));
-    std::fill(score + found, score + question_.top_candidates, -std::numeric_limits<double>::infinity());
+    std::fill(candidate + written, candidate + question_.top_candidates, int64_t(0));
+    std::fill(score + written, score + question_.top_candidates, -std::numeric_limits<double>::infinity());
   }
 
   const Table& table_;
