@@ -33,7 +33,7 @@ class Catalogue:
 
     Attributes:
         embeddings: where the vectors are from.
-        query: B rows that are checked, and choose nothing.
+        query: B rows that are checked, and explore nothing.
     """
 
     embeddings: str
@@ -41,18 +41,16 @@ class Catalogue:
     query: SearchQuery
 
 
-def checks(query_BD: Tensor, own_BR: Tensor, *, choosing: bool = False) -> SearchQuery:
-    """Rows that are all checked by all of their own items; where they choose, every other one explores."""
+def checks(query_BD: Tensor, own_BR: Tensor, *, exploring: bool = False) -> SearchQuery:
+    """Rows that are all checked by all of their own items; of a generation step, every other one explores as well."""
     rows, device = len(query_BD), query_BD.device
     on_B = torch.ones(rows, dtype=torch.bool, device=device)
-    explore_B = torch.arange(rows, device=device) % 2 == 0
     return SearchQuery(
         query_BD=query_BD,
         own_BR=own_BR,
         vouching_BR=own_BR > 0,
         checked_B=on_B,
-        choosing_B=on_B if choosing else ~on_B,
-        explore_B=explore_B,
+        explore_B=torch.arange(rows, device=device) % 2 == 0 if exploring else ~on_B,
         banned_BL=own_BR,
     )
 
@@ -148,7 +146,7 @@ def planted(*, items: int, batch: int, tau: int, acceptance: float, spread: floa
 def best_vouches(items_VD: Tensor, query: SearchQuery) -> SearchQuery:
     """The same rows, each vouched for by the best item there is: all pass, and none before the whole scan."""
     on_B = torch.ones_like(query.checked_B)
-    asked = SearchQuery(**(vars(query) | {"checked_B": ~on_B, "choosing_B": on_B, "explore_B": on_B}))
+    asked = SearchQuery(**(vars(query) | {"checked_B": ~on_B, "explore_B": on_B}))
     asked = SearchQuery(**(vars(asked) | {"banned_BL": torch.zeros_like(query.banned_BL)}))
     best_B1 = exact_search(items_VD).search(asked, rank_threshold=1, top_candidates=1).candidate_BP
     return checks(query.query_BD, best_B1)

@@ -227,7 +227,7 @@ def _ours(
     search = build()
     build_s = before_s + time.perf_counter() - started
     facts = {"implementation": search.name, "ours": True, "rival": False, "build_s": round(build_s, 3)} | facts
-    step = checks(query.query_BD, query.own_BR, choosing=True)
+    step = checks(query.query_BD, query.own_BR, exploring=True)
     return Contender(
         facts,
         lambda: search.search(query, rank_threshold=tau, top_candidates=1).passed_B.cpu().numpy(),

@@ -7,10 +7,11 @@ data, on a synthetic market of Toys' shape. The three ways give the same sequenc
 starts:
 
     literal   one trial at a time in torch, float32: one encode of the unpadded context and one full scoring a step
-    batched   the decoder with every context encoded anew, trimmed to the longest, and one full scoring a step
-    engine    the decoder with memory and the fastest exact search
+    batched   the decoder with every row's context encoded anew, trimmed to the longest, and one full scoring a step
+    engine    the decoder with its tree of contexts and the fastest exact search
 
-A step is one encoded context: the start and every item proposed after it. Runs are interleaved; medians are quoted.
+A step is one context of one trial: the start and every item proposed after it, whoever else is there as well;
+`contexts_per_step` says how many had to be encoded and searched for. Runs are interleaved; medians are quoted.
 """
 
 import argparse
@@ -24,15 +25,16 @@ from pathlib import Path
 
 import numpy as np
 from machine import environment, pin_threads
-from plain import FullScan, LiteralGenerator, Uncached
-from torch import Tensor
+from plain import EachAnew, FullScan, LiteralGenerator
 
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.data.synthetic import synthesize
+from rsir_scale.generation.contexts import Contexts, ContextTree, Tree
 from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.rows import keeps, part_rows
 from rsir_scale.generation.rules import Rules, cut_sources, rules_of
+from rsir_scale.generation.state import DecodingRows
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import has_model, load_trained
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
@@ -62,11 +64,11 @@ class Workload:
 
 
 class Clocked:
-    """A search that adds up the rows it answered and the time it took."""
+    """A search that adds up the contexts it was asked about and the time it took."""
 
     def __init__(self, search: ItemSearch) -> None:
         self.name = search.name
-        self.seconds, self.rows = 0.0, 0
+        self.seconds, self.contexts = 0.0, 0
         self._search = search
 
     def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
@@ -74,8 +76,24 @@ class Clocked:
         started = time.perf_counter()
         result = self._search.search(query, rank_threshold=rank_threshold, top_candidates=top_candidates)
         self.seconds += time.perf_counter() - started
-        self.rows += len(query.query_BD)
+        self.contexts += len(query.query_BD)
         return result
+
+
+class ClockedTree:
+    """A tree of contexts that adds up the steps taken and the time it took to encode."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.seconds, self.steps = 0.0, 0
+        self._tree = tree
+
+    def grow(self, rows: DecodingRows) -> tuple[DecodingRows, Contexts]:
+        """Grow and count."""
+        started = time.perf_counter()
+        grown = self._tree.grow(rows)
+        self.seconds += time.perf_counter() - started
+        self.steps += len(rows)
+        return grown
 
 
 def main() -> None:
@@ -121,22 +139,37 @@ def prepare(folder: Path, config_path: str, overrides: list[str]) -> Workload:
 def check(workload: Workload) -> None:
     """Hold the three ways to the same sequences; float32 may order near ties otherwise, in a trial of a thousand."""
     literal = LiteralGenerator(workload.backbone, workload.sources, workload.rules, IDENTITY).run()
-    for decoded in (_batched(workload)[0], _engine(workload)[0]):
+    for run in (_batched(workload), _engine(workload)):
+        decoded = run.decoded
         items = [tuple(row[:length]) for row, length in zip(decoded.context.tolist(), decoded.length, strict=True)]
         same = sum(one == other for one, other in zip(items, literal.contexts, strict=True)) / len(items)
         if same < 0.999:
             raise SystemExit(f"only {same:.2%} of the trials are those of the literal way: nothing is measured")
 
 
-def _batched(workload: Workload) -> tuple[Decoded, Clocked]:
-    search = Clocked(FullScan(workload.backbone.item_vectors()))
-    decoded = decode(Uncached(workload.backbone), search, workload.sources, workload.rules, identity=IDENTITY)
-    return decoded, search
+@dataclass(frozen=True)
+class Run:
+    """What was decoded, and the clocks of the search and of the encoding."""
+
+    decoded: Decoded
+    search: Clocked
+    tree: ClockedTree
 
 
-def _engine(workload: Workload, search: ItemSearch | None = None) -> tuple[Decoded, Clocked]:
-    clocked = Clocked(search or exact_search(workload.backbone.item_vectors()))
-    return decode(workload.backbone, clocked, workload.sources, workload.rules, identity=IDENTITY), clocked
+def _batched(workload: Workload) -> Run:
+    return _decoded(workload, EachAnew(workload.backbone), FullScan(workload.backbone.item_vectors()))
+
+
+def _engine(workload: Workload, search: ItemSearch | None = None) -> Run:
+    longest = int(workload.sources.lengths.max())
+    tree = ContextTree(workload.backbone, longest=longest)
+    return _decoded(workload, tree, search or exact_search(workload.backbone.item_vectors()))
+
+
+def _decoded(workload: Workload, tree: Tree, search: ItemSearch) -> Run:
+    clocked, clocked_tree = Clocked(search), ClockedTree(tree)
+    decoded = decode(workload.backbone, clocked, workload.sources, workload.rules, identity=IDENTITY, tree=clocked_tree)
+    return Run(decoded, clocked, clocked_tree)
 
 
 def measure(workload: Workload, arguments: argparse.Namespace) -> list[dict[str, object]]:
@@ -168,47 +201,22 @@ def _timed_literal(generator: LiteralGenerator) -> dict[str, float]:
     return {"steps_per_s": done.steps / seconds, "sequences_per_s": len(done.contexts) / seconds}
 
 
-def _timed(workload: Workload, way: Callable[[Workload], tuple[Decoded, Clocked]]) -> dict[str, float]:
-    encoding = _EncodeClock(workload.backbone)
+def _timed(workload: Workload, way: Callable[[Workload], Run]) -> dict[str, float]:
     started = time.perf_counter()
-    decoded, search = way(workload)
+    run = way(workload)
     decoded_s = time.perf_counter() - started
-    encode_s = encoding.stop()
-    write_s = _write(decoded, workload)
+    write_s = _write(run.decoded, workload)
     seconds = decoded_s + write_s
     return {
-        "steps_per_s": search.rows / seconds,
-        "sequences_per_s": len(decoded.source) / seconds,
-        "kept_per_s": float(keeps(decoded, workload.sources, workload.rules).sum()) / seconds,
-        "encode_share": encode_s / seconds,
-        "search_share": search.seconds / seconds,
-        "choose_share": (decoded_s - encode_s - search.seconds) / seconds,
+        "steps_per_s": run.tree.steps / seconds,
+        "sequences_per_s": len(run.decoded.source) / seconds,
+        "kept_per_s": float(keeps(run.decoded, workload.sources, workload.rules).sum()) / seconds,
+        "contexts_per_step": run.search.contexts / run.tree.steps,
+        "encode_share": run.tree.seconds / seconds,
+        "search_share": run.search.seconds / seconds,
+        "choose_share": (decoded_s - run.tree.seconds - run.search.seconds) / seconds,
         "write_share": write_s / seconds,
     }
-
-
-class _EncodeClock:
-    """Adds up the time in a backbone's encoding methods until it is stopped."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        self._backbone, self.seconds = backbone, 0.0
-        for name in ("encode", "remember", "advance"):
-            setattr(backbone, name, self._clocked(getattr(backbone, name)))
-
-    def _clocked(self, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def call(*values: Tensor) -> Tensor:
-            started = time.perf_counter()
-            result = method(*values)
-            self.seconds += time.perf_counter() - started
-            return result
-
-        return call
-
-    def stop(self) -> float:
-        """Take the clocks off, and return the seconds."""
-        for name in ("encode", "remember", "advance"):
-            delattr(self._backbone, name)
-        return self.seconds
 
 
 def _write(decoded: Decoded, workload: Workload) -> float:

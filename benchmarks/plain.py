@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import Sequences
+from rsir_scale.generation.contexts import Contexts
 from rsir_scale.generation.rules import Rules
+from rsir_scale.generation.state import DecodingRows
 from rsir_scale.models.base import Backbone
 from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.ranking.base import SearchQuery, SearchResult
 from rsir_scale.ranking.count import count_true
-from rsir_scale.ranking.exact import best_first
 
 _MINUS_INFINITY = float("-inf")
 
@@ -92,24 +93,17 @@ class LiteralGenerator:
         return int(column_K[place] if pool is None else pool[column_K[place]])
 
 
-class Uncached(Backbone):
-    """A backbone that remembers nothing: every context is encoded anew."""
+class EachAnew:
+    """A tree of contexts that shares nothing and remembers nothing: every row is encoded anew at each step."""
 
     def __init__(self, backbone: Backbone) -> None:
-        super().__init__(item_count=backbone.item_count, max_length=backbone.max_length, width=backbone.width)
-        self._inner = [backbone]
+        self._backbone = backbone
 
-    def hidden(self, context_BL: Tensor) -> Tensor:
-        """Return the inner backbone's."""
-        return self._inner[0].hidden(context_BL)
-
-    def encode(self, context_BL: Tensor) -> Tensor:
-        """Return the inner backbone's."""
-        return self._inner[0].encode(context_BL)
-
-    def item_vectors(self) -> Tensor:
-        """Return the inner backbone's."""
-        return self._inner[0].item_vectors()
+    def grow(self, rows: DecodingRows) -> tuple[DecodingRows, Contexts]:
+        """Encode every context, trimmed to the longest; see `generation.contexts.Tree`."""
+        row_B = torch.arange(len(rows))
+        query_BD = self._backbone.encode(rows.context_BL[:, : int(rows.length_B.max())])
+        return rows, Contexts(row_B, row_B, query_BD)
 
 
 class FullScan:
@@ -132,7 +126,7 @@ class FullScan:
         best_B, column_B = own_BR.masked_fill(~query.vouching_BR, _MINUS_INFINITY).max(1)
         better_B = count_true(scores_BV > best_B[:, None])
         passed_B = ~query.checked_B | (query.vouching_BR.any(1) & (better_B < rank_threshold))
-        item_BP, score_BP = self._candidates(query, scores_BV, passed_B & query.choosing_B, top_candidates)
+        item_BP, score_BP = self._candidates(query, scores_BV, passed_B & query.explore_B, top_candidates)
         voucher_B = query.own_BR.gather(1, column_B[:, None])[:, 0]
         return SearchResult(own_BR.double(), passed_B, voucher_B, better_B, item_BP, score_BP.double())
 
@@ -140,10 +134,6 @@ class FullScan:
         item_BP = torch.zeros((len(wanted_B), top), dtype=torch.int64)
         score_BP = torch.full((len(wanted_B), top), _MINUS_INFINITY)
         scores_BV.scatter_(1, query.banned_BL, _MINUS_INFINITY)
-        explore = (wanted_B & query.explore_B).nonzero()[:, 0]
-        score_BP[explore], item_BP[explore] = scores_BV[explore].topk(top, dim=1)
-        exploit = (wanted_B & ~query.explore_B).nonzero()[:, 0]
-        own_score, own_item = best_first(scores_BV[exploit].gather(1, query.own_BR[exploit]), query.own_BR[exploit])
-        width = min(top, own_item.shape[1])
-        score_BP[exploit, :width], item_BP[exploit, :width] = own_score[:, :width], own_item[:, :width]
+        row_E = wanted_B.nonzero()[:, 0]
+        score_BP[row_E], item_BP[row_E] = scores_BV[row_E].topk(top, dim=1)
         return item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0), score_BP

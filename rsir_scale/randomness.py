@@ -43,16 +43,25 @@ def mix64(values: UInt64Array) -> UInt64Array:
 
 def fold(*parts: npt.ArrayLike) -> UInt64Array:
     """Hash a tuple of integers, or of integer arrays that broadcast together, into one 64-bit value (an array)."""
-    state = np.zeros(np.broadcast_shapes(*(np.shape(part) for part in parts)), dtype=np.uint64)
+    return fold_into(np.zeros(np.broadcast_shapes(*(np.shape(part) for part in parts)), dtype=np.uint64), *parts)
+
+
+def fold_into(state: UInt64Array, *parts: npt.ArrayLike) -> UInt64Array:
+    """Go on from the hash of a tuple's first parts: `fold_into(fold(a, b), c)` is `fold(a, b, c)`."""
     with np.errstate(over="ignore"):
         for part in parts:
-            state = mix64((state + _GOLDEN) ^ np.asarray(part).astype(np.int64).astype(np.uint64))
+            state = mix64((state + _GOLDEN) ^ np.asarray(part).astype(np.int64).view(np.uint64))
     return state
 
 
 def uniforms(*parts: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Draw one number in [0, 1) for each row of the broadcast key `parts` (53 random bits)."""
-    return (fold(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return uniforms_of(fold(*parts))
+
+
+def uniforms_of(hashed: UInt64Array) -> npt.NDArray[np.float64]:
+    """The numbers in [0, 1) that hashes of keys stand for: `uniforms_of(fold(a, b))` is `uniforms(a, b)`."""
+    return (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def derive_seed(*parts: int) -> int:

@@ -1,28 +1,59 @@
 """Choosing the next item: greedily, or by sampling among the best of the pool.
 
-One uniform a row decides, by inversion of the cumulative distribution over candidates in a fixed order (best first,
-equal scores by item index), so the choice depends on scores and identity alone.
+The pool is the catalogue for rows that explore, the source's own items for rows that exploit (paper Sec. 3.2.1). One
+uniform a row decides, by inversion of the cumulative distribution over candidates in a fixed order (best first, equal
+scores by item index), so the choice depends on scores and identity alone.
 
-Shapes: B rows, P candidates.
+Shapes: B rows, U distinct contexts, P candidates, R own items, L context positions.
 """
+
+from dataclasses import dataclass
 
 from torch import Tensor
 
 
-def choose(item_BP: Tensor, score_BP: Tensor, uniform_B: Tensor, *, greedy: bool, temperature: float) -> Tensor:
-    """Choose one item for each row, 0 where the pool is empty.
+@dataclass(frozen=True)
+class Pool:
+    """Candidates of each context.
+
+    Attributes:
+        item_UP: best first, equal scores by item index; 0 where there are fewer.
+        score_UP: their float64 scores, -inf where the item is 0.
+    """
+
+    item_UP: Tensor
+    score_UP: Tensor
+
+
+def own_pool(own_UR: Tensor, score_UR: Tensor, banned_UL: Tensor, *, top: int) -> Pool:
+    """Return the best own items that are not banned.
 
     Args:
-        item_BP: candidates, best first, padded with 0.
-        score_BP: their float64 scores, -inf at padding.
+        own_UR: distinct items by rising index, with zeros anywhere.
+        score_UR: their scores, -inf at zeros.
+        banned_UL: items that may not be chosen, 0-padded.
+        top: how many to keep.
+    """
+    banned_UR = (own_UR[:, :, None] == banned_UL[:, None, :]).any(2)
+    score_UR, order_UR = score_UR.masked_fill(banned_UR, float("-inf")).sort(dim=1, descending=True, stable=True)
+    score_UP = score_UR[:, :top]
+    return Pool(own_UR.gather(1, order_UR[:, :top]).masked_fill(score_UP == float("-inf"), 0), score_UP)
+
+
+def choose(pool: Pool, context_B: Tensor, uniform_B: Tensor, *, greedy: bool, temperature: float) -> Tensor:
+    """Choose one item for each row, 0 where its pool is empty.
+
+    Args:
+        pool: the candidates of each context.
+        context_B: which context each row is at.
         uniform_B: float64 draws in [0, 1).
         greedy: take the best candidate; the draw is not used.
         temperature: divides the scores before the softmax.
     """
     if greedy:
-        return item_BP[:, 0]
-    weight_BP = ((score_BP - score_BP[:, :1]) / temperature).exp_().nan_to_num_(0.0)
-    cumulative_BP = weight_BP.cumsum(1)
+        return pool.item_UP[:, 0][context_B]
+    weight_UP = ((pool.score_UP - pool.score_UP[:, :1]) / temperature).exp_().nan_to_num_(0.0)
+    cumulative_BP = weight_UP.cumsum(1)[context_B]
     threshold_B1 = uniform_B[:, None] * cumulative_BP[:, -1:]
-    column_B = (cumulative_BP <= threshold_B1).sum(1).clamp_(max=item_BP.shape[1] - 1)
-    return item_BP.gather(1, column_B[:, None])[:, 0]
+    column_B = (cumulative_BP <= threshold_B1).sum(1).clamp_(max=pool.item_UP.shape[1] - 1)
+    return pool.item_UP[context_B, column_B]

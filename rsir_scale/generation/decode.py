@@ -1,11 +1,11 @@
 """The decoder: all trials of a shard, many rows at a time, one encode and one search a step.
 
-A step encodes one more item of every context and searches once: that serves both the check (paper Eq. 1) and the next
-choice. Rows that end are replaced at once, in their place, by waiting trials, longest sources first, so that the batch
+A step encodes one more item of every distinct context and searches once: that serves both the check (paper Eq. 1) and
+the next choice, of every trial that is at that context. Rows that end are replaced at once, in their place, by waiting trials, longest sources first, so that the batch
 stays full until the shard is nearly done, and tables only ever narrow. Which rows share a batch depends on the shard
 alone. It reads no held-out item and knows nothing of files or of Ray.
 
-Shapes: B rows, L context positions, R distinct own items, P candidates.
+Shapes: B rows, U distinct contexts, L context positions, R distinct own items, P candidates.
 """
 
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import Sequences
-from rsir_scale.generation.choice import choose
-from rsir_scale.generation.encoder import encoder_of
+from rsir_scale.generation.choice import Pool, choose, own_pool
+from rsir_scale.generation.contexts import Contexts, ContextTree, Tree
 from rsir_scale.generation.rules import Rules
 from rsir_scale.generation.state import DecodingRows, StopReason, Trials, begin
 from rsir_scale.generation.tally import Tally, tally_checks
 from rsir_scale.models.base import Backbone
-from rsir_scale.randomness import Purpose, uniforms
+from rsir_scale.randomness import Purpose
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 
 _COLUMNS = ("source", "trial", "length", "start", "stop")
@@ -59,7 +59,13 @@ class Decoded:
 
 @torch.inference_mode()
 def decode(
-    backbone: Backbone, search: ItemSearch, sources: Sequences, rules: Rules, *, identity: tuple[int, int]
+    backbone: Backbone,
+    search: ItemSearch,
+    sources: Sequences,
+    rules: Rules,
+    *,
+    identity: tuple[int, int],
+    tree: Tree | None = None,
 ) -> Decoded:
     """Run every trial of every source to its end.
 
@@ -69,11 +75,12 @@ def decode(
         sources: source sequences of 2 items or more, already cut as the reading wants.
         rules: the rules of a trial.
         identity: (seed, iteration), which with a row's source and trial keys every draw.
+        tree: encodes the contexts; None for `ContextTree`.
     """
     device = backbone.item_vectors().device
     waiting = _trials(sources, rules)
     longest = max(int(sources.lengths.max(initial=2)), rules.max_length or 0)
-    encoder = encoder_of(backbone, slots=min(rules.batch_size, len(waiting)), longest=longest)
+    tree = tree or ContextTree(backbone, longest=longest)
 
     def start(trials: Trials, width: int) -> DecodingRows:
         width = max(width, int(sources.lengths[trials.source].max(initial=2)))
@@ -81,26 +88,22 @@ def decode(
 
     rows = start(waiting.first(rules.batch_size), 0)
     waiting = waiting.after(rules.batch_size)
-    encoder.begin(torch.arange(len(rows), device=device), rows)
     ended: list[DecodingRows] = []
     tally = Tally()
     while len(rows):
         rows = rows.resized(rows.width_needed())
-        rows, counted = _step(search, encoder.queries(rows), rows, rules, identity=identity)
+        rows, contexts = tree.grow(rows)
+        rows, counted = _step(search, contexts, rows, rules)
         tally = tally.plus(counted)
         ended_B = rows.stop_B != StopReason.GOING
         ended.append(rows.take(ended_B))
         free = ended_B.nonzero()[:, 0]
         if len(free) and len(waiting):
             started = start(waiting.first(len(free)), rows.context_BL.shape[1])
-            slot = free[: len(started)]
-            rows = rows.replaced(slot, started)
-            encoder.begin(slot, started)
+            rows = rows.replaced(free[: len(started)], started)
             waiting, free = waiting.after(len(free)), free[len(started) :]
         if len(free):
-            kept_B = torch.ones_like(ended_B).index_fill(0, free, False)
-            rows = rows.take(kept_B)
-            encoder.keep(kept_B)
+            rows = rows.take(torch.ones_like(ended_B).index_fill(0, free, False))
     return _collect(ended, sources, rules, tally)
 
 
@@ -112,47 +115,76 @@ def _trials(sources: Sequences, rules: Rules) -> Trials:
     )
 
 
-def _step(
-    search: ItemSearch, query_BD: Tensor, rows: DecodingRows, rules: Rules, *, identity: tuple[int, int]
-) -> tuple[DecodingRows, Tally]:
+def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rules) -> tuple[DecodingRows, Tally]:
     """Check every context (or the item proposed at its end), then choose the next item of the rows that go on."""
-    key = (*identity, rows.sequence_B.cpu().numpy(), rows.trial_B.cpu().numpy())
-    explore_B = _draw(key, rows.length_B, Purpose.POOL) >= rules.exploit_prob
-    remaining_BR = (rows.own_BR > 0) & ~rows.used_BR
-    if not rules.own_vouches_for_itself:
-        remaining_BR &= ~(rows.proposed_B[:, None] & (rows.own_BR == rows.last_item()[:, None]))
-    # Before a choice, a row is judged only if a choice follows: one at its limit ends unjudged.
-    choosing_B = rows.length_B < rows.limit_B
-    judged_B = remaining_BR.any(1) & choosing_B if rules.check_before_choice else rows.proposed_B
+    explore_B = rows.draw(Purpose.POOL) >= rules.exploit_prob
+    # Rows at one context are judged alike: they hold the same items and have chosen the last of them, or not, alike.
+    remaining_UR, judged_U = _to_judge(rows, contexts.row_U, rules)
+    context_B = contexts.context_B
     query = SearchQuery(
-        query_BD=query_BD,
-        own_BR=rows.own_BR,
-        vouching_BR=remaining_BR,
-        checked_B=judged_B if rules.rank_threshold is not None else torch.zeros_like(judged_B),
-        choosing_B=choosing_B,
-        explore_B=explore_B,
-        banned_BL=torch.zeros_like(rows.context_BL[:, :1]) if rules.allow_repeats else rows.context_BL,
+        query_BD=contexts.query_UD,
+        own_BR=rows.own_BR[contexts.row_U],
+        vouching_BR=remaining_UR,
+        checked_B=judged_U if rules.rank_threshold is not None else torch.zeros_like(judged_U),
+        explore_B=torch.zeros_like(judged_U).index_fill_(
+            0, context_B[explore_B & (rows.length_B < rows.limit_B)], True
+        ),
+        banned_BL=rows.context_BL[contexts.row_U, : 1 if rules.allow_repeats else None] * (not rules.allow_repeats),
     )
     result = search.search(query, rank_threshold=rules.rank_threshold or 1, top_candidates=rules.top_candidates)
-    counted = tally_checks(rows, judged_B, result.passed_B)
-    rows = _settle(rows, result, judged_B, remaining_BR.any(1), rules)
-    uniform_B = _draw(key, rows.length_B, Purpose.ITEM)
-    return _propose(rows, result, explore_B, uniform_B, rules), counted
+    judged_B, passed_B = judged_U[context_B], result.passed_B[context_B]
+    counted = tally_checks(rows, judged_B, passed_B)
+    evidence = result.better_B[context_B], result.voucher_B[context_B]
+    rows = _settle(rows, judged_B & ~passed_B, judged_B, remaining_UR.any(1)[context_B], evidence, rules)
+    item_B = _chosen(query, result, context_B, explore_B, rows.draw(Purpose.ITEM), rules)
+    return _propose(rows, item_B, explore_B, rules), counted
+
+
+def _to_judge(rows: DecodingRows, row_U: Tensor, rules: Rules) -> tuple[Tensor, Tensor]:
+    """Which own items may vouch, `[U, R]`, and whether there is something to judge, `[U]`, in the given rows."""
+    own_UR, proposed_U = rows.own_BR[row_U], rows.proposed_B[row_U]
+    remaining_UR = (own_UR > 0) & ~rows.used_BR[row_U]
+    if not rules.own_vouches_for_itself:
+        remaining_UR &= ~(proposed_U[:, None] & (own_UR == rows.last_item()[row_U, None]))
+    if not rules.check_before_choice:
+        return remaining_UR, proposed_U
+    # Before a choice, a row is judged only if a choice follows: one at its limit ends unjudged.
+    return remaining_UR, remaining_UR.any(1) & (rows.length_B < rows.limit_B)[row_U]
+
+
+def _chosen(
+    query: SearchQuery, result: SearchResult, context_B: Tensor, explore_B: Tensor, uniform_B: Tensor, rules: Rules
+) -> Tensor:
+    """Choose an item for every row from its pool."""
+    own = own_pool(query.own_BR, result.own_score_BR, query.banned_BL, top=rules.top_candidates)
+    whole = Pool(result.candidate_BP, result.candidate_score_BP)
+    item_B = torch.empty_like(context_B)
+    for pool, row_G in ((whole, explore_B.nonzero()[:, 0]), (own, (~explore_B).nonzero()[:, 0])):
+        item_B[row_G] = choose(
+            pool, context_B[row_G], uniform_B[row_G], greedy=rules.greedy, temperature=rules.temperature
+        )
+    return item_B
 
 
 def _settle(
-    rows: DecodingRows, result: SearchResult, judged_B: Tensor, vouched_B: Tensor, rules: Rules
+    rows: DecodingRows,
+    failed_B: Tensor,
+    judged_B: Tensor,
+    vouched_B: Tensor,
+    evidence: tuple[Tensor, Tensor],
+    rules: Rules,
 ) -> DecodingRows:
     """Accept or drop proposed items, and end the rows that failed, ran out of remaining items or grew to their limit.
 
     Args:
         rows: the rows as they were checked.
-        result: the search's answer.
+        failed_B: rows that were judged and did not pass.
         judged_B: rows that had something to judge.
         vouched_B: rows with an item that could vouch.
+        evidence: the better items of each row that were counted, and its voucher.
         rules: the rules of a trial.
     """
-    failed_B = judged_B & ~result.passed_B
+    better_B, voucher_B = evidence
     accepted_B = rows.proposed_B & ~failed_B
     last_B1 = rows.last_item()[:, None]
     used_BR = rows.used_BR | (accepted_B[:, None] & (rows.own_BR == last_B1) & (rows.own_BR > 0))
@@ -165,31 +197,22 @@ def _settle(
     # Evidence stands at the position that the check let in: the proposed one, or the one about to be chosen.
     position_B = rows.length_B - (0 if rules.check_before_choice else 1)
     position_B1 = position_B[:, None].clamp(max=rows.context_BL.shape[1] - 1)
-    record_B1 = (judged_B & ~failed_B & (result.better_B >= 0))[:, None]
+    record_B1 = (judged_B & ~failed_B & (better_B >= 0))[:, None]
     return replace(
         rows,
         used_BR=used_BR,
         length_B=length_B,
         context_BL=rows.context_BL.masked_fill(~kept_BL, 0),
         proposed_B=torch.zeros_like(rows.proposed_B),
-        better_BL=_record(rows.better_BL, position_B1, record_B1, result.better_B),
-        voucher_BL=_record(rows.voucher_BL, position_B1, record_B1, result.voucher_B),
+        better_BL=_record(rows.better_BL, position_B1, record_B1, better_B),
+        voucher_BL=_record(rows.voucher_BL, position_B1, record_B1, voucher_B),
         stop_B=stop_B,
     )
 
 
-def _propose(
-    rows: DecodingRows, result: SearchResult, explore_B: Tensor, uniform_B: Tensor, rules: Rules
-) -> DecodingRows:
+def _propose(rows: DecodingRows, item_B: Tensor, explore_B: Tensor, rules: Rules) -> DecodingRows:
     """Append the chosen item to every row that goes on; a row whose pool is empty ends."""
     going_B = rows.stop_B == StopReason.GOING
-    item_B = choose(
-        result.candidate_BP,
-        result.candidate_score_BP,
-        uniform_B,
-        greedy=rules.greedy,
-        temperature=rules.temperature,
-    )
     chosen_B = going_B & (item_B > 0)
     position_B1 = rows.length_B[:, None].clamp(max=rows.context_BL.shape[1] - 1)
     used_BR = rows.used_BR
@@ -210,11 +233,6 @@ def _propose(
 def _record(table_BL: Tensor, position_B1: Tensor, where_B1: Tensor, value_B: Tensor) -> Tensor:
     value_B1 = value_B[:, None].to(table_BL.dtype)
     return table_BL.scatter(1, position_B1, torch.where(where_B1, value_B1, table_BL.gather(1, position_B1)))
-
-
-def _draw(key: tuple[object, ...], length_B: Tensor, purpose: Purpose) -> Tensor:
-    """One uniform a row for the item at position `length`."""
-    return torch.from_numpy(uniforms(*key, length_B.cpu().numpy(), purpose)).to(length_B.device)  # type: ignore[arg-type]
 
 
 def _collect(ended: list[DecodingRows], sources: Sequences, rules: Rules, tally: Tally) -> Decoded:

@@ -17,9 +17,10 @@ from torch import Tensor
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.generation.rules import Rules
 from rsir_scale.models.inputs import pad_latest
-from rsir_scale.randomness import Purpose, uniforms
+from rsir_scale.randomness import Purpose, fold, fold_into, uniforms_of
 
 Int64Array = npt.NDArray[np.int64]
+NO_NODE = -1
 
 
 class StopReason(IntEnum):
@@ -58,13 +59,14 @@ class DecodingRows:
     Attributes:
         source_B: row of the source in its shard.
         trial_B: trial number, 0..m-1.
-        sequence_B: sequence_id of the source; with the trial, the identity of the row's draws.
+        key_B: hash of (seed, iteration, sequence_id of the source, trial), which keys the row's draws.
         context_BL: items so far, 0-padded on the right; a proposed item is its last one.
         length_B: items in the context, the proposed one included.
         start_B: items that the trial started with.
         limit_B: longest context allowed.
         source_BL: the source's items, 0-padded.
-        own_BR: the source's distinct items, 0-padded.
+        node_BL: where the context's positions stand in the tree of contexts; `NO_NODE` where they do not yet.
+        own_BR: the source's distinct items, by rising item index, with zeros among and after them.
         used_BR: own items in the context, a proposed one left out.
         proposed_B: whether the context's last item still awaits its check.
         faithful_B: whether the context before its last item is a prefix of the source.
@@ -74,12 +76,13 @@ class DecodingRows:
 
     source_B: Tensor
     trial_B: Tensor
-    sequence_B: Tensor
+    key_B: Tensor
     context_BL: Tensor
     length_B: Tensor
     start_B: Tensor
     limit_B: Tensor
     source_BL: Tensor
+    node_BL: Tensor
     own_BR: Tensor
     used_BR: Tensor
     proposed_B: Tensor
@@ -110,7 +113,7 @@ class DecodingRows:
         """Return the table with `width` positions; those cut off must be empty."""
         if width == self.context_BL.shape[1]:
             return self
-        empty = {"better_BL": -1}
+        empty = {"better_BL": -1, "node_BL": NO_NODE}
         columns = {
             name: F.pad(column, (0, width - column.shape[1]), value=empty.get(name, 0))
             for name, column in vars(self).items()
@@ -121,6 +124,16 @@ class DecodingRows:
     def last_item(self) -> Tensor:
         """Return the last item of each context."""
         return self.context_BL.gather(1, (self.length_B - 1)[:, None])[:, 0]
+
+    def last_node(self) -> Tensor:
+        """Return the node of the last item of each context."""
+        return self.node_BL.gather(1, (self.length_B - 1)[:, None])[:, 0]
+
+    def draw(self, purpose: Purpose) -> Tensor:
+        """Draw one number in [0, 1) a row, for the item that follows its context; float64."""
+        key_B = self.key_B.cpu().numpy().view(np.uint64)
+        drawn_B = uniforms_of(fold_into(key_B, self.length_B.cpu().numpy(), purpose))
+        return torch.from_numpy(drawn_B).to(self.length_B.device)
 
 
 def begin(
@@ -138,10 +151,10 @@ def begin(
     """
     source_BL = _widened(pad_latest(sources, trials.source, max_length=width), width).to(device)
     length = sources.lengths[trials.source]
-    ids = sources.ids[trials.source]
+    key = fold(*identity, sources.ids[trials.source], trials.trial)
     start = np.ones_like(length)
     if rules.start_at_prefix:
-        draw = uniforms(*identity, ids, trials.trial, 0, Purpose.START)
+        draw = uniforms_of(fold_into(key, 0, Purpose.START))
         start = 1 + np.floor(draw * (length - 1)).astype(np.int64)
     limit = length if rules.max_length is None else np.full_like(length, rules.max_length)
     start_B = torch.from_numpy(start).to(device)
@@ -153,12 +166,13 @@ def begin(
     return DecodingRows(
         source_B=torch.from_numpy(trials.source).to(device),
         trial_B=torch.from_numpy(trials.trial).to(device),
-        sequence_B=torch.from_numpy(ids).to(device),
+        key_B=torch.from_numpy(key.view(np.int64)).to(device),
         context_BL=context_BL,
         length_B=start_B.clone(),
         start_B=start_B,
         limit_B=torch.from_numpy(limit).to(device),
         source_BL=source_BL,
+        node_BL=torch.full_like(source_BL, NO_NODE),
         own_BR=own_BR,
         used_BR=(own_BR[:, :, None] == context_BL[:, None, :]).any(2) & (own_BR > 0),
         proposed_B=torch.zeros(rows, dtype=torch.bool, device=device),
@@ -171,9 +185,11 @@ def begin(
 
 
 def _distinct(items_BL: Tensor) -> Tensor:
-    """Blank every repeat of an item within its row."""
-    same_BLL = items_BL[:, :, None] == items_BL[:, None, :]
-    return items_BL.masked_fill(same_BLL.tril(-1).any(2), 0)
+    """Order the items of each row, padding last, and blank every repeat."""
+    padding = torch.iinfo(items_BL.dtype).max
+    sorted_BL = items_BL.masked_fill(items_BL == 0, padding).sort(1).values
+    repeats_BL = F.pad(sorted_BL[:, 1:] == sorted_BL[:, :-1], (1, 0))
+    return sorted_BL.masked_fill(repeats_BL | (sorted_BL == padding), 0)
 
 
 def _widened(items_BL: Tensor, width: int) -> Tensor:

@@ -3,7 +3,7 @@
 A context goes in as item indices, padded with 0 on the right; a query vector comes out; an item's score is the inner
 product of the query with the item's vector. Nothing outside `models/` knows more about a backbone than this.
 
-Shapes: B rows, L positions, D width, V items.
+Shapes: B rows, N new positions, L positions, D width, V items.
 """
 
 from abc import ABC, abstractmethod
@@ -46,20 +46,18 @@ class Backbone(nn.Module, ABC):
         last_B = (context_BL > 0).sum(1) - 1
         return self.hidden(context_BL)[torch.arange(len(context_BL), device=context_BL.device), last_B]
 
-    def remember(self, context_BL: Tensor) -> Memory | None:  # noqa: ARG002
-        """Return the memory of contexts, to be advanced from; None where the backbone can only encode them anew.
-
-        Args:
-            context_BL: as for `encode`, but rows may be empty; L may be 0.
-        """
+    def memory(self) -> Memory | None:
+        """Return an empty memory to advance in; None where contexts can only be encoded anew."""
         return None
 
-    def advance(self, memory: Memory, item_B: Tensor, position_B: Tensor) -> Tensor:
-        """Put one more item into each context and return the query `[B, D]` after it; equal to `encode` up to rounding.
+    def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Encode N more positions and return the query `[N, D]` after each; equal to `encode` up to rounding.
 
         Args:
-            memory: of the contexts before `position_B`; the new position is written to it.
-            item_B: int64, 1..V.
-            position_B: int64, where the item stands, below `memory.positions` and `max_length`.
+            memory: of the positions before them, but for those among the new ones; the new ones are written to it.
+            item_N: int64, 1..V.
+            position_N: int64, where each stands in its context, below `max_length`.
+            path_NL: int64, the nodes of each context; at `position_N` the new node itself, after it anything that is
+                a node.
         """
         raise NotImplementedError(f"{type(self).__name__} remembers nothing: use encode")

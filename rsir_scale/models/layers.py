@@ -3,7 +3,7 @@
 With padding on the right, the causal mask alone keeps padding out of every real position, so attention needs no
 key-padding mask and takes the fused kernels' fast path.
 
-Shapes: B rows, L positions, D width, H heads, d width of a head.
+Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width of a head.
 """
 
 import math
@@ -14,8 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsir_scale.models.dropout import Dropout
-
-KeyValue = tuple[Tensor, Tensor]
 
 
 class CausalSelfAttention(nn.Module):
@@ -30,41 +28,31 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Mix positions; output has the input's shape."""
-        return self.forward_with_memory(x_BLD)[0]
+        mixed_BHLd = self._mix(*(self._split(part) for part in self.project_in(x_BLD).chunk(3, -1)))
+        out_BLD: Tensor = self.project_out(mixed_BHLd.transpose(1, 2).reshape(x_BLD.shape))
+        return out_BLD
 
-    def forward_with_memory(self, x_BLD: Tensor) -> tuple[Tensor, KeyValue]:
-        """Mix positions, and return the keys and values `[B, L, D]` of all heads with the output."""
-        query_BLD, key_BLD, value_BLD = self.project_in(x_BLD).chunk(3, -1)
-        mixed_BHLd = self._mix(*(self._split(part) for part in (query_BLD, key_BLD, value_BLD)))
-        out: Tensor = self.project_out(mixed_BHLd.transpose(1, 2).reshape(x_BLD.shape))
-        return out, (key_BLD, value_BLD)
-
-    def keys_values(self, x_BLD: Tensor) -> KeyValue:
-        """Return keys and values `[B, L, D]` alone."""
-        _, key_BLD, value_BLD = self.project_in(x_BLD).chunk(3, -1)
-        return key_BLD, value_BLD
-
-    def advance(self, x_BD: Tensor, key_BLD: Tensor, value_BLD: Tensor, position_B: Tensor) -> Tensor:
-        """Mix one new position into what is remembered, and remember it; output `[B, D]`.
+    def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Mix the positions of their paths into new ones, and remember those; output `[N, D]`.
 
         All heads of a row share one product with its keys: a query that is zero outside its head gives the head's
         scores. That doubles the work and still is faster than so many products of single rows.
         """
-        rows, width = x_BD.shape
+        width = x_ND.shape[1]
         head = width // self.heads
-        query_BD, new_key_BD, new_value_BD = self.project_in(x_BD).chunk(3, -1)
-        row_B = torch.arange(rows, device=x_BD.device)
-        key_BLD[row_B, position_B] = new_key_BD
-        value_BLD[row_B, position_B] = new_value_BD
-        seen = int(position_B.max()) + 1
-        own_HD = torch.eye(self.heads, dtype=x_BD.dtype, device=x_BD.device).repeat_interleave(head, 1)
-        query_BHD = query_BD[:, None] * (own_HD / math.sqrt(head))
-        scores_BHL = torch.bmm(query_BHD, key_BLD[:, :seen].transpose(1, 2))
-        future_BL = torch.arange(seen, device=x_BD.device) > position_B[:, None]
-        weights_BHL = _softmax(scores_BHL.masked_fill_(future_BL[:, None], float("-inf")))
-        mixed_BHD = torch.bmm(weights_BHL, value_BLD[:, :seen])
-        out_BD: Tensor = self.project_out((mixed_BHD * own_HD).sum(1))
-        return out_BD
+        query_ND, new_key_ND, new_value_ND = self.project_in(x_ND).chunk(3, -1)
+        node_N = path_NL.gather(1, position_N[:, None])[:, 0]
+        key_MD[node_N] = new_key_ND
+        value_MD[node_N] = new_value_ND
+        seen_NL = path_NL[:, : int(position_N.max()) + 1]
+        own_HD = torch.eye(self.heads, dtype=x_ND.dtype, device=x_ND.device).repeat_interleave(head, 1)
+        query_NHD = query_ND[:, None] * (own_HD / math.sqrt(head))
+        scores_NHL = torch.bmm(query_NHD, key_MD[seen_NL].transpose(1, 2))
+        future_NL = torch.arange(seen_NL.shape[1], device=x_ND.device) > position_N[:, None]
+        weights_NHL = _softmax(scores_NHL.masked_fill_(future_NL[:, None], float("-inf")))
+        mixed_NHD = torch.bmm(weights_NHL, value_MD[seen_NL])
+        out_ND: Tensor = self.project_out((mixed_NHD * own_HD).sum(1))
+        return out_ND
 
     def _split(self, x_BLD: Tensor) -> Tensor:
         rows, positions, width = x_BLD.shape
@@ -97,21 +85,12 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map hidden states to hidden states of the same shape."""
-        return self.forward_with_memory(x_BLD)[0]
+        return self._after_attention(x_BLD, self.attention(self._before_attention(x_BLD)))
 
-    def forward_with_memory(self, x_BLD: Tensor) -> tuple[Tensor, KeyValue]:
-        """Map hidden states, and return the attention's keys and values with them."""
-        mixed_BLD, key_value = self.attention.forward_with_memory(self._before_attention(x_BLD))
-        return self._after_attention(x_BLD, mixed_BLD), key_value
-
-    def keys_values(self, x_BLD: Tensor) -> KeyValue:
-        """Return the attention's keys and values alone."""
-        return self.attention.keys_values(self._before_attention(x_BLD))
-
-    def advance(self, x_BD: Tensor, key_BLD: Tensor, value_BLD: Tensor, position_B: Tensor) -> Tensor:
-        """Map the hidden state of one new position; see `CausalSelfAttention.advance`."""
-        mixed_BD = self.attention.advance(self._before_attention(x_BD), key_BLD, value_BLD, position_B)
-        return self._after_attention(x_BD, mixed_BD)
+    def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Map the hidden states of new positions; see `CausalSelfAttention.advance`."""
+        mixed_ND = self.attention.advance(self._before_attention(x_ND), key_MD, value_MD, position_N, path_NL)
+        return self._after_attention(x_ND, mixed_ND)
 
     def _before_attention(self, x: Tensor) -> Tensor:
         return self.attention_norm(x) if self.norm_first else x

@@ -1,45 +1,54 @@
-"""What a causal backbone remembers of contexts under way, so that one more item costs one position.
+"""What a causal backbone remembers of positions, each kept once, however many contexts it is part of.
 
-Shapes: K blocks, B rows, L positions, D width.
+A position with its context before it is a node; a context is the path of nodes that leads to its last item. Contexts
+that begin alike share nodes, and one more item costs one node: nothing is copied when a context forks.
+
+Shapes: K blocks, M nodes that there is room for, N new nodes, L positions, D width.
 """
 
-from dataclasses import dataclass
-
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
+_LEAST_ROOM = 1024
 
-@dataclass(frozen=True)
+
 class Memory:
-    """Keys and values of every block; positions at and after a row's next one hold anything.
+    """Keys and values of every block, by node.
 
     Attributes:
-        key_KBLD, value_KBLD: float, on the backbone's device.
+        key_KMD, value_KMD: rows at and after `used` hold anything.
+        used: nodes so far.
     """
 
-    key_KBLD: Tensor
-    value_KBLD: Tensor
+    def __init__(self, *, blocks: int, like_D: Tensor) -> None:
+        """Start empty, on the device and in the precision of `like_D`, a vector of D values."""
+        self.key_KMD = like_D.new_empty((blocks, 0, len(like_D)))
+        self.value_KMD = like_D.new_empty((blocks, 0, len(like_D)))
+        self.used = 0
 
-    @property
-    def positions(self) -> int:
-        """L, how many positions there is room for."""
-        return self.key_KBLD.shape[2]
+    def has_room(self, nodes: int) -> bool:
+        """Whether so many more can be taken without another call of `keep`."""
+        return self.used + nodes <= self.key_KMD.shape[1]
 
-    def take(self, rows: Tensor) -> "Memory":
-        """Return the memory of the given rows (a mask or row numbers)."""
-        return Memory(self.key_KBLD[:, rows], self.value_KBLD[:, rows])
+    def take(self, nodes: int) -> int:
+        """Take the next nodes, which must have room, and return the number of the first."""
+        self.used += nodes
+        return self.used - nodes
 
-    def fitted(self, positions: int) -> "Memory":
-        """Return a memory with room for `positions`, and with less than twice that: narrow rows are read faster."""
-        if self.positions // 2 < positions <= self.positions:
-            return self
-        if positions > self.positions:
-            more = (0, 0, 0, positions - self.positions)
-            return Memory(F.pad(self.key_KBLD, more), F.pad(self.value_KBLD, more))
-        key_KBLD, value_KBLD = self.key_KBLD[..., :positions, :], self.value_KBLD[..., :positions, :]
-        return Memory(key_KBLD.contiguous(), value_KBLD.contiguous())
+    def keep(self, node_N: Tensor, *, room: int) -> None:
+        """Let go of all nodes but these, number them 0..N-1 in the order given, and make room for more.
 
-    def write(self, rows: Tensor, other: "Memory", others: Tensor) -> None:
-        """Overwrite rows, in place, with the given rows of a memory that is no wider."""
-        for mine, theirs in ((self.key_KBLD, other.key_KBLD), (self.value_KBLD, other.value_KBLD)):
-            mine[..., : other.positions, :].index_copy_(1, rows, theirs.index_select(1, others))
+        Args:
+            node_N: int64, distinct.
+            room: how many are to come next; there will be room for some such calls.
+        """
+        self.used = len(node_N)
+        capacity = max(_LEAST_ROOM, 4 * (self.used + room))
+        self.key_KMD, self.value_KMD = (_moved(pool, node_N, capacity) for pool in (self.key_KMD, self.value_KMD))
+
+
+def _moved(pool_KMD: Tensor, node_N: Tensor, capacity: int) -> Tensor:
+    blocks, _, width = pool_KMD.shape
+    moved_KMD = pool_KMD.new_empty((blocks, capacity, width))
+    torch.index_select(pool_KMD, 1, node_N, out=moved_KMD[:, : len(node_N)])
+    return moved_KMD

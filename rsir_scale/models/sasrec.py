@@ -3,7 +3,7 @@
 Queries and items share one embedding table. Layer norm comes after each sub-layer, as in the paper's setting, or before
 it with a final norm, which trains better with strong dropout. All weights start from N(0, 0.02).
 
-Shapes: B rows, L positions, D width, V items.
+Shapes: B rows, N new positions, L positions, D width, V items.
 """
 
 from collections.abc import Iterator
@@ -49,24 +49,17 @@ class SASRec(Backbone):
         hidden_BLD: Tensor = self.final_norm(x_BLD)
         return hidden_BLD
 
-    def remember(self, context_BL: Tensor) -> Memory:
-        """Return keys and values of every block; see `Backbone.remember`."""
-        x_BLD = self._embed(context_BL, torch.arange(context_BL.shape[1], device=context_BL.device))
-        *lower, last = self._blocks()
-        remembered: list[tuple[Tensor, Tensor]] = []
-        for block in lower:
-            x_BLD, key_value = block.forward_with_memory(x_BLD)
-            remembered.append(key_value)
-        remembered.append(last.keys_values(x_BLD))  # what the last block puts out, nobody reads
-        return Memory(*(torch.stack(part) for part in zip(*remembered, strict=True)))
+    def memory(self) -> Memory:
+        """Return an empty memory; see `Backbone.memory`."""
+        return Memory(blocks=len(self.blocks), like_D=self.items.weight[0])
 
-    def advance(self, memory: Memory, item_B: Tensor, position_B: Tensor) -> Tensor:
-        """Encode one more item a row; see `Backbone.advance`."""
-        x_BD = self._embed(item_B, position_B)
-        for block, key_BLD, value_BLD in zip(self._blocks(), memory.key_KBLD, memory.value_KBLD, strict=True):
-            x_BD = block.advance(x_BD, key_BLD, value_BLD, position_B)
-        query_BD: Tensor = self.final_norm(x_BD)
-        return query_BD
+    def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Encode more positions; see `Backbone.advance`."""
+        x_ND = self._embed(item_N, position_N)
+        for block, key_MD, value_MD in zip(self._blocks(), memory.key_KMD, memory.value_KMD, strict=True):
+            x_ND = block.advance(x_ND, key_MD, value_MD, position_N, path_NL)
+        query_ND: Tensor = self.final_norm(x_ND)
+        return query_ND
 
     def item_vectors(self) -> Tensor:
         """Return the shared embedding table; see `Backbone.item_vectors`."""

@@ -1,8 +1,8 @@
 """The one question that generation asks of the item table at each step.
 
 For every row: does an own item still to come rank within the threshold over the whole catalogue, and, for rows that
-pass, which items of its pool score best? The pool is the whole catalogue for rows that explore, the own items for rows
-that exploit (paper Sec. 3.2.1). Both come from one pass over the table. Scores are those of `ranking.score`.
+pass and explore (paper Sec. 3.2.1), which items of the catalogue score best? Both come from one pass over the table.
+The own items' scores come with the answer, for rows that exploit. Scores are those of `ranking.score`.
 
 Shapes: B rows, R own items (padded with 0), L context positions, P candidates, D width, V items.
 """
@@ -26,8 +26,7 @@ class SearchQuery:
         own_BR: distinct items of the source sequence, 0-padded.
         vouching_BR: which own items may vouch for the row: its remaining items.
         checked_B: rows that are checked; the others pass unseen.
-        choosing_B: rows that need candidates, if they pass.
-        explore_B: rows whose pool is the whole catalogue; that of the others is their own items.
+        explore_B: rows that need the best items of the catalogue, if they pass.
         banned_BL: items that may not be candidates, 0-padded (0 itself never is one).
     """
 
@@ -35,7 +34,6 @@ class SearchQuery:
     own_BR: Tensor
     vouching_BR: Tensor
     checked_B: Tensor
-    choosing_B: Tensor
     explore_B: Tensor
     banned_BL: Tensor
 
@@ -50,8 +48,8 @@ class SearchResult:
         voucher_B: that item; 0 where no item may vouch.
         better_B: items of the catalogue that score strictly higher than it, where the row passed; the threshold, where
             at least as many do; V where no item may vouch; and -1 where the row was not checked.
-        candidate_BP: best items of the pool for rows that pass and choose, best first, equal scores by item index; 0
-            elsewhere, and where the pool holds fewer.
+        candidate_BP: best items of the catalogue for rows that pass and explore, best first, equal scores by item
+            index; 0 elsewhere, and where there are fewer.
         candidate_score_BP: their float64 scores; -inf where the candidate is 0.
     """
 

@@ -70,7 +70,6 @@ class ClusteredSearch:
             own_BR=none_B1,
             vouching_BR=none_B1.bool(),
             checked_B=~on_B,
-            choosing_B=on_B,
             explore_B=on_B,
             banned_BL=none_B1,
         )

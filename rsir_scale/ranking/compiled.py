@@ -9,7 +9,6 @@ Shapes: B rows, R own items, L context positions, P candidates, D width, V items
 """
 
 import ctypes
-import importlib.util
 from functools import cache
 
 import numpy as np
@@ -18,9 +17,8 @@ import torch
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
+from rsir_scale.extension import load_extension
 from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
-
-_MODULE = "rsir_scale.ranking._scan"
 
 
 class _Question(ctypes.Structure):
@@ -28,7 +26,7 @@ class _Question(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("rows", "own_width", "banned_width", "probe_width")),
-        *((name, ctypes.c_void_p) for name in ("query", "own", "vouching", "checked", "choosing", "explore")),
+        *((name, ctypes.c_void_p) for name in ("query", "own", "vouching", "checked", "explore")),
         *((name, ctypes.c_void_p) for name in ("banned", "probes")),
         *((name, ctypes.c_int64) for name in ("rank_threshold", "top_candidates")),
     ]
@@ -44,10 +42,9 @@ class _Answer(ctypes.Structure):
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    spec = importlib.util.find_spec(_MODULE)
-    if spec is None or spec.origin is None:
+    library = load_extension("rsir_scale.ranking._scan")
+    if library is None:
         return None
-    library = ctypes.CDLL(spec.origin)
     library.rsir_instructions.restype = ctypes.c_char_p
     library.rsir_instructions.argtypes = [ctypes.c_int64]
     library.rsir_table_new.restype = ctypes.c_void_p

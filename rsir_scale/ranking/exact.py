@@ -11,7 +11,6 @@ Shapes: B rows, R own items, L context positions, K best items kept, N pairs of 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
@@ -58,7 +57,7 @@ class ExactSearch:
         progress = self._begin(query, target_B, top)
         self._scan(query, progress, checked_B=query.checked_B & (voucher_B > 0), rank_threshold=rank_threshold)
         judged = judge(query, voucher_B, progress.better_B, rank_threshold=rank_threshold, item_count=self.item_count)
-        explored_B = judged[0] & query.choosing_B & query.explore_B
+        explored_B = judged[0] & query.explore_B
         found = self._candidates(query, progress, explored_B, top)
         return answer(query, own_score_BR, voucher_B, judged, found)
 
@@ -78,13 +77,12 @@ class ExactSearch:
         """Stream the catalogue past the rows that it can still concern, and fill `progress`."""
         failed_B = query.checked_B & ~checked_B
         norm_B = query.query_BD.double().norm(dim=1)
-        wanting_B = query.choosing_B & query.explore_B
         begin = 0
         while begin < self.item_count:
             failed_B = failed_B | (checked_B & (progress.better_B >= rank_threshold))
             within_B = norm_B * self._norm_V[begin] + progress.band_B
             checking_B = checked_B & ~failed_B & (within_B > progress.target_B - progress.band_B)
-            exploring_B = wanting_B & ~failed_B & (within_B >= progress.best_score_BK[:, -1] - progress.band_B)
+            exploring_B = query.explore_B & ~failed_B & (within_B >= progress.best_score_BK[:, -1] - progress.band_B)
             row_B = (checking_B | exploring_B).nonzero()[:, 0]
             if not len(row_B):
                 return
@@ -207,20 +205,9 @@ def answer(
     """Put an answer together; `found` are the explored candidates `[B, P]` and their scores."""
     passed_B, better_B = judged
     candidate_BP, score_BP = found
-    chosen_B = passed_B & query.choosing_B
-    explored_B1, exploited_B1 = (chosen_B & query.explore_B)[:, None], (chosen_B & ~query.explore_B)[:, None]
-    own_item_BP, own_score_BP = _own_pool(query, own_score_BR, candidate_BP.shape[1])
-    candidate_BP = torch.where(explored_B1, candidate_BP, torch.where(exploited_B1, own_item_BP, 0))
-    score_BP = torch.where(explored_B1, score_BP, torch.where(exploited_B1, own_score_BP, _MINUS_INFINITY))
+    idle_B1 = ~(passed_B & query.explore_B)[:, None]
+    candidate_BP, score_BP = candidate_BP.masked_fill(idle_B1, 0), score_BP.masked_fill(idle_B1, _MINUS_INFINITY)
     return SearchResult(own_score_BR, passed_B, voucher_B, better_B, candidate_BP, score_BP)
-
-
-def _own_pool(query: SearchQuery, own_score_BR: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """Each row's own items that are not banned, best first, as columns of candidates."""
-    score_BP, item_BP = without(query.banned_BL, *best_first(own_score_BR, query.own_BR), top)
-    missing = (0, top - item_BP.shape[1])
-    item_BP = F.pad(item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0), missing)
-    return item_BP, F.pad(score_BP, missing, value=_MINUS_INFINITY)
 
 
 def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:

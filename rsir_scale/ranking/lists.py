@@ -165,8 +165,7 @@ class FaissLists:
         target_B = best_vouchers(query, self._items_VD)[1]
         checked_B = query.checked_B & (result.voucher_B > 0)
         counts_B = checked_B & (result.better_B < rank_threshold) & (most_B > target_B)
-        choosing_B = result.passed_B & query.choosing_B & query.explore_B
-        ranks_B = choosing_B & (most_B >= result.candidate_score_BP[:, -1])
+        ranks_B = result.passed_B & query.explore_B & (most_B >= result.candidate_score_BP[:, -1])
         return (item_B > 0) & (counts_B | ranks_B)
 
 

@@ -6,21 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.generation.choice import choose
+from rsir_scale.generation.choice import Pool, choose, own_pool
 
 INFINITY = float("inf")
 
 
 def _choose(scores: list[float], uniforms: np.ndarray, temperature: float) -> list[int]:
-    rows = len(uniforms)
     items = [place + 1 if score > -INFINITY else 0 for place, score in enumerate(scores)]
-    return choose(
-        torch.tensor(items).expand(rows, -1),
-        torch.tensor(scores, dtype=torch.float64).expand(rows, -1),
-        torch.from_numpy(uniforms),
-        greedy=False,
-        temperature=temperature,
-    ).tolist()
+    pool = Pool(torch.tensor([items]), torch.tensor([scores], dtype=torch.float64))
+    context_B = torch.zeros(len(uniforms), dtype=torch.int64)
+    return choose(pool, context_B, torch.from_numpy(uniforms), greedy=False, temperature=temperature).tolist()
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
@@ -45,12 +40,31 @@ def test_a_blank_is_never_sampled_while_the_pool_has_an_item(scores: list[float]
 
 @pytest.mark.parametrize("greedy", [True, False])
 def test_an_empty_pool_gives_no_item(greedy: bool) -> None:
-    nothing = torch.zeros((2, 3), dtype=torch.int64), torch.full((2, 3), -INFINITY)
+    nothing = Pool(torch.zeros((2, 3), dtype=torch.int64), torch.full((2, 3), -INFINITY))
     uniforms = torch.tensor([0.0, 0.999], dtype=torch.float64)
-    assert choose(*nothing, uniforms, greedy=greedy, temperature=1.0).tolist() == [0, 0]
+    assert choose(nothing, torch.tensor([0, 1]), uniforms, greedy=greedy, temperature=1.0).tolist() == [0, 0]
 
 
-def test_greedy_takes_the_first_whatever_the_draw() -> None:
-    items, scores = torch.tensor([[7, 3], [2, 9]]), torch.tensor([[1.0, 1.0], [0.0, -5.0]])
-    uniforms = torch.tensor([0.99, 0.99], dtype=torch.float64)
-    assert choose(items, scores, uniforms, greedy=True, temperature=1.0).tolist() == [7, 2]
+def test_greedy_takes_the_first_of_each_rows_context_whatever_the_draw() -> None:
+    pool = Pool(torch.tensor([[7, 3], [2, 9]]), torch.tensor([[1.0, 1.0], [0.0, -5.0]]))
+    uniforms = torch.tensor([0.99, 0.99, 0.0], dtype=torch.float64)
+    assert choose(pool, torch.tensor([1, 0, 1]), uniforms, greedy=True, temperature=1.0).tolist() == [2, 7, 2]
+
+
+@given(
+    own=st.lists(st.integers(0, 6), min_size=1, max_size=8),
+    scores=st.lists(st.sampled_from([-1.0, 0.0, 2.0]), min_size=7, max_size=7),
+    banned=st.lists(st.integers(0, 6), max_size=4),
+    top=st.integers(1, 9),
+)
+def test_the_own_pool_is_the_best_own_items_that_are_not_banned(
+    own: list[int], scores: list[float], banned: list[int], top: int
+) -> None:
+    seen: set[int] = set()
+    distinct = [0 if item in seen or seen.add(item) else item for item in sorted(own)]
+    score_R = [scores[item] if item else -INFINITY for item in distinct]
+    pool = own_pool(torch.tensor([distinct]), torch.tensor([score_R]), torch.tensor([[*banned, 0]]), top=top)
+    wanted = sorted((set(own) - {0}) - set(banned), key=lambda item: (-scores[item], item))[:top]
+    width = min(top, len(own))
+    assert pool.item_UP[0].tolist() == wanted + [0] * (width - len(wanted))
+    assert pool.score_UP[0].tolist() == [scores[item] for item in wanted] + [-INFINITY] * (width - len(wanted))

@@ -83,38 +83,47 @@ class BackboneContract:
     @torch.inference_mode()
     def test_contexts_advanced_item_by_item_have_the_queries_of_those_encoded_anew(self) -> None:
         backbone, context_BL = self.built(), contexts(seed=8)
-        prefix_B = torch.randint(0, LENGTH, (len(context_BL),), generator=torch.Generator().manual_seed(9))
-        memory = backbone.remember(context_BL[:, : LENGTH - 1])
+        memory = backbone.memory()
         if memory is None:
             with pytest.raises(NotImplementedError):
-                backbone.advance(None, context_BL[:, 0], prefix_B)  # type: ignore[arg-type]
+                backbone.advance(None, *torch.zeros((3, 1, 1), dtype=torch.int64))  # type: ignore[arg-type]
             return
-        memory = memory.fitted(LENGTH)
         length_B = (context_BL > 0).sum(1)
-        # A row keeps the memory of its first `prefix` items, the rest is to be overwritten.
-        position_B = torch.minimum(prefix_B, length_B - 1)
-        while True:
-            query_BD = backbone.advance(memory, context_BL.gather(1, position_B[:, None])[:, 0], position_B)
-            so_far_BL = context_BL.masked_fill(torch.arange(LENGTH) > position_B[:, None], 0)
-            assert torch.allclose(query_BD, backbone.encode(so_far_BL), rtol=0, atol=TINY)
-            going_B = position_B + 1 < length_B
-            if not going_B.any():
-                return
-            memory, context_BL, length_B = memory.take(going_B), context_BL[going_B], length_B[going_B]
-            position_B = position_B[going_B] + 1
+        path_BL = torch.zeros_like(context_BL)
+        # The first items of each context at once, in an order of no meaning, then one more of each that goes on.
+        prefix_B = 1 + (torch.rand(len(length_B), generator=torch.Generator().manual_seed(9)) * length_B).long()
+        prefix_B = torch.minimum(prefix_B, length_B)
+        row_N, position_N = (torch.arange(LENGTH) < prefix_B[:, None]).nonzero(as_tuple=True)
+        while len(row_N):
+            order_N = torch.randperm(len(row_N), generator=torch.Generator().manual_seed(10))
+            row_N, position_N = row_N[order_N], position_N[order_N]
+            if not memory.has_room(len(row_N)):
+                memory.keep(torch.arange(memory.used), room=len(row_N))
+            path_BL[row_N, position_N] = memory.take(len(row_N)) + torch.arange(len(row_N))
+            query_ND = backbone.advance(memory, context_BL[row_N, position_N], position_N, path_BL[row_N])
+            so_far_NL = context_BL[row_N].masked_fill(torch.arange(LENGTH) > position_N[:, None], 0)
+            assert torch.allclose(query_ND, backbone.encode(so_far_NL), rtol=0, atol=TINY)
+            row_N = (prefix_B < length_B).nonzero()[:, 0]
+            position_N = prefix_B[row_N]
+            prefix_B[row_N] += 1
 
     @torch.inference_mode()
-    def test_one_memory_serves_many_rows(self) -> None:
-        backbone, context_BL = self.built(), contexts(rows=3, seed=10)
-        memory, target = backbone.remember(context_BL), backbone.remember(contexts(rows=8, seed=11))
-        if memory is None or target is None:
+    def test_contexts_that_begin_alike_share_what_is_remembered(self) -> None:
+        backbone, context_L = self.built(), torch.arange(1, LENGTH + 1)
+        if (memory := backbone.memory()) is None:
             return
-        rows, others = torch.tensor([1, 2, 5, 7]), torch.tensor([0, 0, 2, 1])
-        position_B = (context_BL > 0).sum(1)[others] - 1
-        target.write(rows, memory, others)
-        last_B = context_BL[others, position_B]
-        query_BD = backbone.advance(target.take(rows), last_B, position_B)
-        assert torch.allclose(query_BD, backbone.encode(context_BL)[others], rtol=0, atol=TINY)
+        memory.keep(torch.arange(0), room=LENGTH)
+        path_L = memory.take(LENGTH - 1) + torch.arange(LENGTH)
+        place_N = torch.arange(LENGTH - 1)
+        backbone.advance(memory, context_L[:-1], place_N, path_L.expand(LENGTH - 1, -1))
+        # What nobody needs is let go of, and the numbers change.
+        memory.keep(torch.tensor([2, 0, 1]), room=3)
+        first = memory.take(3)
+        path_NL = torch.tensor([[1, 2, 0, first], [1, 2, 0, first + 1], [1, first + 2, 0, 0]])
+        item_N, position_N = torch.tensor([9, 8, 9]), torch.tensor([3, 3, 1])
+        query_ND = backbone.advance(memory, item_N, position_N, path_NL)
+        expected_BL = torch.tensor([[1, 2, 3, 9], [1, 2, 3, 8], [1, 9, 0, 0]])
+        assert torch.allclose(query_ND, backbone.encode(expected_BL), rtol=0, atol=TINY)
 
     def test_training_mode_without_dropout_computes_the_same(self) -> None:
         backbone, context_BL = self.built(), contexts(seed=5)

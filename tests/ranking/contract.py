@@ -58,8 +58,7 @@ def questions(draw: st.DrawFn) -> Question:
         own_BR=torch.from_numpy(own_BR),
         vouching_BR=torch.from_numpy(vouching),
         checked_B=torch.from_numpy(numbers.random(rows) < 0.8),
-        choosing_B=torch.from_numpy(numbers.random(rows) < 0.9),
-        explore_B=torch.from_numpy(numbers.random(rows) < 0.7),
+        explore_B=torch.from_numpy(numbers.random(rows) < 0.6),
         banned_BL=torch.from_numpy(banned.astype(np.int64)),
     )
     threshold = draw(st.integers(1, item_count))
@@ -89,9 +88,8 @@ def _assert_row(question: Question, query: SearchQuery, scores: npt.NDArray[np.f
     assert int(result.better_B) == (capped if checked else -1)
     assert int(result.voucher_B) in ([item for item in vouching if scores[item] == best] or [0])
     banned = set(query.banned_BL.tolist())
-    pool = set(range(1, len(scores))) if query.explore_B else set(own) - {0}
-    ordered = sorted(pool - banned, key=lambda item: (-scores[item], item))
-    wanted = ordered[: question.top_candidates] if passed and query.choosing_B else []
+    ordered = sorted(set(range(1, len(scores))) - banned, key=lambda item: (-scores[item], item))
+    wanted = ordered[: question.top_candidates] if passed and query.explore_B else []
     width = min(question.top_candidates, len(scores) - 1)
     assert result.candidate_BP.tolist() == wanted + [0] * (width - len(wanted))
     assert result.candidate_score_BP.tolist() == [scores[i] for i in wanted] + [-np.inf] * (width - len(wanted))
@@ -155,7 +153,6 @@ class ItemSearchContract:
             own_BR=torch.tensor([[1], [1]]),
             vouching_BR=torch.zeros((2, 1), dtype=torch.bool),
             checked_B=torch.tensor([True, False]),
-            choosing_B=torch.tensor([True, True]),
             explore_B=torch.tensor([True, True]),
             banned_BL=torch.zeros((2, 1), dtype=torch.int64),
         )
@@ -172,7 +169,7 @@ class ItemSearchContract:
         items_VD, query_BD = torch.randn((301, 64), generator=numbers), torch.randn((50, 64), generator=numbers)
         best_B1 = (query_BD @ items_VD[1:].T).argmax(1, keepdim=True) + 1
         on_B = torch.ones(50, dtype=torch.bool)
-        query = SearchQuery(query_BD, best_B1, on_B[:, None], on_B, on_B, on_B, torch.zeros((50, 1), dtype=torch.int64))
+        query = SearchQuery(query_BD, best_B1, on_B[:, None], on_B, on_B, torch.zeros((50, 1), dtype=torch.int64))
         result = self.build(items_VD).search(query, rank_threshold=1, top_candidates=top)
         assert result.passed_B.all()
         assert result.better_B.tolist() == [0] * 50

@@ -38,7 +38,7 @@ def test_equal_scores_are_ordered_by_item_index() -> None:
 def test_items_that_tie_at_the_cut_are_kept_by_item_index() -> None:
     on_B = torch.ones(1, dtype=torch.bool)
     one_B1 = torch.ones((1, 1), dtype=torch.int64)
-    query = SearchQuery(torch.ones((1, 1)), one_B1, one_B1.bool(), on_B, on_B, on_B, one_B1 * 0)
+    query = SearchQuery(torch.ones((1, 1)), one_B1, one_B1.bool(), on_B, on_B, one_B1 * 0)
     search = ExactSearch(torch.ones((41, 1)))
     kept = {
         top: search.search(query, rank_threshold=1, top_candidates=top).candidate_BP[0].tolist() for top in (1, 3, 20)

@@ -37,7 +37,6 @@ def _question(query_BD: Tensor, own_BR: Tensor, items: int, numbers: torch.Gener
         own_BR=own_BR,
         vouching_BR=(torch.rand(own_BR.shape, generator=numbers) < 0.8) & (own_BR > 0),
         checked_B=torch.rand(rows, generator=numbers) < 0.8,
-        choosing_B=torch.rand(rows, generator=numbers) < 0.9,
         explore_B=torch.rand(rows, generator=numbers) < 0.6,
         banned_BL=torch.randint(0, items + 1, (rows, 5), generator=numbers),
     )

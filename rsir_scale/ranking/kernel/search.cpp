@@ -97,7 +97,7 @@ class Scan {
     for (double value : row.query) square += value * value;
     row.norm = std::sqrt(square);
     row.checked = question_.checked[global];
-    row.explore = question_.choosing[global] && question_.explore[global];
+    row.explore = question_.explore[global];
     row.rejected = false;
     row.better = 0;
     row.held = 0;
@@ -326,24 +326,13 @@ class Scan {
     const bool passed = !row.checked || !row.rejected;
     answer_.passed[global] = passed;
     answer_.better[global] = row.checked ? row.better : -1;
-    if (!passed || !question_.choosing[global]) {
-      row.best.clear();
-    } else if (!row.explore) {
-      own_pool(row, global);
-    }
+    if (!passed) row.best.clear();
     write_candidates(row, global);
-  }
-
-  void own_pool(Row& row, int64_t global) {
-    const int64_t* own = question_.own + global * question_.own_width;
-    const double* score = answer_.own_score + global * question_.own_width;
-    for (int64_t i = 0; i < question_.own_width; ++i)
-      if (own[i] != 0) row.best.push_back({score[i], int32_t(own[i])});
   }
 
   // The best first, banned items left out.
   void write_candidates(Row& row, int64_t global) {
-    if (row.explore && row.best.size() > row.wanted) {
+    if (row.best.size() > row.wanted) {
       std::nth_element(row.best.begin(), row.best.begin() + row.wanted, row.best.end(), first_of);
       row.best.resize(row.wanted);
     }

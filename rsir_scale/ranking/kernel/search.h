@@ -12,7 +12,6 @@ struct RsirQuestion {
   const int64_t* own;       // rows x own_width
   const uint8_t* vouching;  // rows x own_width
   const uint8_t* checked;   // rows
-  const uint8_t* choosing;  // rows
   const uint8_t* explore;   // rows
   const int64_t* banned;    // rows x banned_width
   const int32_t* probes;    // rows x probe_width, lists to scan; null for all
