@@ -1,9 +1,9 @@
 """The decoder: all trials of a shard, many rows at a time, one encode and one search a step.
 
 A step encodes one more item of every distinct context and searches once: that serves both the check (paper Eq. 1) and
-the next choice, of every trial that is at that context. Rows that end are replaced at once, in their place, by waiting trials, longest sources first, so that the batch
-stays full until the shard is nearly done, and tables only ever narrow. Which rows share a batch depends on the shard
-alone. It reads no held-out item and knows nothing of files or of Ray.
+the next choice, for all trials that are there. Rows that end are replaced at once, in their place, by waiting trials,
+longest sources first, so that the batch stays full until the shard is nearly done, and tables only ever narrow. Which
+rows share a batch depends on the shard alone. It reads no held-out item and knows nothing of files or of Ray.
 
 Shapes: B rows, U distinct contexts, L context positions, R distinct own items, P candidates.
 """

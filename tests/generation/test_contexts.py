@@ -25,9 +25,8 @@ class Watched(ContextTree):
         self.rows = self.contexts = 0
 
     def grow(self, rows: DecodingRows) -> tuple[DecodingRows, Contexts]:
-        held = [
-            (int(s), *c[:n].tolist()) for s, c, n in zip(rows.source_B, rows.context_BL, rows.length_B, strict=True)
-        ]
+        sources, contexts = rows.source_B.tolist(), rows.context_BL.tolist()
+        held = [(one, *items[:n]) for one, items, n in zip(sources, contexts, rows.length_B.tolist(), strict=True)]
         rows, found = super().grow(rows)
         assert [held[row] for row in found.row_U[found.context_B].tolist()] == held
         assert sorted(set(found.context_B.tolist())) == list(range(len(found.row_U)))
@@ -76,12 +75,8 @@ def test_trials_that_start_alike_are_encoded_once() -> None:
         return advance(memory, item_N, position_N, path_NL)
 
     backbone.advance = counted  # type: ignore[method-assign]
-    world = World(
-        backbone,
-        sequences_of([[1, 2, 3, 4], [5, 6]]),
-        replace(RELEASED, trials_per_sequence=7, rank_threshold=8),
-        (1, 0),
-    )
+    rules = replace(RELEASED, source_items_left_out=0, trials_per_sequence=7, rank_threshold=8, batch_size=14)
+    world = World(backbone, sequences_of([[1, 2, 3, 4], [5, 6]]), rules, (1, 0))
     _decode(world)
     # Greedy trials from the first item never part: one node a source and step.
     assert encoded[0] == 2
