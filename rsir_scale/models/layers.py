@@ -7,6 +7,7 @@ Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsir_scale.models.dropout import Dropout
+from rsir_scale.models.memory import Memory
 
 
 class CausalSelfAttention(nn.Module):
@@ -106,6 +108,22 @@ class TransformerBlock(nn.Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.dropout(self.contract(self.dropout(F.gelu(self.expand(x)))))
         return out
+
+
+class PlainBlocks:
+    """Blocks that advance in torch, on any device and in any precision; see `memory.Blocks`."""
+
+    name = "torch"
+
+    def __init__(self, blocks: Sequence[TransformerBlock]) -> None:
+        self.count = len(blocks)
+        self._blocks = blocks
+
+    def advance(self, x_ND: Tensor, memory: Memory, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Take new positions through all blocks; see `memory.Blocks`."""
+        for block, key_MD, value_MD in zip(self._blocks, memory.key_KMD, memory.value_KMD, strict=True):
+            x_ND = block.advance(x_ND, key_MD, value_MD, position_N, path_NL)
+        return x_ND
 
 
 def _softmax(scores: Tensor) -> Tensor:

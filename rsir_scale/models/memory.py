@@ -6,24 +6,51 @@ that begin alike share nodes, and one more item costs one node: nothing is copie
 Shapes: K blocks, M nodes that there is room for, N new nodes, L positions, D width.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 _LEAST_ROOM = 1024
 
 
-class Memory:
-    """Keys and values of every block, by node.
+class Blocks(Protocol):
+    """The blocks of a backbone, as they take new positions through.
 
     Attributes:
+        name: the implementation.
+        count: K.
+    """
+
+    name: str
+    count: int
+
+    def advance(self, x_ND: Tensor, memory: "Memory", position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Return the hidden states `[N, D]` after the last block, and write keys and values to the memory.
+
+        Args:
+            x_ND: what goes into the first block.
+            memory: of the positions before; see `Backbone.advance` for it and the others.
+            position_N: int64.
+            path_NL: int64.
+        """
+        ...
+
+
+class Memory:
+    """Keys and values by node, and the blocks that they are of.
+
+    Attributes:
+        blocks: what reads and writes them.
         key_KMD, value_KMD: rows at and after `used` hold anything.
         used: nodes so far.
     """
 
-    def __init__(self, *, blocks: int, like_D: Tensor) -> None:
+    def __init__(self, blocks: Blocks, *, like_D: Tensor) -> None:
         """Start empty, on the device and in the precision of `like_D`, a vector of D values."""
-        self.key_KMD = like_D.new_empty((blocks, 0, len(like_D)))
-        self.value_KMD = like_D.new_empty((blocks, 0, len(like_D)))
+        self.blocks = blocks
+        self.key_KMD = like_D.new_empty((blocks.count, 0, len(like_D)))
+        self.value_KMD = like_D.new_empty((blocks.count, 0, len(like_D)))
         self.used = 0
 
     def has_room(self, nodes: int) -> bool:

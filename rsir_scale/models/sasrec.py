@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.models.base import Backbone
+from rsir_scale.models.compiled import CompiledBlocks, takes
 from rsir_scale.models.dropout import Dropout
-from rsir_scale.models.layers import TransformerBlock
+from rsir_scale.models.layers import PlainBlocks, TransformerBlock
 from rsir_scale.models.memory import Memory
 
 _INITIAL_STD = 0.02
@@ -51,14 +52,13 @@ class SASRec(Backbone):
 
     def memory(self) -> Memory:
         """Return an empty memory; see `Backbone.memory`."""
-        return Memory(blocks=len(self.blocks), like_D=self.items.weight[0])
+        blocks = list(self._blocks())
+        return Memory(CompiledBlocks(blocks) if takes(blocks) else PlainBlocks(blocks), like_D=self.items.weight[0])
 
     def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
         """Encode more positions; see `Backbone.advance`."""
         x_ND = self._embed(item_N, position_N)
-        for block, key_MD, value_MD in zip(self._blocks(), memory.key_KMD, memory.value_KMD, strict=True):
-            x_ND = block.advance(x_ND, key_MD, value_MD, position_N, path_NL)
-        query_ND: Tensor = self.final_norm(x_ND)
+        query_ND: Tensor = self.final_norm(memory.blocks.advance(x_ND, memory, position_N, path_NL))
         return query_ND
 
     def item_vectors(self) -> Tensor:

@@ -75,7 +75,7 @@ def test_trials_that_start_alike_are_encoded_once() -> None:
         return advance(memory, item_N, position_N, path_NL)
 
     backbone.advance = counted  # type: ignore[method-assign]
-    rules = replace(RELEASED, source_items_left_out=0, trials_per_sequence=7, rank_threshold=8, batch_size=14)
+    rules = replace(RELEASED, source_items_left_out=0, exploit_prob=1.0, trials_per_sequence=7, batch_size=14)
     world = World(backbone, sequences_of([[1, 2, 3, 4], [5, 6]]), rules, (1, 0))
     _decode(world)
     # Greedy trials from the first item never part: one node a source and step.

@@ -1,0 +1,309 @@
+// Transformer blocks for positions whose keys and values lie in a tree, in single precision.
+//
+// A block first writes keys and values of all new positions, so that new positions may stand on each other, then mixes
+// and maps them a few rows at a time, with what those rows need in the first-level cache. A row's result depends on the
+// row alone: sums run in one order, whoever shares its tile.
+#include "blocks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define RSIR_X86 1
+#endif
+#define RSIR_INLINE inline __attribute__((always_inline))
+
+namespace rsir {
+namespace {
+
+constexpr int64_t ROWS_PER_TILE = 32;
+
+typedef float Float4 __attribute__((vector_size(16)));
+typedef float Float8 __attribute__((vector_size(32)));
+typedef float Float16 __attribute__((vector_size(64)));
+
+template <typename Vector>
+constexpr int64_t LANES = sizeof(Vector) / sizeof(float);
+
+template <typename Vector>
+RSIR_INLINE Vector load(const float* from) {
+  Vector vector;
+  __builtin_memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+
+template <typename Vector>
+RSIR_INLINE void store(float* to, Vector vector) {
+  __builtin_memcpy(to, &vector, sizeof vector);
+}
+
+template <typename Vector>
+RSIR_INLINE float sum_of(Vector vector) {
+  float lanes[LANES<Vector>];
+  store(lanes, vector);
+  for (int64_t step = LANES<Vector> / 2; step > 0; step /= 2)
+    for (int64_t lane = 0; lane < step; ++lane) lanes[lane] += lanes[lane + step];
+  return lanes[0];
+}
+
+// e^x to about one part in ten million, for x from -87 to 88; below, 0 or nearly.
+template <typename Vector>
+RSIR_INLINE Vector exponential(Vector x) {
+  typedef int32_t Whole __attribute__((vector_size(sizeof(Vector))));
+  constexpr float LEAST = -87.f, ROUNDING = 12582912.f;  // 1.5 · 2^23: adding it leaves a whole number
+  x = x < LEAST ? x * 0 + LEAST : x;
+  const Vector whole = (x * 1.44269504f + ROUNDING) - ROUNDING;
+  const Vector rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;  // of ln 2 in two parts
+  Vector sum = rest * 1.9875691500e-4f + 1.3981999507e-3f;  // Cephes, expf
+  sum = sum * rest + 8.3334519073e-3f;
+  sum = sum * rest + 4.1665795894e-2f;
+  sum = sum * rest + 1.6666665459e-1f;
+  sum = sum * rest + 5.0000001201e-1f;
+  sum = sum * rest * rest + rest + 1.f;
+  const Whole power = (__builtin_convertvector(whole, Whole) + 127) << 23;
+  Vector scale;
+  __builtin_memcpy(&scale, &power, sizeof scale);
+  return sum * scale;
+}
+
+// x Φ(x), with the error function of Abramowitz and Stegun, 7.1.26: wrong by 1.5e-7 at most.
+template <typename Vector>
+RSIR_INLINE Vector gelu(Vector x) {
+  const Vector z = (x < 0 ? -x : x) * 0.70710678f;
+  const Vector t = 1.f / (z * 0.3275911f + 1.f);
+  Vector tail = t * 1.061405429f - 1.453152027f;
+  tail = tail * t + 1.421413741f;
+  tail = tail * t - 0.284496736f;
+  tail = tail * t + 0.254829592f;
+  const Vector erf = 1.f - tail * t * exponential(-z * z);
+  return x * 0.5f * (1.f + (x < 0 ? -erf : erf));
+}
+
+// Q rows times V vectors of a matrix's columns; sums stay in registers.
+template <typename Vector, int Q, int V>
+RSIR_INLINE void product(const float* in, int64_t in_stride, int64_t depth, const float* matrix, int64_t columns,
+                         const float* bias, float* out, int64_t out_stride) {
+  Vector sums[Q][V];
+  for (int q = 0; q < Q; ++q)
+    for (int v = 0; v < V; ++v) sums[q][v] = load<Vector>(bias + v * LANES<Vector>);
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector row[V];
+    for (int v = 0; v < V; ++v) row[v] = load<Vector>(matrix + k * columns + v * LANES<Vector>);
+    for (int q = 0; q < Q; ++q)
+      for (int v = 0; v < V; ++v) sums[q][v] += row[v] * in[q * in_stride + k];
+  }
+  for (int q = 0; q < Q; ++q)
+    for (int v = 0; v < V; ++v) store(out + q * out_stride + v * LANES<Vector>, sums[q][v]);
+}
+
+// out = in · matrix + bias, for some rows. Each Q rows share what they read of the matrix.
+template <typename Vector, int Q>
+RSIR_INLINE void linear(const float* in, int64_t rows, int64_t depth, const float* matrix, const float* bias,
+                        int64_t columns, float* out) {
+  constexpr int64_t WIDE = 2 * LANES<Vector>;
+  for (int64_t c = 0; c < columns; c += WIDE)
+    for (int64_t r = 0; r < rows;) {
+      const float* from = in + r * depth;
+      float* to = out + r * columns + c;
+      const bool many = rows - r >= Q, wide = columns - c >= WIDE;
+      if (many && wide)
+        product<Vector, Q, 2>(from, depth, depth, matrix + c, columns, bias + c, to, columns);
+      else if (many)
+        product<Vector, Q, 1>(from, depth, depth, matrix + c, columns, bias + c, to, columns);
+      else if (wide)
+        product<Vector, 1, 2>(from, depth, depth, matrix + c, columns, bias + c, to, columns);
+      else
+        product<Vector, 1, 1>(from, depth, depth, matrix + c, columns, bias + c, to, columns);
+      r += many ? Q : 1;
+    }
+}
+
+template <typename Vector>
+RSIR_INLINE void normalise(const float* in, int64_t width, const RsirNorm& norm, float* out) {
+  Vector total = {};
+  for (int64_t k = 0; k < width; k += LANES<Vector>) total += load<Vector>(in + k);
+  const float mean = sum_of(total) / float(width);
+  Vector square = {};
+  for (int64_t k = 0; k < width; k += LANES<Vector>) {
+    const Vector off = load<Vector>(in + k) - mean;
+    square += off * off;
+  }
+  const float scale = 1.f / std::sqrt(sum_of(square) / float(width) + norm.epsilon);
+  for (int64_t k = 0; k < width; k += LANES<Vector>)
+    store(out + k, (load<Vector>(in + k) - mean) * scale * load<Vector>(norm.scale + k) + load<Vector>(norm.shift + k));
+}
+
+template <typename Vector>
+RSIR_INLINE void add(const float* one, float* to, int64_t count) {
+  for (int64_t k = 0; k < count; k += LANES<Vector>) store(to + k, load<Vector>(to + k) + load<Vector>(one + k));
+}
+
+struct Stack {
+  const RsirBlock* blocks;
+  int64_t count, width, heads, feed_forward;
+  bool norm_first;
+};
+
+// What a thread works in, kept from call to call.
+struct Workspace {
+  std::vector<float> query;    // of all new positions
+  std::vector<float> weights;  // of one row and head
+  std::vector<float> one, two, wide;  // tiles
+};
+
+// Softmax-weighted values of one row's path, head by head.
+template <typename Vector>
+RSIR_INLINE void attend(const Stack& stack, const float* query, const float* key, const float* value,
+                        const int64_t* path, int64_t seen, float* weights, float* out) {
+  const int64_t head = stack.width / stack.heads;
+  const float root = 1.f / std::sqrt(float(head));
+  for (int64_t first = 0; first < stack.width; first += head) {
+    float greatest = -INFINITY;
+    for (int64_t j = 0; j < seen; ++j) {
+      const float* theirs = key + path[j] * stack.width + first;
+      Vector sum = {};
+      for (int64_t k = 0; k < head; k += LANES<Vector>) sum += load<Vector>(query + first + k) * load<Vector>(theirs + k);
+      weights[j] = sum_of(sum) * root;
+      greatest = std::max(greatest, weights[j]);
+    }
+    const int64_t padded = (seen + LANES<Vector> - 1) / LANES<Vector> * LANES<Vector>;
+    std::fill(weights + seen, weights + padded, -INFINITY);
+    for (int64_t j = 0; j < padded; j += LANES<Vector>)
+      store(weights + j, exponential(load<Vector>(weights + j) - greatest));
+    float total = 0;
+    for (int64_t j = 0; j < seen; ++j) total += weights[j];
+    for (int64_t k = 0; k < head; k += LANES<Vector>) {
+      Vector sum = {};
+      for (int64_t j = 0; j < seen; ++j) sum += load<Vector>(value + path[j] * stack.width + first + k) * weights[j];
+      store(out + first + k, sum / total);
+    }
+  }
+}
+
+template <typename Vector, int Q>
+RSIR_INLINE void project_in(const Stack& stack, const RsirBlock& block, const RsirPositions& at, float* key,
+                            float* value, Workspace& space) {
+  const int64_t width = stack.width;
+  for (int64_t begin = 0; begin < at.count; begin += ROWS_PER_TILE) {
+    const int64_t rows = std::min(ROWS_PER_TILE, at.count - begin);
+    const float* in = at.hidden + begin * width;
+    if (stack.norm_first) {
+      for (int64_t r = 0; r < rows; ++r)
+        normalise<Vector>(in + r * width, width, block.attention_norm, &space.one[r * width]);
+      in = space.one.data();
+    }
+    linear<Vector, Q>(in, rows, width, block.project_in, block.project_in_bias, 3 * width, space.wide.data());
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t row = begin + r, node = at.path[row * at.path_width + at.position[row]];
+      const float* projected = &space.wide[r * 3 * width];
+      std::copy_n(projected, width, &space.query[row * width]);
+      std::copy_n(projected + width, width, key + node * width);
+      std::copy_n(projected + 2 * width, width, value + node * width);
+    }
+  }
+}
+
+template <typename Vector, int Q>
+RSIR_INLINE void mix_and_map(const Stack& stack, const RsirBlock& block, const RsirPositions& at, const float* key,
+                             const float* value, Workspace& space) {
+  const int64_t width = stack.width;
+  float *one = space.one.data(), *two = space.two.data(), *wide = space.wide.data();
+  for (int64_t begin = 0; begin < at.count; begin += ROWS_PER_TILE) {
+    const int64_t rows = std::min(ROWS_PER_TILE, at.count - begin);
+    float* hidden = at.hidden + begin * width;
+    for (int64_t r = 0; r < rows; ++r)
+      attend<Vector>(stack, &space.query[(begin + r) * width], key, value, at.path + (begin + r) * at.path_width,
+                     at.position[begin + r] + 1, space.weights.data(), one + r * width);
+    linear<Vector, Q>(one, rows, width, block.project_out, block.project_out_bias, width, two);
+    add<Vector>(two, hidden, rows * width);
+    for (int64_t r = 0; r < rows; ++r) {
+      float* row = hidden + r * width;
+      const RsirNorm& norm = stack.norm_first ? block.feed_forward_norm : block.attention_norm;
+      normalise<Vector>(row, width, norm, one + r * width);
+      if (!stack.norm_first) std::copy_n(one + r * width, width, row);
+    }
+    linear<Vector, Q>(one, rows, width, block.expand, block.expand_bias, stack.feed_forward, wide);
+    for (int64_t k = 0; k < rows * stack.feed_forward; k += LANES<Vector>) store(wide + k, gelu(load<Vector>(wide + k)));
+    linear<Vector, Q>(wide, rows, stack.feed_forward, block.contract, block.contract_bias, width, two);
+    add<Vector>(two, hidden, rows * width);
+    if (!stack.norm_first)
+      for (int64_t r = 0; r < rows; ++r)
+        normalise<Vector>(hidden + r * width, width, block.feed_forward_norm, hidden + r * width);
+  }
+}
+
+template <typename Vector, int Q>
+RSIR_INLINE void advance(const Stack& stack, const RsirPositions& at, Workspace& space) {
+  for (int64_t b = 0; b < stack.count; ++b) {
+    float* key = at.key + b * at.room * stack.width;
+    float* value = at.value + b * at.room * stack.width;
+    project_in<Vector, Q>(stack, stack.blocks[b], at, key, value, space);
+    mix_and_map<Vector, Q>(stack, stack.blocks[b], at, key, value, space);
+  }
+}
+
+void advance_generic(const Stack& stack, const RsirPositions& at, Workspace& space) {
+  advance<Float4, 4>(stack, at, space);
+}
+
+bool always() { return true; }
+
+struct Instructions {
+  const char* name;
+  bool (*supported)();
+  void (*advance)(const Stack&, const RsirPositions&, Workspace&);
+};
+
+#ifdef RSIR_X86
+__attribute__((target("avx512f"))) void advance_avx512(const Stack& stack, const RsirPositions& at, Workspace& space) {
+  advance<Float16, 8>(stack, at, space);
+}
+
+__attribute__((target("avx2,fma"))) void advance_avx2(const Stack& stack, const RsirPositions& at, Workspace& space) {
+  advance<Float8, 6>(stack, at, space);
+}
+
+bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+
+// Best first.
+const Instructions ALL[] = {
+#ifdef RSIR_X86
+    {"avx512", has_avx512, advance_avx512},
+    {"avx2", has_avx2, advance_avx2},
+#endif
+    {"generic", always, advance_generic},
+};
+
+}  // namespace
+}  // namespace rsir
+
+using namespace rsir;
+
+const char* rsir_blocks_instructions(int64_t i) {
+  for (const Instructions& one : ALL)
+    if (one.supported() && i-- == 0) return one.name;
+  return nullptr;
+}
+
+int32_t rsir_blocks_advance(const char* instructions, const RsirBlock* blocks, int64_t count, int64_t width,
+                            int64_t heads, int64_t feed_forward, int32_t norm_first, const RsirPositions* positions) {
+  static thread_local Workspace space;
+  try {
+    space.query.resize(positions->count * width);
+    space.weights.resize(positions->path_width + LANES<Float16>);
+    space.one.resize(ROWS_PER_TILE * width);
+    space.two.resize(ROWS_PER_TILE * width);
+    space.wide.resize(ROWS_PER_TILE * std::max(3 * width, feed_forward));
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+  const Stack stack{blocks, count, width, heads, feed_forward, norm_first != 0};
+  for (const Instructions& one : ALL)
+    if (std::strcmp(one.name, instructions) == 0) one.advance(stack, *positions, space);
+  return 0;
+}
