@@ -4,7 +4,7 @@ The pool is the catalogue for rows that explore, the source's own items for rows
 uniform a row decides, by inversion of the cumulative distribution over candidates in a fixed order (best first, equal
 scores by item index), so the choice depends on scores and identity alone.
 
-Shapes: B rows, U distinct contexts, P candidates, R own items, L context positions.
+Shapes: B rows, U distinct contexts, P candidates, R own items.
 """
 
 from dataclasses import dataclass
@@ -25,17 +25,16 @@ class Pool:
     score_UP: Tensor
 
 
-def own_pool(own_UR: Tensor, score_UR: Tensor, banned_UL: Tensor, *, top: int) -> Pool:
-    """Return the best own items that are not banned.
+def own_pool(own_UR: Tensor, score_UR: Tensor, free_UR: Tensor, *, top: int) -> Pool:
+    """Return the best own items that may be chosen.
 
     Args:
         own_UR: distinct items by rising index, with zeros anywhere.
-        score_UR: their scores, -inf at zeros.
-        banned_UL: items that may not be chosen, 0-padded.
+        score_UR: their scores.
+        free_UR: which of them may be chosen; no zero may.
         top: how many to keep.
     """
-    banned_UR = (own_UR[:, :, None] == banned_UL[:, None, :]).any(2)
-    score_UR, order_UR = score_UR.masked_fill(banned_UR, float("-inf")).sort(dim=1, descending=True, stable=True)
+    score_UR, order_UR = score_UR.masked_fill(~free_UR, float("-inf")).sort(dim=1, descending=True, stable=True)
     score_UP = score_UR[:, :top]
     return Pool(own_UR.gather(1, order_UR[:, :top]).masked_fill(score_UP == float("-inf"), 0), score_UP)
 

@@ -75,16 +75,14 @@ class ContextTree:
         rows, first = self._take(rows, ~begun_B, count)
         node_SL = first + len(parent_row_K) + prefix_SL.flatten().cumsum(0).view_as(prefix_SL) - 1
         rows = _placed(rows, grown_G, first + child_G, begun_G, node_SL[source_G])
-        tip_B = rows.last_node() - first
-        shared_N = torch.zeros(count, dtype=torch.bool, device=tip_B.device).index_fill_(0, tip_B, True)
-        context_B = (shared_N.cumsum(0) - 1)[tip_B]
-        row_U = torch.empty(int(context_B.max()) + 1, dtype=torch.int64, device=tip_B.device)
-        row_U[context_B] = torch.arange(len(rows), device=tip_B.device)
+        tip_U, context_B = distinct(rows.last_node() - first, count)
+        row_U = torch.empty_like(tip_U)
+        row_U[context_B] = torch.arange(len(rows), device=row_U.device)
         if self._memory is None:
             return rows, Contexts(row_U, context_B, self._encoded(rows.take(row_U)))
         new = _joined(_last_nodes(rows, parent_row_K), _prefix_nodes(rows, source_row_S, prefix_SL, node_SL))
         query_ND = self._backbone.advance(self._memory, new.item_N, new.position_N, new.path_NL)
-        return rows, Contexts(row_U, context_B, query_ND[shared_N])
+        return rows, Contexts(row_U, context_B, query_ND.index_select(0, tip_U))
 
     def _children(self, rows: DecodingRows, grown_G: Tensor) -> tuple[Tensor, Tensor]:
         """Number the distinct (node, item) that rows have gone on to; returns each row's, and a row of each."""
@@ -112,6 +110,12 @@ class ContextTree:
             return self._backbone.encode(rows.context_BL[:, :longest])
         first_U1 = (rows.length_B - most).clamp(min=0)[:, None]
         return self._backbone.encode(rows.context_BL.gather(1, first_U1 + torch.arange(most, device=first_U1.device)))
+
+
+def distinct(value_G: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the distinct values in rising order, and which of them each is; they lie in 0..count-1."""
+    there_N = torch.zeros(count, dtype=torch.bool, device=value_G.device).index_fill_(0, value_G, True)
+    return there_N.nonzero()[:, 0], (there_N.cumsum(0) - 1)[value_G]
 
 
 def _prefixes(rows: DecodingRows, begun_G: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.generation.choice import Pool, choose, own_pool
-from rsir_scale.generation.contexts import Contexts, ContextTree, Tree
+from rsir_scale.generation.contexts import Contexts, ContextTree, Tree, distinct
 from rsir_scale.generation.rules import Rules
-from rsir_scale.generation.state import DecodingRows, StopReason, Trials, begin
+from rsir_scale.generation.state import DecodingRows, StopReason
 from rsir_scale.generation.tally import Tally, tally_checks
+from rsir_scale.generation.waiting import Waiting
 from rsir_scale.models.base import Backbone
 from rsir_scale.randomness import Purpose
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
@@ -77,17 +78,9 @@ def decode(
         identity: (seed, iteration), which with a row's source and trial keys every draw.
         tree: encodes the contexts; None for `ContextTree`.
     """
-    device = backbone.item_vectors().device
-    waiting = _trials(sources, rules)
-    longest = max(int(sources.lengths.max(initial=2)), rules.max_length or 0)
-    tree = tree or ContextTree(backbone, longest=longest)
-
-    def start(trials: Trials, width: int) -> DecodingRows:
-        width = max(width, int(sources.lengths[trials.source].max(initial=2)))
-        return begin(sources, trials, rules, identity=identity, width=width, device=device)
-
-    rows = start(waiting.first(rules.batch_size), 0)
-    waiting = waiting.after(rules.batch_size)
+    waiting = Waiting(sources, rules, identity=identity, device=backbone.item_vectors().device)
+    tree = tree or ContextTree(backbone, longest=max(int(sources.lengths.max(initial=2)), rules.max_length or 0))
+    rows = waiting.next(rules.batch_size)
     ended: list[DecodingRows] = []
     tally = Tally()
     while len(rows):
@@ -96,74 +89,66 @@ def decode(
         rows, counted = _step(search, contexts, rows, rules)
         tally = tally.plus(counted)
         ended_B = rows.stop_B != StopReason.GOING
-        ended.append(rows.take(ended_B))
         free = ended_B.nonzero()[:, 0]
+        ended.append(rows.take(free))
         if len(free) and len(waiting):
-            started = start(waiting.first(len(free)), rows.context_BL.shape[1])
+            started = waiting.next(len(free), width=rows.context_BL.shape[1])
             rows = rows.replaced(free[: len(started)], started)
-            waiting, free = waiting.after(len(free)), free[len(started) :]
+            free = free[len(started) :]
         if len(free):
-            rows = rows.take(torch.ones_like(ended_B).index_fill(0, free, False))
+            rows = rows.take(torch.ones_like(ended_B).index_fill_(0, free, False).nonzero()[:, 0])
     return _collect(ended, sources, rules, tally)
-
-
-def _trials(sources: Sequences, rules: Rules) -> Trials:
-    order = np.argsort(-sources.lengths, kind="stable")
-    return Trials(
-        source=np.repeat(order, rules.trials_per_sequence),
-        trial=np.tile(np.arange(rules.trials_per_sequence), len(order)),
-    )
 
 
 def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rules) -> tuple[DecodingRows, Tally]:
     """Check every context (or the item proposed at its end), then choose the next item of the rows that go on."""
-    explore_B = rows.draw(Purpose.POOL) >= rules.exploit_prob
+    row_U, context_B = contexts.row_U, contexts.context_B
+    pool_B, uniform_B = rows.draws(Purpose.POOL, Purpose.ITEM)
+    explore_B = pool_B >= rules.exploit_prob
     # Rows at one context are judged alike: they hold the same items and have chosen the last of them, or not, alike.
-    remaining_UR, judged_U = _to_judge(rows, contexts.row_U, rules)
-    context_B = contexts.context_B
+    remaining_UR, judged_U = _to_judge(rows, row_U, rules)
+    exploring_B = explore_B & (rows.length_B < rows.limit_B)
     query = SearchQuery(
         query_BD=contexts.query_UD,
-        own_BR=rows.own_BR[contexts.row_U],
+        own_BR=rows.own_BR.index_select(0, row_U),
         vouching_BR=remaining_UR,
         checked_B=judged_U if rules.rank_threshold is not None else torch.zeros_like(judged_U),
-        explore_B=torch.zeros_like(judged_U).index_fill_(
-            0, context_B[explore_B & (rows.length_B < rows.limit_B)], True
-        ),
-        banned_BL=rows.context_BL[contexts.row_U, : 1 if rules.allow_repeats else None] * (not rules.allow_repeats),
+        explore_B=torch.zeros_like(judged_U).index_fill_(0, context_B[exploring_B], True),
+        banned_BL=row_U.new_zeros((len(row_U), 1)) if rules.allow_repeats else rows.context_BL.index_select(0, row_U),
     )
     result = search.search(query, rank_threshold=rules.rank_threshold or 1, top_candidates=rules.top_candidates)
     judged_B, passed_B = judged_U[context_B], result.passed_B[context_B]
     counted = tally_checks(rows, judged_B, passed_B)
     evidence = result.better_B[context_B], result.voucher_B[context_B]
     rows = _settle(rows, judged_B & ~passed_B, judged_B, remaining_UR.any(1)[context_B], evidence, rules)
-    item_B = _chosen(query, result, context_B, explore_B, rows.draw(Purpose.ITEM), rules)
+    item_B = torch.empty_like(context_B)
+    for row_G, pool_of in ((explore_B.nonzero()[:, 0], _whole_pool), ((~explore_B).nonzero()[:, 0], _own_pool)):
+        context_K, index_G = distinct(context_B[row_G], len(row_U))
+        pool = pool_of(result, context_K, rows, row_U[context_K], rules)
+        item_B[row_G] = choose(pool, index_G, uniform_B[row_G], greedy=rules.greedy, temperature=rules.temperature)
     return _propose(rows, item_B, explore_B, rules), counted
+
+
+def _whole_pool(result: SearchResult, context_K: Tensor, rows: DecodingRows, row_K: Tensor, rules: Rules) -> Pool:  # noqa: ARG001
+    return Pool(result.candidate_BP.index_select(0, context_K), result.candidate_score_BP.index_select(0, context_K))
+
+
+def _own_pool(result: SearchResult, context_K: Tensor, rows: DecodingRows, row_K: Tensor, rules: Rules) -> Pool:
+    own_KR, used_KR = rows.own_BR.index_select(0, row_K), rows.used_BR.index_select(0, row_K)
+    free_KR = own_KR.bool() if rules.allow_repeats else (own_KR > 0) & ~used_KR
+    return own_pool(own_KR, result.own_score_BR.index_select(0, context_K), free_KR, top=rules.top_candidates)
 
 
 def _to_judge(rows: DecodingRows, row_U: Tensor, rules: Rules) -> tuple[Tensor, Tensor]:
     """Which own items may vouch, `[U, R]`, and whether there is something to judge, `[U]`, in the given rows."""
-    own_UR, proposed_U = rows.own_BR[row_U], rows.proposed_B[row_U]
-    remaining_UR = (own_UR > 0) & ~rows.used_BR[row_U]
+    own_UR, proposed_U = rows.own_BR.index_select(0, row_U), rows.proposed_B[row_U]
+    remaining_UR = (own_UR > 0) & ~rows.used_BR.index_select(0, row_U)
     if not rules.own_vouches_for_itself:
         remaining_UR &= ~(proposed_U[:, None] & (own_UR == rows.last_item()[row_U, None]))
     if not rules.check_before_choice:
         return remaining_UR, proposed_U
     # Before a choice, a row is judged only if a choice follows: one at its limit ends unjudged.
     return remaining_UR, remaining_UR.any(1) & (rows.length_B < rows.limit_B)[row_U]
-
-
-def _chosen(
-    query: SearchQuery, result: SearchResult, context_B: Tensor, explore_B: Tensor, uniform_B: Tensor, rules: Rules
-) -> Tensor:
-    """Choose an item for every row from its pool."""
-    own = own_pool(query.own_BR, result.own_score_BR, query.banned_BL, top=rules.top_candidates)
-    whole = Pool(result.candidate_BP, result.candidate_score_BP)
-    item_B = torch.empty_like(context_B)
-    for pool, row_G in ((whole, explore_B.nonzero()[:, 0]), (own, (~explore_B).nonzero()[:, 0])):
-        item_B[row_G] = choose(
-            pool, context_B[row_G], uniform_B[row_G], greedy=rules.greedy, temperature=rules.temperature
-        )
-    return item_B
 
 
 def _settle(

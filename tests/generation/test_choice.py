@@ -51,20 +51,16 @@ def test_greedy_takes_the_first_of_each_rows_context_whatever_the_draw() -> None
     assert choose(pool, torch.tensor([1, 0, 1]), uniforms, greedy=True, temperature=1.0).tolist() == [2, 7, 2]
 
 
-@given(
-    own=st.lists(st.integers(0, 6), min_size=1, max_size=8),
-    scores=st.lists(st.sampled_from([-1.0, 0.0, 2.0]), min_size=7, max_size=7),
-    banned=st.lists(st.integers(0, 6), max_size=4),
-    top=st.integers(1, 9),
-)
-def test_the_own_pool_is_the_best_own_items_that_are_not_banned(
-    own: list[int], scores: list[float], banned: list[int], top: int
-) -> None:
-    seen: set[int] = set()
-    distinct = [0 if item in seen or seen.add(item) else item for item in sorted(own)]
-    score_R = [scores[item] if item else -INFINITY for item in distinct]
-    pool = own_pool(torch.tensor([distinct]), torch.tensor([score_R]), torch.tensor([[*banned, 0]]), top=top)
-    wanted = sorted((set(own) - {0}) - set(banned), key=lambda item: (-scores[item], item))[:top]
+@given(data=st.data(), top=st.integers(1, 9))
+def test_the_own_pool_is_the_best_own_items_that_are_free(data: st.DataObject, top: int) -> None:
+    own = sorted(data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=8, unique=True)))
+    own += [0] * data.draw(st.integers(0, 3))
+    score = {item: data.draw(st.sampled_from([-1.0, 0.0, 2.0])) for item in own}
+    free = [item > 0 and data.draw(st.booleans()) for item in own]
+    score_1R = torch.tensor([[score[item] for item in own]], dtype=torch.float64)
+    pool = own_pool(torch.tensor([own]), score_1R, torch.tensor([free]), top=top)
+    chosen = [item for item, may in zip(own, free, strict=True) if may]
+    wanted = sorted(chosen, key=lambda item: (-score[item], item))[:top]
     width = min(top, len(own))
     assert pool.item_UP[0].tolist() == wanted + [0] * (width - len(wanted))
-    assert pool.score_UP[0].tolist() == [scores[item] for item in wanted] + [-INFINITY] * (width - len(wanted))
+    assert pool.score_UP[0].tolist() == [score[item] for item in wanted] + [-INFINITY] * (width - len(wanted))
