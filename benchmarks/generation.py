@@ -84,6 +84,7 @@ class ClockedTree:
     """A tree of contexts that adds up the steps taken and the time it took to encode."""
 
     def __init__(self, tree: Tree) -> None:
+        self.name = tree.name
         self.seconds, self.steps = 0.0, 0
         self._tree = tree
 
@@ -190,7 +191,7 @@ def measure(workload: Workload, arguments: argparse.Namespace) -> list[dict[str,
     for name, runs in taken.items():
         median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         rows.append({"implementation": name, "threads": arguments.threads, **median})
-    rows[-1]["search"] = search.name
+    rows[-1] |= {"encoder": _engine(few, search).decoded.encoder, "search": search.name}
     return rows
 
 

@@ -96,6 +96,8 @@ class LiteralGenerator:
 class EachAnew:
     """A tree of contexts that shares nothing and remembers nothing: every row is encoded anew at each step."""
 
+    name = "each anew"
+
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
 

@@ -45,7 +45,13 @@ class _NewNodes:
 
 
 class Tree(Protocol):
-    """Follows the rows of a batch as they begin and grow."""
+    """Follows the rows of a batch as they begin and grow.
+
+    Attributes:
+        name: the implementation, as the manifest calls it.
+    """
+
+    name: str
 
     def grow(self, rows: DecodingRows) -> tuple[DecodingRows, Contexts]:
         """Encode what is new in rows of which each has just begun or has one more item; returns them with its nodes."""
@@ -64,6 +70,7 @@ class ContextTree:
         self._backbone = backbone
         self._memory = backbone.memory() if longest <= backbone.max_length else None
         self._nodes = 0
+        self.name = "anew" if self._memory is None else f"tree/{self._memory.blocks.name}"
 
     def grow(self, rows: DecodingRows) -> tuple[DecodingRows, Contexts]:
         """Encode what is new; see `Tree`."""

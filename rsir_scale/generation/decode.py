@@ -44,6 +44,7 @@ class Decoded:
         stop: int64[N], a `StopReason`.
         better, voucher: int32[N, L], explored: bool[N, L]; evidence of each accepted position.
         tally: counts of checks and their outcomes.
+        encoder: what encoded the contexts.
     """
 
     source: npt.NDArray[np.int64]
@@ -56,6 +57,7 @@ class Decoded:
     voucher: npt.NDArray[np.int32]
     explored: npt.NDArray[np.bool_]
     tally: Tally
+    encoder: str
 
 
 @torch.inference_mode()
@@ -97,7 +99,7 @@ def decode(
             free = free[len(started) :]
         if len(free):
             rows = rows.take(torch.ones_like(ended_B).index_fill_(0, free, False).nonzero()[:, 0])
-    return _collect(ended, sources, rules, tally)
+    return _collect(ended, sources, rules, tally, tree.name)
 
 
 def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rules) -> tuple[DecodingRows, Tally]:
@@ -220,7 +222,7 @@ def _record(table_BL: Tensor, position_B1: Tensor, where_B1: Tensor, value_B: Te
     return table_BL.scatter(1, position_B1, torch.where(where_B1, value_B1, table_BL.gather(1, position_B1)))
 
 
-def _collect(ended: list[DecodingRows], sources: Sequences, rules: Rules, tally: Tally) -> Decoded:
+def _collect(ended: list[DecodingRows], sources: Sequences, rules: Rules, tally: Tally, encoder: str) -> Decoded:
     """Put every ended trial in its place: trial t of source s in row s · m + t."""
     rows = len(sources) * rules.trials_per_sequence
     width = max((table.context_BL.shape[1] for table in ended), default=1)
@@ -244,4 +246,5 @@ def _collect(ended: list[DecodingRows], sources: Sequences, rules: Rules, tally:
         stop=column["stop"],
         **matrix,
         tally=tally,
+        encoder=encoder,
     )

@@ -94,6 +94,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
             attempt=attempt,
             part=part,
             counts=counts,
+            encoder=decoded.encoder,
             search=generator.search.name,
             seconds=seconds,
         ),

@@ -41,6 +41,7 @@ class CommitRecord(Record):
     part: FileEntry
     errors: FileEntry | None = None
     counts: dict[str, Count]
+    encoder: str = Field(default="", description="what encoded the contexts, such as tree/avx2")
     search: str = Field(default="", description="what scanned the items, such as exact/avx2")
     seconds: float
 

@@ -32,6 +32,7 @@ class Generation(Record):
     dropped: Count
     content_sha256: Sha256
     counters: dict[str, Count]
+    encoders: tuple[str, ...] = Field(default=(), description="what encoded the contexts, each named once")
     searches: tuple[str, ...] = Field(default=(), description="what scanned the items, each named once")
 
 

@@ -68,6 +68,7 @@ def settle(
         dropped=dropped.rows or 0,
         content_sha256=content.sha256,
         counters=counters,
+        encoders=tuple(sorted({record.encoder for record in records})),
         searches=tuple(sorted({record.search for record in records})),
     )
     return generation, [plan_entry, *_entries(records), dropped]

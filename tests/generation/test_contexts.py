@@ -61,7 +61,7 @@ def test_a_memory_that_is_full_at_every_step_changes_nothing(world: World) -> No
         patched.setattr(memory.Memory, "has_room", lambda self, nodes: False)
         cramped = _decode(world, Watched(world.backbone, longest=_longest(world)))
     for field in fields(Decoded):
-        if field.name != "tally":
+        if field.name not in ("tally", "encoder"):
             assert np.array_equal(getattr(roomy, field.name), getattr(cramped, field.name)), field.name
 
 

@@ -70,7 +70,7 @@ def test_without_the_check_everything_is_accepted(world: World) -> None:
 def test_the_batch_size_changes_nothing(world: World, batch_size: int) -> None:
     one, other = _decode(world), _decode(world, batch_size=batch_size)
     for field in fields(Decoded):
-        if field.name != "tally":
+        if field.name not in ("tally", "encoder"):
             assert np.array_equal(getattr(one, field.name), getattr(other, field.name)), field.name
     assert one.tally == other.tally
 

@@ -51,7 +51,7 @@ def test_how_many_are_set_up_at_once_changes_nothing(world: World, block: int) -
         patched.setattr(waiting, "_SET_UP_AT_ONCE", block)
         found = decoded()
     for field in fields(Decoded):
-        if field.name != "tally":
+        if field.name not in ("tally", "encoder"):
             assert np.array_equal(getattr(found, field.name), getattr(expected, field.name)), field.name
 
 
