@@ -47,7 +47,8 @@ struct Row {
   double band = 0;         // greatest difference of a packed and an exact score
   float sure = INFINITE;   // a packed score above it is better than the target
   float doubt = INFINITE;  // one at or below it is not
-  size_t held = 0;
+  uint32_t held = 0;
+  size_t room = 0;  // for so many, after each look at them
   std::vector<float> held_score;
   std::vector<int32_t> held_item;
   std::vector<double> query;
@@ -63,6 +64,7 @@ struct Workspace {
   std::vector<char> packed;         // queries in the table's precision
   std::vector<char> group_queries;  // those of the live rows, side by side
   std::vector<float> group_floors;
+  std::vector<Held> group_held;
   std::vector<double> exact;
   std::vector<int64_t> members;
 };
@@ -113,10 +115,11 @@ class Scan {
     for (int64_t i = 0; i < question_.banned_width; ++i)
       if (ban[i] != 0) row.banned.push_back(int32_t(ban[i]));
     row.wanted = row.explore ? std::min<size_t>(question_.top_candidates + row.banned.size(), table_.items) : 0;
-    const size_t room = std::max(LEAST_ROOM, 4 * row.wanted);
-    if (row.held_score.size() < room + COLUMNS_PER_BLOCK) {
-      row.held_score.resize(room + COLUMNS_PER_BLOCK);
-      row.held_item.resize(room + COLUMNS_PER_BLOCK);
+    row.room = std::max(LEAST_ROOM, 4 * row.wanted);
+    const size_t most = row.room + (PAIRS_AT_A_TIME + 1) * COLUMNS_PER_BLOCK;
+    if (row.held_score.size() < most) {
+      row.held_score.resize(most);
+      row.held_item.resize(most);
     }
   }
 
@@ -184,8 +187,6 @@ class Scan {
   }
 
   void scan_list(int64_t list, std::vector<int64_t>& live) {
-    alignas(64) float scores[ROWS_PER_BLOCK * COLUMNS_PER_BLOCK];
-    alignas(64) uint32_t masks[ROWS_PER_BLOCK];
     const int64_t begin = table_.list_pairs[list], end = table_.list_pairs[list + 1];
     int64_t next_drop = begin;
     for (int64_t pair = begin; pair < end; pair += PAIRS_AT_A_TIME) {
@@ -194,18 +195,25 @@ class Scan {
         next_drop = pair + std::min(std::max(pair - begin, PAIRS_AT_A_TIME), DROP_EVERY);
       }
       if (live.empty()) return;
-      const int64_t stop = std::min(end, pair + PAIRS_AT_A_TIME);
+      const int pairs = int(std::min(end - pair, PAIRS_AT_A_TIME));
       for (size_t group = 0; group < live.size(); group += ROWS_PER_BLOCK) {
-        float* floors = &space_.group_floors[group];
-        const char* queries = space_.group_queries.data() + group * table_.query_bytes();
-        for (int64_t p = pair; p < stop; ++p) {
-          table_.instructions.block(queries, table_.pair(p), table_.depth, scores);
-          for (uint32_t rows = table_.instructions.above(scores, floors, masks); rows; rows &= rows - 1) {
-            const int i = __builtin_ctz(rows);
-            const int64_t r = live[group + i];
-            admit(r, scores + i * COLUMNS_PER_BLOCK, masks[i], &table_.ids[p * COLUMNS_PER_BLOCK]);
-            floors[i] = space_.floors[r];
-          }
+        table_.instructions.scan({
+            .queries = space_.group_queries.data() + group * table_.query_bytes(),
+            .floors = &space_.group_floors[group],
+            .held = &space_.group_held[group],
+            .panels = table_.pair(pair),
+            .pair_bytes = table_.pair_bytes,
+            .ids = &table_.ids[pair * COLUMNS_PER_BLOCK],
+            .pairs = pairs,
+            .depth = table_.depth,
+        });
+        const size_t last = std::min(live.size(), group + ROWS_PER_BLOCK);
+        for (size_t i = group; i < last; ++i) {
+          const int64_t r = live[i];
+          if (space_.group_held[i].count == space_.rows[r].held) continue;
+          admit(r, space_.group_held[i].count);
+          space_.group_held[i].count = space_.rows[r].held;
+          space_.group_floors[i] = space_.floors[r];
         }
       }
     }
@@ -228,45 +236,58 @@ class Scan {
     const size_t room = (live.size() + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK * ROWS_PER_BLOCK;
     space_.group_queries.resize(room * bytes);
     space_.group_floors.assign(room, INFINITE);
+    space_.group_held.assign(room, Held{});
     for (size_t i = 0; i < live.size(); ++i) {
       std::memcpy(space_.group_queries.data() + i * bytes, space_.packed.data() + live[i] * bytes, bytes);
       space_.group_floors[i] = space_.floors[live[i]];
+      Row& row = space_.rows[live[i]];
+      space_.group_held[i] = {row.held_score.data(), row.held_item.data(), row.held};
     }
     std::memset(space_.group_queries.data() + live.size() * bytes, 0, (room - live.size()) * bytes);
   }
 
   // ---- what the scan lets through ----
 
-  void admit(int64_t r, const float* scores, uint32_t mask, const int32_t* ids) {
+  // Takes note of what a block added to a row's list, which now has `count` items.
+  void admit(int64_t r, uint32_t count) {
     Row& row = space_.rows[r];
-    if (ids[COLUMNS_PER_BLOCK - 1] == 0) mask &= real_columns(ids);
+    const uint32_t before = row.held;
+    row.held = count;
     if (row.checked) {
-      uint32_t surely_better = table_.instructions.above_one(scores, row.sure) & mask;
-      if (!row.explore) mask &= ~surely_better;
-      for (; surely_better; surely_better &= surely_better - 1) ++row.better;
+      if (row.explore) {
+        for (uint32_t j = before; j < count; ++j) row.better += row.held_score[j] > row.sure;
+      } else {
+        count_sure(row, before);
+      }
       if (row.better >= question_.rank_threshold) return reject(r);
     }
-    row.held += table_.instructions.append(scores, ids, mask, &row.held_score[row.held], &row.held_item[row.held]);
-    if (row.held >= row.held_score.size() - COLUMNS_PER_BLOCK) make_room(r);
+    if (row.held >= row.room) make_room(r);
   }
 
-  // All but the padding at a list's end.
-  static uint32_t real_columns(const int32_t* ids) {
-    uint32_t mask = 0;
-    for (int c = 0; c < COLUMNS_PER_BLOCK; ++c) mask |= uint32_t(ids[c] != 0) << c;
-    return mask;
+  // Counts the items that are surely better, which need not be scored exactly, and lets them go.
+  static void count_sure(Row& row, uint32_t from) {
+    uint32_t kept = from;
+    for (uint32_t j = from; j < row.held; ++j) {
+      const float score = row.held_score[j];
+      row.held_score[kept] = score;
+      row.held_item[kept] = row.held_item[j];
+      kept += !(score > row.sure);
+    }
+    row.better += row.held - kept;
+    row.held = kept;
   }
 
   void reject(int64_t r) {
     space_.rows[r].rejected = true;
     space_.rows[r].better = question_.rank_threshold;
+    space_.rows[r].held = 0;
     space_.floors[r] = INFINITE;
   }
 
   void make_room(int64_t r) {
     Row& row = space_.rows[r];
     if (row.explore) raise_floor(r);
-    if (row.held <= row.held_score.size() / 2) return;
+    if (row.held <= row.room / 2) return;
     settle(r);
     if (row.explore && !row.rejected) cut_best(r);
   }
@@ -275,19 +296,13 @@ class Scan {
   void raise_floor(int64_t r) {
     Row& row = space_.rows[r];
     if (row.held < row.wanted) return;
-    const float* held = row.held_score.data();
-    const uint32_t count = uint32_t(row.held);
-    const float low = table_.instructions.reached_by(held, count, uint32_t(row.wanted));
+    const float low = table_.instructions.reached_by(row.held_score.data(), row.held, uint32_t(row.wanted));
     const float floor = std::min(row.doubt, below(double(low) - 2 * row.band));
     if (!(floor > space_.floors[r])) return;
     space_.floors[r] = floor;
-    size_t kept = 0;
-    for (uint32_t j = 0; j < count; ++j) {
-      row.held_item[kept] = row.held_item[j];
-      row.held_score[kept] = held[j];
-      kept += held[j] > floor;
-    }
-    row.held = kept;
+    Held held{row.held_score.data(), row.held_item.data(), row.held};
+    table_.instructions.keep_above(held, floor);
+    row.held = held.count;
   }
 
   // Scores the held items exactly: counts those in doubt, keeps the best wanted, and lets the rest go.
@@ -297,7 +312,7 @@ class Scan {
     space_.exact.resize(row.held);
     table_.instructions.exact(table_.vectors, table_.width, row.query.data(), row.held_item.data(), row.held,
                               space_.exact.data());
-    for (size_t j = 0; j < row.held; ++j) {
+    for (uint32_t j = 0; j < row.held; ++j) {
       const double score = space_.exact[j];
       if (row.checked && !(row.held_score[j] > row.sure) && score > row.target) ++row.better;
       if (row.explore) row.best.push_back({score, row.held_item[j]});
