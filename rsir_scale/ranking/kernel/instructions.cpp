@@ -85,6 +85,19 @@ void exact_generic(const float* vectors, int width, const double* query, const i
   exact_scores(vectors, width, query, items, count, scores);
 }
 
+inline __attribute__((always_inline)) void count_higher(const double* scores, uint32_t count, uint32_t* higher) {
+  for (uint32_t i = 0; i < count; ++i) {
+    const double score = scores[i];
+    int64_t found = 0;  // as wide as a score, so that compilers keep it in a vector
+    for (uint32_t j = 0; j < count; ++j) found += scores[j] > score;
+    higher[i] = uint32_t(found);
+  }
+}
+
+void count_higher_generic(const double* scores, uint32_t count, uint32_t* higher) {
+  count_higher(scores, count, higher);
+}
+
 inline __attribute__((always_inline)) float halve_towards(const float* scores, uint32_t count, uint32_t wanted) {
   constexpr int HALVINGS = 8;
   // Sixteen running extremes, which compilers keep in vectors; one would be a chain.
@@ -183,6 +196,7 @@ const Instructions GENERIC = {
     .reached_by = reached_by_generic,
     .keep_above = keep_above_generic,
     .exact = exact_generic,
+    .count_higher = count_higher_generic,
 };
 
 #ifdef RSIR_X86
@@ -211,6 +225,10 @@ __attribute__((target("avx2"))) void list_avx2(const float* scores, const Block&
   }
 }
 
+__attribute__((target("avx2"))) void count_higher_avx2(const double* scores, uint32_t count, uint32_t* higher) {
+  count_higher(scores, count, higher);
+}
+
 __attribute__((target("avx2"))) float reached_by_avx2(const float* scores, uint32_t count, uint32_t wanted) {
   return halve_towards(scores, count, wanted);
 }
@@ -230,6 +248,7 @@ const Instructions AVX2 = {
     .reached_by = reached_by_avx2,
     .keep_above = keep_above_generic,
     .exact = exact_avx2,
+    .count_higher = count_higher_avx2,
 };
 
 // ---- AVX-512 ----
@@ -277,6 +296,10 @@ __attribute__((target("avx512f,popcnt"))) void keep_above_avx512(Held& held, flo
   }
 }
 
+__attribute__((target("avx512f"))) void count_higher_avx512(const double* scores, uint32_t count, uint32_t* higher) {
+  count_higher(scores, count, higher);
+}
+
 __attribute__((target("avx512f"))) float reached_by_avx512(const float* scores, uint32_t count, uint32_t wanted) {
   return halve_towards(scores, count, wanted);
 }
@@ -296,6 +319,7 @@ const Instructions AVX512 = {
     .reached_by = reached_by_avx512,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
+    .count_higher = count_higher_avx512,
 };
 
 // ---- AVX-512 with bfloat16 dot products ----
@@ -338,6 +362,7 @@ const Instructions AVX512_BF16 = {
     .reached_by = reached_by_avx512,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
+    .count_higher = count_higher_avx512,
 };
 
 // ---- AVX-512 with dot products of bytes ----
@@ -447,6 +472,7 @@ const Instructions AVX512_VNNI = {
     .reached_by = reached_by_avx512,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
+    .count_higher = count_higher_avx512,
 };
 
 #endif
@@ -521,6 +547,7 @@ const Instructions AMX = {
     .reached_by = reached_by_avx512,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
+    .count_higher = count_higher_avx512,
 };
 
 #endif

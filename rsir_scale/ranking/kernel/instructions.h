@@ -61,6 +61,8 @@ struct Instructions {
   // Exact scores: float64 inner products of float vectors, summed in the order that ranking/score.py defines.
   void (*exact)(const float* vectors, int width, const double* query, const int32_t* items, size_t count,
                 double* scores);
+  // How many of the scores are higher than each.
+  void (*count_higher)(const double* scores, uint32_t count, uint32_t* higher);
 };
 
 // Best first; ends with one that any processor supports.

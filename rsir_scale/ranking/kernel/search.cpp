@@ -7,6 +7,7 @@
 #include "search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -21,6 +22,7 @@ constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr int64_t ROWS_AT_A_TIME = 1024;
 constexpr int64_t DROP_EVERY = 128;     // pairs between two looks for finished rows, at most
 constexpr int64_t PAIRS_AT_A_TIME = 8;  // panels that stay in the first-level cache while all rows meet them
+constexpr uint32_t FEW = 256;           // items that are sooner counted than sorted
 constexpr size_t LEAST_ROOM = 256;      // packed scores that a row may hold back
 
 float below(double value) { return std::nextafter(std::nextafter(float(value), -INFINITE), -INFINITE); }
@@ -53,7 +55,8 @@ struct Row {
   std::vector<int32_t> held_item;
   std::vector<double> query;
   std::vector<int32_t> banned;
-  std::vector<Scored> best;
+  std::vector<double> best_score;  // exact, of those that may be among the best wanted
+  std::vector<int32_t> best_item;
 };
 
 // All rows of one call that share a thread's memory, kept from call to call.
@@ -66,6 +69,7 @@ struct Workspace {
   std::vector<float> group_floors;
   std::vector<Held> group_held;
   std::vector<double> exact;
+  std::vector<Scored> ordered;
   std::vector<int64_t> members;
 };
 
@@ -103,7 +107,8 @@ class Scan {
     row.rejected = false;
     row.better = 0;
     row.held = 0;
-    row.best.clear();
+    row.best_score.clear();
+    row.best_item.clear();
     score_own(row, global);
     const int64_t voucher = answer_.voucher[global];
     if (row.checked && voucher == 0) {
@@ -315,7 +320,10 @@ class Scan {
     for (uint32_t j = 0; j < row.held; ++j) {
       const double score = space_.exact[j];
       if (row.checked && !(row.held_score[j] > row.sure) && score > row.target) ++row.better;
-      if (row.explore) row.best.push_back({score, row.held_item[j]});
+    }
+    if (row.explore) {
+      row.best_score.insert(row.best_score.end(), space_.exact.begin(), space_.exact.end());
+      row.best_item.insert(row.best_item.end(), row.held_item.begin(), row.held_item.begin() + row.held);
     }
     row.held = 0;
     if (row.checked && row.better >= question_.rank_threshold) return reject(r);
@@ -324,11 +332,43 @@ class Scan {
   // Keeps the best wanted of the items scored exactly, and holds later ones against the last of them.
   void cut_best(int64_t r) {
     Row& row = space_.rows[r];
-    if (row.best.size() < row.wanted) return;
-    const auto last = row.best.begin() + (row.wanted - 1);
-    std::nth_element(row.best.begin(), last, row.best.end(), first_of);
-    space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(last->score - row.band)));
-    row.best.resize(row.wanted);
+    if (row.best_score.size() < row.wanted) return;
+    order_best(row);
+    space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(row.best_score.back() - row.band)));
+  }
+
+  // Sorts the items scored exactly, the best first, and lets go of those past the wanted.
+  void order_best(Row& row) {
+    const uint32_t count = uint32_t(row.best_score.size());
+    space_.ordered.resize(count);
+    if (count <= FEW) {
+      place_few(row, count);
+    } else {
+      for (uint32_t i = 0; i < count; ++i) space_.ordered[i] = {row.best_score[i], row.best_item[i]};
+      std::sort(space_.ordered.begin(), space_.ordered.end(), first_of);
+    }
+    const size_t kept = std::min<size_t>(count, row.wanted);
+    row.best_score.resize(kept);
+    row.best_item.resize(kept);
+    for (size_t i = 0; i < kept; ++i) {
+      row.best_score[i] = space_.ordered[i].score;
+      row.best_item[i] = space_.ordered[i].item;
+    }
+  }
+
+  // Each item goes where the number of higher scores tells: no branch hangs on a comparison. Equal scores, which are
+  // told the same place, follow each other by item.
+  void place_few(const Row& row, uint32_t count) {
+    std::array<uint32_t, FEW> higher;
+    table_.instructions.count_higher(row.best_score.data(), count, higher.data());
+    std::fill(space_.ordered.begin(), space_.ordered.end(), Scored{0, 0});
+    for (uint32_t i = 0; i < count; ++i) {
+      Scored placed{row.best_score[i], row.best_item[i]};
+      uint32_t place = higher[i];
+      for (; space_.ordered[place].item != 0; ++place)
+        if (placed.item < space_.ordered[place].item) std::swap(placed, space_.ordered[place]);
+      space_.ordered[place] = placed;
+    }
   }
 
   // ---- a row's end ----
@@ -341,25 +381,24 @@ class Scan {
     const bool passed = !row.checked || !row.rejected;
     answer_.passed[global] = passed;
     answer_.better[global] = row.checked ? row.better : -1;
-    if (!passed) row.best.clear();
+    if (!passed) {
+      row.best_score.clear();
+      row.best_item.clear();
+    }
     write_candidates(row, global);
   }
 
   // The best first, banned items left out.
   void write_candidates(Row& row, int64_t global) {
-    if (row.best.size() > row.wanted) {
-      std::nth_element(row.best.begin(), row.best.begin() + row.wanted, row.best.end(), first_of);
-      row.best.resize(row.wanted);
-    }
-    std::sort(row.best.begin(), row.best.end(), first_of);
+    order_best(row);
     int64_t* candidate = answer_.candidate + global * question_.top_candidates;
     double* score = answer_.candidate_score + global * question_.top_candidates;
     int64_t written = 0;
-    for (const Scored& best : row.best) {
-      if (written == question_.top_candidates) break;
-      if (std::find(row.banned.begin(), row.banned.end(), best.item) != row.banned.end()) continue;
-      candidate[written] = best.item;
-      score[written++] = best.score;
+    for (size_t i = 0; i < row.best_item.size() && written < question_.top_candidates; ++i) {
+      const int32_t item = row.best_item[i];
+      if (std::find(row.banned.begin(), row.banned.end(), item) != row.banned.end()) continue;
+      candidate[written] = item;
+      score[written++] = row.best_score[i];
     }
     std::fill(candidate + written, candidate + question_.top_candidates, int64_t(0));
     std::fill(score + written, score + question_.top_candidates, -std::numeric_limits<double>::infinity());
