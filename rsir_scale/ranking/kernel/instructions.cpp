@@ -98,9 +98,12 @@ void count_higher_generic(const double* scores, uint32_t count, uint32_t* higher
   count_higher(scores, count, higher);
 }
 
-inline __attribute__((always_inline)) float halve_towards(const float* scores, uint32_t count, uint32_t wanted) {
-  constexpr int HALVINGS = 8;
-  // Sixteen running extremes, which compilers keep in vectors; one would be a chain.
+struct Range {
+  float low, high;
+};
+
+// The least and the greatest. Sixteen of each run on, which compilers keep in vectors; one would be a chain.
+inline __attribute__((always_inline)) Range range(const float* scores, uint32_t count) {
   float lows[16], highs[16];
   for (int lane = 0; lane < 16; ++lane) lows[lane] = highs[lane] = scores[0];
   uint32_t i = 0;
@@ -110,27 +113,42 @@ inline __attribute__((always_inline)) float halve_towards(const float* scores, u
       lows[lane] = score < lows[lane] ? score : lows[lane];
       highs[lane] = score > highs[lane] ? score : highs[lane];
     }
-  float low = scores[0], high = scores[0];
   for (; i < count; ++i) {
-    low = scores[i] < low ? scores[i] : low;
-    high = scores[i] > high ? scores[i] : high;
+    lows[0] = scores[i] < lows[0] ? scores[i] : lows[0];
+    highs[0] = scores[i] > highs[0] ? scores[i] : highs[0];
   }
-  for (int lane = 0; lane < 16; ++lane) {
-    low = lows[lane] < low ? lows[lane] : low;
-    high = highs[lane] > high ? highs[lane] : high;
+  Range all{lows[0], highs[0]};
+  for (int lane = 1; lane < 16; ++lane) {
+    all.low = lows[lane] < all.low ? lows[lane] : all.low;
+    all.high = highs[lane] > all.high ? highs[lane] : all.high;
   }
+  return all;
+}
+
+Range range_generic(const float* scores, uint32_t count) { return range(scores, count); }
+
+inline __attribute__((always_inline)) uint32_t count_reaching(const float* scores, uint32_t count, float least) {
+  uint32_t reached = 0;
+  for (uint32_t j = 0; j < count; ++j) reached += scores[j] >= least;
+  return reached;
+}
+
+uint32_t count_reaching_generic(const float* scores, uint32_t count, float least) {
+  return count_reaching(scores, count, least);
+}
+
+template <Range (*RANGE)(const float* scores, uint32_t count),
+          uint32_t (*REACHING)(const float* scores, uint32_t count, float least)>
+float halve_towards(const float* scores, uint32_t count, uint32_t wanted) {
+  constexpr int HALVINGS = 8;
+  auto [low, high] = RANGE(scores, count);
   for (int halving = 0; halving < HALVINGS && low < high; ++halving) {
     const float middle = low + (high - low) / 2;
-    uint32_t reached = 0;
-    for (uint32_t j = 0; j < count; ++j) reached += scores[j] >= middle;
+    const uint32_t reached = REACHING(scores, count, middle);
     if (reached == wanted) return middle;
     (reached > wanted ? low : high) = middle;
   }
   return low;
-}
-
-float reached_by_generic(const float* scores, uint32_t count, uint32_t wanted) {
-  return halve_towards(scores, count, wanted);
 }
 
 inline __attribute__((always_inline)) void keep_above(Held& held, float floor) {
@@ -193,7 +211,7 @@ const Instructions GENERIC = {
     .begin = nothing,
     .end = nothing,
     .scan = scan_in_two<scores_generic, list_generic>,
-    .reached_by = reached_by_generic,
+    .reached_by = halve_towards<range_generic, count_reaching_generic>,
     .keep_above = keep_above_generic,
     .exact = exact_generic,
     .count_higher = count_higher_generic,
@@ -229,8 +247,10 @@ __attribute__((target("avx2"))) void count_higher_avx2(const double* scores, uin
   count_higher(scores, count, higher);
 }
 
-__attribute__((target("avx2"))) float reached_by_avx2(const float* scores, uint32_t count, uint32_t wanted) {
-  return halve_towards(scores, count, wanted);
+__attribute__((target("avx2"))) Range range_avx2(const float* scores, uint32_t count) { return range(scores, count); }
+
+__attribute__((target("avx2"))) uint32_t count_reaching_avx2(const float* scores, uint32_t count, float least) {
+  return count_reaching(scores, count, least);
 }
 
 __attribute__((target("avx2,fma"))) void exact_avx2(const float* vectors, int width, const double* query,
@@ -245,7 +265,7 @@ const Instructions AVX2 = {
     .begin = nothing,
     .end = nothing,
     .scan = scan_in_two<scores_avx2, list_avx2>,
-    .reached_by = reached_by_avx2,
+    .reached_by = halve_towards<range_avx2, count_reaching_avx2>,
     .keep_above = keep_above_generic,
     .exact = exact_avx2,
     .count_higher = count_higher_avx2,
@@ -285,14 +305,20 @@ __attribute__((target("avx512f,popcnt"))) void list_avx512(const float* scores, 
   }
 }
 
+// The lanes of sixteen from `from` that lie before `count`. Lists have room to be read past their end.
+__attribute__((target("avx512f"), always_inline)) inline __mmask16 lanes_left(uint32_t from, uint32_t count) {
+  return count - from < 16 ? __mmask16((1 << (count - from)) - 1) : __mmask16(0xFFFF);
+}
+
 __attribute__((target("avx512f,popcnt"))) void keep_above_avx512(Held& held, float floor) {
   const uint32_t count = held.count;
   held.count = 0;
   for (uint32_t j = 0; j < count; j += 16) {
-    const __mmask16 there = count - j < 16 ? __mmask16((1 << (count - j)) - 1) : __mmask16(0xFFFF);
-    const __m512 scores = _mm512_maskz_loadu_ps(there, held.scores + j);
-    const __m512i items = _mm512_maskz_loadu_epi32(there, held.items + j);
-    append_sixteen(held, _mm512_mask_cmp_ps_mask(there, scores, _mm512_set1_ps(floor), _CMP_GT_OQ), scores, items);
+    const __m512 scores = _mm512_loadu_ps(held.scores + j);
+    const __m512i items = _mm512_loadu_si512(held.items + j);
+    const __mmask16 above =
+        _mm512_mask_cmp_ps_mask(lanes_left(j, count), scores, _mm512_set1_ps(floor), _CMP_GT_OQ);
+    append_sixteen(held, above, scores, items);
   }
 }
 
@@ -300,8 +326,23 @@ __attribute__((target("avx512f"))) void count_higher_avx512(const double* scores
   count_higher(scores, count, higher);
 }
 
-__attribute__((target("avx512f"))) float reached_by_avx512(const float* scores, uint32_t count, uint32_t wanted) {
-  return halve_towards(scores, count, wanted);
+__attribute__((target("avx512f"))) Range range_avx512(const float* scores, uint32_t count) {
+  __m512 lows = _mm512_set1_ps(scores[0]), highs = lows;
+  for (uint32_t j = 0; j < count; j += 16) {
+    const __mmask16 there = lanes_left(j, count);
+    lows = _mm512_mask_min_ps(lows, there, lows, _mm512_loadu_ps(scores + j));
+    highs = _mm512_mask_max_ps(highs, there, highs, _mm512_loadu_ps(scores + j));
+  }
+  return {_mm512_reduce_min_ps(lows), _mm512_reduce_max_ps(highs)};
+}
+
+__attribute__((target("avx512f,popcnt"))) uint32_t count_reaching_avx512(const float* scores, uint32_t count,
+                                                                         float least) {
+  uint32_t reached = 0;
+  for (uint32_t j = 0; j < count; j += 16)
+    reached += uint32_t(__builtin_popcount(_mm512_mask_cmp_ps_mask(lanes_left(j, count), _mm512_loadu_ps(scores + j),
+                                                                   _mm512_set1_ps(least), _CMP_GE_OQ)));
+  return reached;
 }
 
 __attribute__((target("avx512f"))) void exact_avx512(const float* vectors, int width, const double* query,
@@ -316,7 +357,7 @@ const Instructions AVX512 = {
     .begin = nothing,
     .end = nothing,
     .scan = scan_in_two<scores_avx512, list_avx512>,
-    .reached_by = reached_by_avx512,
+    .reached_by = halve_towards<range_avx512, count_reaching_avx512>,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
     .count_higher = count_higher_avx512,
@@ -359,7 +400,7 @@ const Instructions AVX512_BF16 = {
     .begin = nothing,
     .end = nothing,
     .scan = scan_in_two<scores_avx512_bf16, list_avx512>,
-    .reached_by = reached_by_avx512,
+    .reached_by = halve_towards<range_avx512, count_reaching_avx512>,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
     .count_higher = count_higher_avx512,
@@ -469,7 +510,7 @@ const Instructions AVX512_VNNI = {
     .begin = nothing,
     .end = nothing,
     .scan = scan_avx512_vnni,
-    .reached_by = reached_by_avx512,
+    .reached_by = halve_towards<range_avx512, count_reaching_avx512>,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
     .count_higher = count_higher_avx512,
@@ -544,7 +585,7 @@ const Instructions AMX = {
     .begin = begin_amx,
     .end = end_amx,
     .scan = scan_in_two<scores_amx, list_avx512>,
-    .reached_by = reached_by_avx512,
+    .reached_by = halve_towards<range_avx512, count_reaching_avx512>,
     .keep_above = keep_above_avx512,
     .exact = exact_avx512,
     .count_higher = count_higher_avx512,
