@@ -72,7 +72,7 @@ inline __attribute__((always_inline)) double exact_score(const float* item, cons
 
 inline __attribute__((always_inline)) void exact_scores(const float* vectors, int width, const double* query,
                                                         const int32_t* items, size_t count, double* scores) {
-  constexpr size_t AHEAD = 4;
+  constexpr size_t AHEAD = 8;
   for (size_t i = 0; i < count; ++i) {
     if (i + AHEAD < count)
       for (int k = 0; k < width; k += 16) __builtin_prefetch(vectors + size_t(items[i + AHEAD]) * width + k);

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <numeric>
 
 #include "table.h"
 
@@ -20,8 +21,7 @@ namespace {
 
 constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr int64_t ROWS_AT_A_TIME = 1024;
-constexpr int64_t DROP_EVERY = 128;     // pairs between two looks for finished rows, at most
-constexpr int64_t PAIRS_AT_A_TIME = 8;  // panels that stay in the first-level cache while all rows meet them
+constexpr int64_t PAIRS_AT_A_TIME = 16;  // panels that stay in the first-level cache while all rows meet them
 constexpr uint32_t FEW = 256;           // items that are sooner counted than sorted
 constexpr size_t LEAST_ROOM = 256;      // packed scores that a row may hold back
 
@@ -36,6 +36,17 @@ struct Scored {
 const auto first_of = [](const Scored& a, const Scored& b) {
   return a.score > b.score || (a.score == b.score && a.item < b.item);
 };
+
+// In sums that do not wait for each other.
+double norm_of(const std::vector<double>& vector) {
+  constexpr size_t SUMS = 8;
+  double squares[SUMS] = {};
+  size_t k = 0;
+  for (; k + SUMS <= vector.size(); k += SUMS)
+    for (size_t sum = 0; sum < SUMS; ++sum) squares[sum] += vector[k + sum] * vector[k + sum];
+  for (; k < vector.size(); ++k) squares[0] += vector[k] * vector[k];
+  return std::sqrt(std::accumulate(squares, squares + SUMS, 0.0));
+}
 
 // One row under way. The floor, which every score is held against, is kept apart: see Scan.
 struct Row {
@@ -68,6 +79,7 @@ struct Workspace {
   std::vector<char> group_queries;  // those of the live rows, side by side
   std::vector<float> group_floors;
   std::vector<Held> group_held;
+  std::vector<int32_t> own;
   std::vector<double> exact;
   std::vector<Scored> ordered;
   std::vector<int64_t> members;
@@ -78,7 +90,8 @@ class Scan {
   Scan(const Table& table, const RsirQuestion& question, const RsirAnswer& answer, Workspace& space)
       : table_(table), question_(question), answer_(answer), space_(space) {}
 
-  void run() {
+  // Whether all queries were finite; the answer means nothing otherwise.
+  bool run() {
     table_.instructions.begin();
     for (int64_t first = 0; first < question_.rows; first += ROWS_AT_A_TIME) {
       first_ = first;
@@ -89,6 +102,7 @@ class Scan {
       for (int64_t r = 0; r < count; ++r) finish(r);
     }
     table_.instructions.end();
+    return finite_;
   }
 
  private:
@@ -99,9 +113,8 @@ class Scan {
     const int64_t global = first_ + r;
     const float* query = question_.query + global * table_.width;
     row.query.assign(query, query + table_.width);
-    double square = 0;
-    for (double value : row.query) square += value * value;
-    row.norm = std::sqrt(square);
+    row.norm = norm_of(row.query);
+    finite_ = finite_ && std::isfinite(row.norm);
     row.checked = question_.checked[global];
     row.explore = question_.explore[global];
     row.rejected = false;
@@ -134,12 +147,16 @@ class Scan {
     double* score = answer_.own_score + global * question_.own_width;
     row.target = -std::numeric_limits<double>::infinity();
     answer_.voucher[global] = 0;
+    space_.own.clear();
+    for (int64_t i = 0; i < question_.own_width; ++i)
+      if (own[i] != 0) space_.own.push_back(int32_t(own[i]));
+    space_.exact.resize(space_.own.size());
+    table_.instructions.exact(table_.vectors, table_.width, row.query.data(), space_.own.data(), space_.own.size(),
+                              space_.exact.data());
+    const double* exact = space_.exact.data();
     for (int64_t i = 0; i < question_.own_width; ++i) {
-      score[i] = -std::numeric_limits<double>::infinity();
-      if (own[i] == 0) continue;
-      const int32_t item = int32_t(own[i]);
-      table_.instructions.exact(table_.vectors, table_.width, row.query.data(), &item, 1, &score[i]);
-      if (vouching[i] && score[i] > row.target) {
+      score[i] = own[i] == 0 ? -std::numeric_limits<double>::infinity() : *exact++;
+      if (vouching[i] && own[i] != 0 && score[i] > row.target) {
         row.target = score[i];
         answer_.voucher[global] = own[i];
       }
@@ -193,12 +210,8 @@ class Scan {
 
   void scan_list(int64_t list, std::vector<int64_t>& live) {
     const int64_t begin = table_.list_pairs[list], end = table_.list_pairs[list + 1];
-    int64_t next_drop = begin;
     for (int64_t pair = begin; pair < end; pair += PAIRS_AT_A_TIME) {
-      if (pair >= next_drop) {
-        if (drop_finished(live, table_.norm_from[pair]) || pair == begin) gather(live);
-        next_drop = pair + std::min(std::max(pair - begin, PAIRS_AT_A_TIME), DROP_EVERY);
-      }
+      if (drop_finished(live, table_.norm_from[pair]) || pair == begin) gather(live);
       if (live.empty()) return;
       const int pairs = int(std::min(end - pair, PAIRS_AT_A_TIME));
       for (size_t group = 0; group < live.size(); group += ROWS_PER_BLOCK) {
@@ -409,6 +422,7 @@ class Scan {
   const RsirAnswer& answer_;
   Workspace& space_;
   int64_t first_ = 0;
+  bool finite_ = true;
 };
 
 }  // namespace
@@ -445,9 +459,8 @@ int64_t rsir_table_bytes(const void* table) {
 int32_t rsir_search(const void* table, const RsirQuestion* question, const RsirAnswer* answer) {
   static thread_local Workspace workspace;
   try {
-    Scan(*static_cast<const Table*>(table), *question, *answer, workspace).run();
+    return Scan(*static_cast<const Table*>(table), *question, *answer, workspace).run() ? 0 : 2;
   } catch (const std::bad_alloc&) {
     return 1;
   }
-  return 0;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 namespace rsir {
 namespace {
@@ -36,10 +37,13 @@ float step_of(float greatest) {
   return std::isnormal(step) ? step : 0.f;
 }
 
-int8_t to_steps(float value, float step) {
-  const double nearest = step == 0 ? 0 : std::nearbyint(double(value) / step);
-  return int8_t(std::clamp(nearest, -double(MOST_STEPS), double(MOST_STEPS)));
+// The nearest whole number of steps. Adding and taking away a number whose last bit is worth 1 rounds without a call.
+float in_steps(float value, float steps_per_unit) {
+  constexpr float ROUND = 0x1.8p23f;
+  return (value * steps_per_unit + ROUND) - ROUND;
 }
+
+float inverse(float step) { return step == 0 ? 0 : 1 / step; }
 
 int value_bytes(Precision precision) {
   return precision == Precision::float32 ? 4 : precision == Precision::bfloat16 ? 2 : 1;
@@ -61,17 +65,23 @@ int64_t count_pairs(const int64_t* list_begin, int64_t lists) {
 
 int padded(int width) { return (width + DEPTH_STEP - 1) / DEPTH_STEP * DEPTH_STEP; }
 
-// What a vector weighs and what it lost when `kept` was put in its place.
-struct Loss {
-  double square = 0;
-  double lost = 0;
-
-  void add(float value, float kept) {
+// What a vector weighs and what it lost when `kept` was put in its place: squares, in sums that do not wait for each
+// other.
+class Loss {
+ public:
+  void add(int k, float value, float kept) {
     const double whole = std::max(std::fabs(double(value)), std::fabs(double(kept)));
     const double difference = double(value) - kept;
-    square += whole * whole;
-    lost += difference * difference;
+    weight_[k % SUMS] += whole * whole;
+    lost_[k % SUMS] += difference * difference;
   }
+  double norm() const { return std::sqrt(std::accumulate(weight_, weight_ + SUMS, 0.0)); }
+  double lost() const { return std::sqrt(std::accumulate(lost_, lost_ + SUMS, 0.0)); }
+
+ private:
+  static constexpr int SUMS = 4;
+  double weight_[SUMS] = {};
+  double lost_[SUMS] = {};
 };
 
 // Writes one item into its column of a panel, in steps of its pair.
@@ -81,21 +91,22 @@ Loss pack_item(const float* item, int width, float step, Precision precision, vo
     float* values = static_cast<float*>(panel);
     for (int k = 0; k < width; ++k) {
       values[k * ITEMS_PER_PANEL + column] = item[k];
-      loss.add(item[k], item[k]);
+      loss.add(k, item[k], item[k]);
     }
   } else if (precision == Precision::bfloat16) {
     uint16_t* values = static_cast<uint16_t*>(panel);
     for (int k = 0; k < width; ++k) {
       const uint16_t half = to_bfloat16(item[k]);
       values[(k / 2 * ITEMS_PER_PANEL + column) * 2 + k % 2] = half;
-      loss.add(item[k], from_bfloat16(half));
+      loss.add(k, item[k], from_bfloat16(half));
     }
   } else {
     uint8_t* values = static_cast<uint8_t*>(panel);
+    const float steps_per_unit = inverse(step);
     for (int k = 0; k < width; ++k) {
-      const int8_t steps = to_steps(item[k], step);
-      values[(k / 4 * ITEMS_PER_PANEL + column) * 4 + k % 4] = uint8_t(steps + 128);
-      loss.add(item[k], float(steps) * step);
+      const float steps = in_steps(item[k], steps_per_unit);
+      values[(k / 4 * ITEMS_PER_PANEL + column) * 4 + k % 4] = uint8_t(int(steps) + 128);
+      loss.add(k, item[k], steps * step);
     }
   }
   return loss;
@@ -129,8 +140,8 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
         char* panel = pair_panels + c / ITEMS_PER_PANEL * panel_bytes(instructions.precision, depth);
         const float* item = vectors + size_t(pair_ids[c]) * width;
         const Loss loss = pack_item(item, width, step, instructions.precision, panel, c % ITEMS_PER_PANEL);
-        norm = std::max(norm, std::sqrt(loss.square));
-        greatest_loss = std::max(greatest_loss, std::sqrt(loss.lost));
+        norm = std::max(norm, loss.norm());
+        greatest_loss = std::max(greatest_loss, loss.lost());
       }
       norm_from[p] = std::nextafter(float(norm), INFINITY);
       greatest_norm = std::max(greatest_norm, double(norm_from[p]));
@@ -164,21 +175,21 @@ double Table::pack_query(const float* query, void* packed) const {
     for (int k = 0; k < width; ++k) {
       const uint16_t half = to_bfloat16(query[k]);
       static_cast<uint16_t*>(packed)[k] = half;
-      loss.add(query[k], from_bfloat16(half));
+      loss.add(k, query[k], from_bfloat16(half));
     }
   } else {
-    const float step = step_of(greatest_of(query, width));
+    const float step = step_of(greatest_of(query, width)), steps_per_unit = inverse(step);
     int32_t excess = 0;
     for (int k = 0; k < width; ++k) {
-      const int8_t steps = to_steps(query[k], step);
-      static_cast<int8_t*>(packed)[k] = steps;
-      excess -= 128 * steps;
-      loss.add(query[k], float(steps) * step);
+      const float steps = in_steps(query[k], steps_per_unit);
+      static_cast<int8_t*>(packed)[k] = int8_t(steps);
+      excess -= 128 * int(steps);
+      loss.add(k, query[k], steps * step);
     }
     const QueryTail tail{excess, step};
     std::memcpy(static_cast<char*>(packed) + depth, &tail, sizeof tail);
   }
-  return std::sqrt(loss.lost);
+  return loss.lost();
 }
 
 }  // namespace rsir
