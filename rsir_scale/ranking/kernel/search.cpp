@@ -171,6 +171,7 @@ class Scan {
     if (question_.probes == nullptr) {
       space_.live.clear();
       for (int64_t r = 0; r < count; ++r) space_.live.push_back(r);
+      sort_live();
       for (int64_t l = 0; l < lists; ++l) scan_list(l, space_.live);
       return;
     }
@@ -246,6 +247,10 @@ class Scan {
     if (count == 0 || (count < ROWS_PER_BLOCK / 2 && count < int64_t(live.size()))) return false;
     live.erase(std::remove_if(live.begin(), live.end(), finished), live.end());
     return true;
+  }
+
+  void sort_live() {
+    std::stable_partition(space_.live.begin(), space_.live.end(), [&](int64_t r) { return space_.rows[r].explore; });
   }
 
   // Lays the packed queries and floors of the live rows side by side, filled up to whole blocks.
