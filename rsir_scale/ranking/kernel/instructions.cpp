@@ -70,12 +70,18 @@ inline __attribute__((always_inline)) double exact_score(const float* item, cons
   return (halves[0] + halves[2]) + (halves[1] + halves[3]);
 }
 
+// Asks for an item's vector, some items before its turn.
+inline __attribute__((always_inline)) void fetch_ahead(const float* vectors, int width, const int32_t* items,
+                                                       size_t count, size_t i) {
+  constexpr size_t AHEAD = 8;
+  if (i + AHEAD >= count) return;
+  for (int k = 0; k < width; k += 16) __builtin_prefetch(vectors + size_t(items[i + AHEAD]) * width + k);
+}
+
 inline __attribute__((always_inline)) void exact_scores(const float* vectors, int width, const double* query,
                                                         const int32_t* items, size_t count, double* scores) {
-  constexpr size_t AHEAD = 8;
   for (size_t i = 0; i < count; ++i) {
-    if (i + AHEAD < count)
-      for (int k = 0; k < width; k += 16) __builtin_prefetch(vectors + size_t(items[i + AHEAD]) * width + k);
+    fetch_ahead(vectors, width, items, count, i);
     scores[i] = exact_score(vectors + size_t(items[i]) * width, query, width);
   }
 }
@@ -322,8 +328,23 @@ __attribute__((target("avx512f,popcnt"))) void keep_above_avx512(Held& held, flo
   }
 }
 
+// Sixteen at a time, so that no sum over lanes is needed.
 __attribute__((target("avx512f"))) void count_higher_avx512(const double* scores, uint32_t count, uint32_t* higher) {
-  count_higher(scores, count, higher);
+  const __m512i one = _mm512_set1_epi64(1);
+  for (uint32_t i = 0; i < count; i += 16) {
+    const __mmask16 there = lanes_left(i, count);
+    const __m512d low = _mm512_maskz_loadu_pd(__mmask8(there), scores + i);
+    const __m512d high = _mm512_maskz_loadu_pd(__mmask8(there >> 8), scores + i + 8);
+    __m512i low_found = _mm512_setzero_si512(), high_found = low_found;
+    for (uint32_t j = 0; j < count; ++j) {
+      const __m512d score = _mm512_set1_pd(scores[j]);
+      low_found = _mm512_mask_add_epi64(low_found, _mm512_cmp_pd_mask(low, score, _CMP_LT_OQ), low_found, one);
+      high_found = _mm512_mask_add_epi64(high_found, _mm512_cmp_pd_mask(high, score, _CMP_LT_OQ), high_found, one);
+    }
+    const __m512i found = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(low_found)),
+                                             _mm512_cvtepi64_epi32(high_found), 1);
+    _mm512_mask_storeu_epi32(higher + i, there, found);
+  }
 }
 
 __attribute__((target("avx512f"))) Range range_avx512(const float* scores, uint32_t count) {
@@ -345,9 +366,25 @@ __attribute__((target("avx512f,popcnt"))) uint32_t count_reaching_avx512(const f
   return reached;
 }
 
+// As `exact_score`; the lanes past a vector's end add nothing. Of the conversion, GCC 12 makes two halves.
 __attribute__((target("avx512f"))) void exact_avx512(const float* vectors, int width, const double* query,
                                                     const int32_t* items, size_t count, double* scores) {
-  exact_scores(vectors, width, query, items, count, scores);
+  const int whole = width / 8 * 8;
+  const __mmask16 rest = __mmask16((1 << (width - whole)) - 1);
+  for (size_t i = 0; i < count; ++i) {
+    fetch_ahead(vectors, width, items, count, i);
+    const float* item = vectors + size_t(items[i]) * width;
+    __m512d sums = _mm512_setzero_pd();
+    for (int k = 0; k < whole; k += 8)
+      sums = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm256_loadu_ps(item + k)), _mm512_loadu_pd(query + k), sums);
+    if (rest) {
+      const __m256 floats = _mm512_castps512_ps256(_mm512_maskz_loadu_ps(rest, item + whole));
+      sums = _mm512_fmadd_pd(_mm512_cvtps_pd(floats), _mm512_maskz_loadu_pd(__mmask8(rest), query + whole), sums);
+    }
+    const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(sums), _mm512_extractf64x4_pd(sums, 1));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    scores[i] = _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+  }
 }
 
 const Instructions AVX512 = {
