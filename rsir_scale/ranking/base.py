@@ -100,4 +100,9 @@ def require_finite_items(items_VD: Tensor, *, name: Callable[[int], str] = "item
 def require_finite_queries(query_BD: Tensor) -> None:
     """Refuse queries that no item could be compared under. Raises IntegrityError."""
     if not torch.isfinite(query_BD).all():
-        raise IntegrityError("a query vector is not finite: the model is damaged or diverged; train it again")
+        raise not_finite_query()
+
+
+def not_finite_query() -> IntegrityError:
+    """What is raised for such a query."""
+    return IntegrityError("a query vector is not finite: the model is damaged or diverged; train it again")

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from rsir_scale.errors import ConfigError
 from rsir_scale.extension import load_extension
-from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
+from rsir_scale.ranking.base import SearchQuery, SearchResult, not_finite_query, require_finite_items
+
+_NOT_FINITE = 2  # as rsir_search in kernel/search.h says
 
 
 class _Question(ctypes.Structure):
@@ -142,7 +144,6 @@ class PackedTable:
         self, query: SearchQuery, probes_BN: Tensor | None, *, rank_threshold: int, top_candidates: int
     ) -> SearchResult:
         """Answer one step's question from the probed lists, int32 `[B, N]`, or from all of them."""
-        require_finite_queries(query.query_BD)
         top = min(top_candidates, self.item_count)
         rows, own = query.own_BR.shape
         given = {name: column.contiguous() for name, column in _columns(query).items()}
@@ -166,7 +167,10 @@ class PackedTable:
             **{name: column.data_ptr() for name, column in given.items()},
         )
         answer = _Answer(**{name: column.data_ptr() for name, column in _columns(result).items()})
-        if self._library.rsir_search(self._handle, question, answer):
+        failure = self._library.rsir_search(self._handle, question, answer)
+        if failure == _NOT_FINITE:
+            raise not_finite_query()
+        if failure:
             raise MemoryError(f"no memory to search {rows} rows")
         return result
 

@@ -58,6 +58,41 @@ class CompiledContract(ItemSearchContract):
         for name, column in vars(plain).items():
             assert torch.equal(column, getattr(compiled, name)), name
 
+    @inherited
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        width=st.sampled_from([1, 7, 33, 70]),
+        decades=st.sampled_from([0.0, 3.0, 12.0]),
+        length=st.sampled_from([1e-12, 1.0, 1e12]),
+        sign=st.sampled_from([-1.0, 0.0, 1.0]),
+    )
+    def test_neighbours_of_any_scale_and_sign_are_ranked_alike(
+        self, seed: int, width: int, decades: float, length: float, sign: float
+    ) -> None:
+        """Items that share a scale may differ by decades, and floors lie far beyond what a sum can reach."""
+        items_VD, query = trained_like(seed, items=90, rows=45, width=width)
+        numbers = torch.Generator().manual_seed(seed)
+        if sign:
+            items_VD, query = sign * items_VD.abs(), replace(query, query_BD=query.query_BD.abs())
+        items_VD *= length * 10 ** -(decades * torch.rand((91, 1), generator=numbers))
+        items_VD[torch.rand(91, generator=numbers) < 0.1] = 0
+        query.query_BD[torch.rand(45, generator=numbers) < 0.1] = 0
+        plain = ExactSearch(items_VD).search(query, rank_threshold=7, top_candidates=20)
+        compiled = self.build(items_VD).search(query, rank_threshold=7, top_candidates=20)
+        for name, column in vars(plain).items():
+            assert torch.equal(column, getattr(compiled, name)), name
+
+    @pytest.mark.parametrize("top", [100, 400, 1500])
+    def test_many_candidates_are_ordered_as_few_are(self, top: int) -> None:
+        """Up to some hundreds are put in order by counting, more by sorting; ties are between both kinds."""
+        items_VD, query = trained_like(top, items=2500, rows=40, width=16)
+        copies = torch.randint(1, 2501, (2, 900), generator=torch.Generator().manual_seed(top))
+        items_VD[copies[0]] = items_VD[copies[1]]
+        plain = ExactSearch(items_VD).search(query, rank_threshold=2000, top_candidates=top)
+        compiled = self.build(items_VD).search(query, rank_threshold=2000, top_candidates=top)
+        for name, column in vars(plain).items():
+            assert torch.equal(column, getattr(compiled, name)), name
+
 
 def _suite(name: str) -> type[CompiledContract]:
     return type(f"TestWith{name.title().replace('-', '')}", (CompiledContract,), {"using": name})

@@ -7,10 +7,12 @@
 #include "search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <numeric>
 
 #include "table.h"
 
@@ -19,8 +21,8 @@ namespace {
 
 constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr int64_t ROWS_AT_A_TIME = 1024;
-constexpr int64_t DROP_EVERY = 128;     // pairs between two looks for finished rows, at most
-constexpr int64_t PAIRS_AT_A_TIME = 8;  // panels that stay in the first-level cache while all rows meet them
+constexpr int64_t PAIRS_AT_A_TIME = 16;  // panels that stay in the first-level cache while all rows meet them
+constexpr uint32_t FEW = 256;           // items that are sooner counted than sorted
 constexpr size_t LEAST_ROOM = 256;      // packed scores that a row may hold back
 
 float below(double value) { return std::nextafter(std::nextafter(float(value), -INFINITE), -INFINITE); }
@@ -35,6 +37,17 @@ const auto first_of = [](const Scored& a, const Scored& b) {
   return a.score > b.score || (a.score == b.score && a.item < b.item);
 };
 
+// In sums that do not wait for each other.
+double norm_of(const std::vector<double>& vector) {
+  constexpr size_t SUMS = 8;
+  double squares[SUMS] = {};
+  size_t k = 0;
+  for (; k + SUMS <= vector.size(); k += SUMS)
+    for (size_t sum = 0; sum < SUMS; ++sum) squares[sum] += vector[k + sum] * vector[k + sum];
+  for (; k < vector.size(); ++k) squares[0] += vector[k] * vector[k];
+  return std::sqrt(std::accumulate(squares, squares + SUMS, 0.0));
+}
+
 // One row under way. The floor, which every score is held against, is kept apart: see Scan.
 struct Row {
   bool checked = false;
@@ -47,12 +60,14 @@ struct Row {
   double band = 0;         // greatest difference of a packed and an exact score
   float sure = INFINITE;   // a packed score above it is better than the target
   float doubt = INFINITE;  // one at or below it is not
-  size_t held = 0;
+  uint32_t held = 0;
+  size_t room = 0;  // for so many, after each look at them
   std::vector<float> held_score;
   std::vector<int32_t> held_item;
   std::vector<double> query;
   std::vector<int32_t> banned;
-  std::vector<Scored> best;
+  std::vector<double> best_score;  // exact, of those that may be among the best wanted
+  std::vector<int32_t> best_item;
 };
 
 // All rows of one call that share a thread's memory, kept from call to call.
@@ -63,7 +78,10 @@ struct Workspace {
   std::vector<char> packed;         // queries in the table's precision
   std::vector<char> group_queries;  // those of the live rows, side by side
   std::vector<float> group_floors;
+  std::vector<Held> group_held;
+  std::vector<int32_t> own;
   std::vector<double> exact;
+  std::vector<Scored> ordered;
   std::vector<int64_t> members;
 };
 
@@ -72,7 +90,8 @@ class Scan {
   Scan(const Table& table, const RsirQuestion& question, const RsirAnswer& answer, Workspace& space)
       : table_(table), question_(question), answer_(answer), space_(space) {}
 
-  void run() {
+  // Whether all queries were finite; the answer means nothing otherwise.
+  bool run() {
     table_.instructions.begin();
     for (int64_t first = 0; first < question_.rows; first += ROWS_AT_A_TIME) {
       first_ = first;
@@ -83,6 +102,7 @@ class Scan {
       for (int64_t r = 0; r < count; ++r) finish(r);
     }
     table_.instructions.end();
+    return finite_;
   }
 
  private:
@@ -93,15 +113,15 @@ class Scan {
     const int64_t global = first_ + r;
     const float* query = question_.query + global * table_.width;
     row.query.assign(query, query + table_.width);
-    double square = 0;
-    for (double value : row.query) square += value * value;
-    row.norm = std::sqrt(square);
+    row.norm = norm_of(row.query);
+    finite_ = finite_ && std::isfinite(row.norm);
     row.checked = question_.checked[global];
     row.explore = question_.explore[global];
     row.rejected = false;
     row.better = 0;
     row.held = 0;
-    row.best.clear();
+    row.best_score.clear();
+    row.best_item.clear();
     score_own(row, global);
     const int64_t voucher = answer_.voucher[global];
     if (row.checked && voucher == 0) {
@@ -113,10 +133,11 @@ class Scan {
     for (int64_t i = 0; i < question_.banned_width; ++i)
       if (ban[i] != 0) row.banned.push_back(int32_t(ban[i]));
     row.wanted = row.explore ? std::min<size_t>(question_.top_candidates + row.banned.size(), table_.items) : 0;
-    const size_t room = std::max(LEAST_ROOM, 4 * row.wanted);
-    if (row.held_score.size() < room + COLUMNS_PER_BLOCK) {
-      row.held_score.resize(room + COLUMNS_PER_BLOCK);
-      row.held_item.resize(room + COLUMNS_PER_BLOCK);
+    row.room = std::max(LEAST_ROOM, 4 * row.wanted);
+    const size_t most = row.room + (PAIRS_AT_A_TIME + 1) * COLUMNS_PER_BLOCK;
+    if (row.held_score.size() < most) {
+      row.held_score.resize(most);
+      row.held_item.resize(most);
     }
   }
 
@@ -126,12 +147,16 @@ class Scan {
     double* score = answer_.own_score + global * question_.own_width;
     row.target = -std::numeric_limits<double>::infinity();
     answer_.voucher[global] = 0;
+    space_.own.clear();
+    for (int64_t i = 0; i < question_.own_width; ++i)
+      if (own[i] != 0) space_.own.push_back(int32_t(own[i]));
+    space_.exact.resize(space_.own.size());
+    table_.instructions.exact(table_.vectors, table_.width, row.query.data(), space_.own.data(), space_.own.size(),
+                              space_.exact.data());
+    const double* exact = space_.exact.data();
     for (int64_t i = 0; i < question_.own_width; ++i) {
-      score[i] = -std::numeric_limits<double>::infinity();
-      if (own[i] == 0) continue;
-      const int32_t item = int32_t(own[i]);
-      table_.instructions.exact(table_.vectors, table_.width, row.query.data(), &item, 1, &score[i]);
-      if (vouching[i] && score[i] > row.target) {
+      score[i] = own[i] == 0 ? -std::numeric_limits<double>::infinity() : *exact++;
+      if (vouching[i] && own[i] != 0 && score[i] > row.target) {
         row.target = score[i];
         answer_.voucher[global] = own[i];
       }
@@ -146,6 +171,7 @@ class Scan {
     if (question_.probes == nullptr) {
       space_.live.clear();
       for (int64_t r = 0; r < count; ++r) space_.live.push_back(r);
+      sort_live();
       for (int64_t l = 0; l < lists; ++l) scan_list(l, space_.live);
       return;
     }
@@ -184,28 +210,29 @@ class Scan {
   }
 
   void scan_list(int64_t list, std::vector<int64_t>& live) {
-    alignas(64) float scores[ROWS_PER_BLOCK * COLUMNS_PER_BLOCK];
-    alignas(64) uint32_t masks[ROWS_PER_BLOCK];
     const int64_t begin = table_.list_pairs[list], end = table_.list_pairs[list + 1];
-    int64_t next_drop = begin;
     for (int64_t pair = begin; pair < end; pair += PAIRS_AT_A_TIME) {
-      if (pair >= next_drop) {
-        if (drop_finished(live, table_.norm_from[pair]) || pair == begin) gather(live);
-        next_drop = pair + std::min(std::max(pair - begin, PAIRS_AT_A_TIME), DROP_EVERY);
-      }
+      if (drop_finished(live, table_.norm_from[pair]) || pair == begin) gather(live);
       if (live.empty()) return;
-      const int64_t stop = std::min(end, pair + PAIRS_AT_A_TIME);
+      const int pairs = int(std::min(end - pair, PAIRS_AT_A_TIME));
       for (size_t group = 0; group < live.size(); group += ROWS_PER_BLOCK) {
-        float* floors = &space_.group_floors[group];
-        const char* queries = space_.group_queries.data() + group * table_.query_bytes();
-        for (int64_t p = pair; p < stop; ++p) {
-          table_.instructions.block(queries, table_.pair(p), table_.depth, scores);
-          for (uint32_t rows = table_.instructions.above(scores, floors, masks); rows; rows &= rows - 1) {
-            const int i = __builtin_ctz(rows);
-            const int64_t r = live[group + i];
-            admit(r, scores + i * COLUMNS_PER_BLOCK, masks[i], &table_.ids[p * COLUMNS_PER_BLOCK]);
-            floors[i] = space_.floors[r];
-          }
+        table_.instructions.scan({
+            .queries = space_.group_queries.data() + group * table_.query_bytes(),
+            .floors = &space_.group_floors[group],
+            .held = &space_.group_held[group],
+            .panels = table_.pair(pair),
+            .pair_bytes = table_.pair_bytes,
+            .ids = &table_.ids[pair * COLUMNS_PER_BLOCK],
+            .pairs = pairs,
+            .depth = table_.depth,
+        });
+        const size_t last = std::min(live.size(), group + ROWS_PER_BLOCK);
+        for (size_t i = group; i < last; ++i) {
+          const int64_t r = live[i];
+          if (space_.group_held[i].count == space_.rows[r].held) continue;
+          admit(r, space_.group_held[i].count);
+          space_.group_held[i].count = space_.rows[r].held;
+          space_.group_floors[i] = space_.floors[r];
         }
       }
     }
@@ -222,51 +249,68 @@ class Scan {
     return true;
   }
 
+  void sort_live() {
+    std::stable_partition(space_.live.begin(), space_.live.end(), [&](int64_t r) { return space_.rows[r].explore; });
+  }
+
   // Lays the packed queries and floors of the live rows side by side, filled up to whole blocks.
   void gather(const std::vector<int64_t>& live) {
     const size_t bytes = table_.query_bytes();
     const size_t room = (live.size() + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK * ROWS_PER_BLOCK;
     space_.group_queries.resize(room * bytes);
     space_.group_floors.assign(room, INFINITE);
+    space_.group_held.assign(room, Held{});
     for (size_t i = 0; i < live.size(); ++i) {
       std::memcpy(space_.group_queries.data() + i * bytes, space_.packed.data() + live[i] * bytes, bytes);
       space_.group_floors[i] = space_.floors[live[i]];
+      Row& row = space_.rows[live[i]];
+      space_.group_held[i] = {row.held_score.data(), row.held_item.data(), row.held};
     }
     std::memset(space_.group_queries.data() + live.size() * bytes, 0, (room - live.size()) * bytes);
   }
 
   // ---- what the scan lets through ----
 
-  void admit(int64_t r, const float* scores, uint32_t mask, const int32_t* ids) {
+  // Takes note of what a block added to a row's list, which now has `count` items.
+  void admit(int64_t r, uint32_t count) {
     Row& row = space_.rows[r];
-    if (ids[COLUMNS_PER_BLOCK - 1] == 0) mask &= real_columns(ids);
+    const uint32_t before = row.held;
+    row.held = count;
     if (row.checked) {
-      uint32_t surely_better = table_.instructions.above_one(scores, row.sure) & mask;
-      if (!row.explore) mask &= ~surely_better;
-      for (; surely_better; surely_better &= surely_better - 1) ++row.better;
+      if (row.explore) {
+        for (uint32_t j = before; j < count; ++j) row.better += row.held_score[j] > row.sure;
+      } else {
+        count_sure(row, before);
+      }
       if (row.better >= question_.rank_threshold) return reject(r);
     }
-    row.held += table_.instructions.append(scores, ids, mask, &row.held_score[row.held], &row.held_item[row.held]);
-    if (row.held >= row.held_score.size() - COLUMNS_PER_BLOCK) make_room(r);
+    if (row.held >= row.room) make_room(r);
   }
 
-  // All but the padding at a list's end.
-  static uint32_t real_columns(const int32_t* ids) {
-    uint32_t mask = 0;
-    for (int c = 0; c < COLUMNS_PER_BLOCK; ++c) mask |= uint32_t(ids[c] != 0) << c;
-    return mask;
+  // Counts the items that are surely better, which need not be scored exactly, and lets them go.
+  static void count_sure(Row& row, uint32_t from) {
+    uint32_t kept = from;
+    for (uint32_t j = from; j < row.held; ++j) {
+      const float score = row.held_score[j];
+      row.held_score[kept] = score;
+      row.held_item[kept] = row.held_item[j];
+      kept += !(score > row.sure);
+    }
+    row.better += row.held - kept;
+    row.held = kept;
   }
 
   void reject(int64_t r) {
     space_.rows[r].rejected = true;
     space_.rows[r].better = question_.rank_threshold;
+    space_.rows[r].held = 0;
     space_.floors[r] = INFINITE;
   }
 
   void make_room(int64_t r) {
     Row& row = space_.rows[r];
     if (row.explore) raise_floor(r);
-    if (row.held <= row.held_score.size() / 2) return;
+    if (row.held <= row.room / 2) return;
     settle(r);
     if (row.explore && !row.rejected) cut_best(r);
   }
@@ -275,19 +319,13 @@ class Scan {
   void raise_floor(int64_t r) {
     Row& row = space_.rows[r];
     if (row.held < row.wanted) return;
-    const float* held = row.held_score.data();
-    const uint32_t count = uint32_t(row.held);
-    const float low = table_.instructions.reached_by(held, count, uint32_t(row.wanted));
+    const float low = table_.instructions.reached_by(row.held_score.data(), row.held, uint32_t(row.wanted));
     const float floor = std::min(row.doubt, below(double(low) - 2 * row.band));
     if (!(floor > space_.floors[r])) return;
     space_.floors[r] = floor;
-    size_t kept = 0;
-    for (uint32_t j = 0; j < count; ++j) {
-      row.held_item[kept] = row.held_item[j];
-      row.held_score[kept] = held[j];
-      kept += held[j] > floor;
-    }
-    row.held = kept;
+    Held held{row.held_score.data(), row.held_item.data(), row.held};
+    table_.instructions.keep_above(held, floor);
+    row.held = held.count;
   }
 
   // Scores the held items exactly: counts those in doubt, keeps the best wanted, and lets the rest go.
@@ -297,10 +335,13 @@ class Scan {
     space_.exact.resize(row.held);
     table_.instructions.exact(table_.vectors, table_.width, row.query.data(), row.held_item.data(), row.held,
                               space_.exact.data());
-    for (size_t j = 0; j < row.held; ++j) {
+    for (uint32_t j = 0; j < row.held; ++j) {
       const double score = space_.exact[j];
       if (row.checked && !(row.held_score[j] > row.sure) && score > row.target) ++row.better;
-      if (row.explore) row.best.push_back({score, row.held_item[j]});
+    }
+    if (row.explore) {
+      row.best_score.insert(row.best_score.end(), space_.exact.begin(), space_.exact.end());
+      row.best_item.insert(row.best_item.end(), row.held_item.begin(), row.held_item.begin() + row.held);
     }
     row.held = 0;
     if (row.checked && row.better >= question_.rank_threshold) return reject(r);
@@ -309,11 +350,43 @@ class Scan {
   // Keeps the best wanted of the items scored exactly, and holds later ones against the last of them.
   void cut_best(int64_t r) {
     Row& row = space_.rows[r];
-    if (row.best.size() < row.wanted) return;
-    const auto last = row.best.begin() + (row.wanted - 1);
-    std::nth_element(row.best.begin(), last, row.best.end(), first_of);
-    space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(last->score - row.band)));
-    row.best.resize(row.wanted);
+    if (row.best_score.size() < row.wanted) return;
+    order_best(row);
+    space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(row.best_score.back() - row.band)));
+  }
+
+  // Sorts the items scored exactly, the best first, and lets go of those past the wanted.
+  void order_best(Row& row) {
+    const uint32_t count = uint32_t(row.best_score.size());
+    space_.ordered.resize(count);
+    if (count <= FEW) {
+      place_few(row, count);
+    } else {
+      for (uint32_t i = 0; i < count; ++i) space_.ordered[i] = {row.best_score[i], row.best_item[i]};
+      std::sort(space_.ordered.begin(), space_.ordered.end(), first_of);
+    }
+    const size_t kept = std::min<size_t>(count, row.wanted);
+    row.best_score.resize(kept);
+    row.best_item.resize(kept);
+    for (size_t i = 0; i < kept; ++i) {
+      row.best_score[i] = space_.ordered[i].score;
+      row.best_item[i] = space_.ordered[i].item;
+    }
+  }
+
+  // Each item goes where the number of higher scores tells: no branch hangs on a comparison. Equal scores, which are
+  // told the same place, follow each other by item.
+  void place_few(const Row& row, uint32_t count) {
+    std::array<uint32_t, FEW> higher;
+    table_.instructions.count_higher(row.best_score.data(), count, higher.data());
+    std::fill(space_.ordered.begin(), space_.ordered.end(), Scored{0, 0});
+    for (uint32_t i = 0; i < count; ++i) {
+      Scored placed{row.best_score[i], row.best_item[i]};
+      uint32_t place = higher[i];
+      for (; space_.ordered[place].item != 0; ++place)
+        if (placed.item < space_.ordered[place].item) std::swap(placed, space_.ordered[place]);
+      space_.ordered[place] = placed;
+    }
   }
 
   // ---- a row's end ----
@@ -326,25 +399,24 @@ class Scan {
     const bool passed = !row.checked || !row.rejected;
     answer_.passed[global] = passed;
     answer_.better[global] = row.checked ? row.better : -1;
-    if (!passed) row.best.clear();
+    if (!passed) {
+      row.best_score.clear();
+      row.best_item.clear();
+    }
     write_candidates(row, global);
   }
 
   // The best first, banned items left out.
   void write_candidates(Row& row, int64_t global) {
-    if (row.best.size() > row.wanted) {
-      std::nth_element(row.best.begin(), row.best.begin() + row.wanted, row.best.end(), first_of);
-      row.best.resize(row.wanted);
-    }
-    std::sort(row.best.begin(), row.best.end(), first_of);
+    order_best(row);
     int64_t* candidate = answer_.candidate + global * question_.top_candidates;
     double* score = answer_.candidate_score + global * question_.top_candidates;
     int64_t written = 0;
-    for (const Scored& best : row.best) {
-      if (written == question_.top_candidates) break;
-      if (std::find(row.banned.begin(), row.banned.end(), best.item) != row.banned.end()) continue;
-      candidate[written] = best.item;
-      score[written++] = best.score;
+    for (size_t i = 0; i < row.best_item.size() && written < question_.top_candidates; ++i) {
+      const int32_t item = row.best_item[i];
+      if (std::find(row.banned.begin(), row.banned.end(), item) != row.banned.end()) continue;
+      candidate[written] = item;
+      score[written++] = row.best_score[i];
     }
     std::fill(candidate + written, candidate + question_.top_candidates, int64_t(0));
     std::fill(score + written, score + question_.top_candidates, -std::numeric_limits<double>::infinity());
@@ -355,6 +427,7 @@ class Scan {
   const RsirAnswer& answer_;
   Workspace& space_;
   int64_t first_ = 0;
+  bool finite_ = true;
 };
 
 }  // namespace
@@ -391,9 +464,8 @@ int64_t rsir_table_bytes(const void* table) {
 int32_t rsir_search(const void* table, const RsirQuestion* question, const RsirAnswer* answer) {
   static thread_local Workspace workspace;
   try {
-    Scan(*static_cast<const Table*>(table), *question, *answer, workspace).run();
+    return Scan(*static_cast<const Table*>(table), *question, *answer, workspace).run() ? 0 : 2;
   } catch (const std::bad_alloc&) {
     return 1;
   }
-  return 0;
 }

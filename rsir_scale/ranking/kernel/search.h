@@ -38,6 +38,6 @@ void* rsir_table_new(const float* vectors, int64_t items, int32_t width, const i
 void rsir_table_free(void* table);
 int64_t rsir_table_bytes(const void* table);
 
-// Answers every row. Returns 0, or 1 when memory is short.
+// Answers every row. Returns 0, or 1 when memory is short, or 2 when a query is not finite.
 int32_t rsir_search(const void* table, const RsirQuestion* question, const RsirAnswer* answer);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 namespace rsir {
 namespace {
@@ -24,26 +25,34 @@ float from_bfloat16(uint16_t half) {
   return value;
 }
 
-// The length of one step when the greatest value is MOST_STEPS of them; 0 where all values are too small to be kept.
-float step_of(const float* vector, int width) {
+float greatest_of(const float* vector, int width) {
   float greatest = 0;
   for (int k = 0; k < width; ++k) greatest = std::max(greatest, std::fabs(vector[k]));
+  return greatest;
+}
+
+// The length of one step when `greatest` is MOST_STEPS of them; 0 where that is too small to be kept.
+float step_of(float greatest) {
   const float step = greatest / MOST_STEPS;
   return std::isnormal(step) ? step : 0.f;
 }
 
-int8_t to_steps(float value, float step) {
-  const double nearest = step == 0 ? 0 : std::nearbyint(double(value) / step);
-  return int8_t(std::clamp(nearest, -double(MOST_STEPS), double(MOST_STEPS)));
+// The nearest whole number of steps. Adding and taking away a number whose last bit is worth 1 rounds without a call.
+float in_steps(float value, float steps_per_unit) {
+  constexpr float ROUND = 0x1.8p23f;
+  return (value * steps_per_unit + ROUND) - ROUND;
 }
+
+float inverse(float step) { return step == 0 ? 0 : 1 / step; }
 
 int value_bytes(Precision precision) {
   return precision == Precision::float32 ? 4 : precision == Precision::bfloat16 ? 2 : 1;
 }
 
-size_t panel_bytes(Precision precision, int depth) {
-  const size_t values = size_t(depth) * ITEMS_PER_PANEL * value_bytes(precision);
-  return values + (precision == Precision::int8 ? ITEMS_PER_PANEL * sizeof(float) : 0);
+size_t panel_bytes(Precision precision, int depth) { return size_t(depth) * ITEMS_PER_PANEL * value_bytes(precision); }
+
+size_t bytes_of_pair(Precision precision, int depth) {
+  return 2 * panel_bytes(precision, depth) + (precision == Precision::int8 ? sizeof(PairTail) : 0);
 }
 
 int64_t pairs_of(int64_t items) { return (items + COLUMNS_PER_BLOCK - 1) / COLUMNS_PER_BLOCK; }
@@ -56,44 +65,49 @@ int64_t count_pairs(const int64_t* list_begin, int64_t lists) {
 
 int padded(int width) { return (width + DEPTH_STEP - 1) / DEPTH_STEP * DEPTH_STEP; }
 
-// What a vector weighs and what it lost when `kept` was put in its place.
-struct Loss {
-  double square = 0;
-  double lost = 0;
-
-  void add(float value, float kept) {
+// What a vector weighs and what it lost when `kept` was put in its place: squares, in sums that do not wait for each
+// other.
+class Loss {
+ public:
+  void add(int k, float value, float kept) {
     const double whole = std::max(std::fabs(double(value)), std::fabs(double(kept)));
     const double difference = double(value) - kept;
-    square += whole * whole;
-    lost += difference * difference;
+    weight_[k % SUMS] += whole * whole;
+    lost_[k % SUMS] += difference * difference;
   }
+  double norm() const { return std::sqrt(std::accumulate(weight_, weight_ + SUMS, 0.0)); }
+  double lost() const { return std::sqrt(std::accumulate(lost_, lost_ + SUMS, 0.0)); }
+
+ private:
+  static constexpr int SUMS = 4;
+  double weight_[SUMS] = {};
+  double lost_[SUMS] = {};
 };
 
-// Writes one item into its column of a panel.
-Loss pack_item(const float* item, int width, int depth, Precision precision, void* panel, int column) {
+// Writes one item into its column of a panel, in steps of its pair.
+Loss pack_item(const float* item, int width, float step, Precision precision, void* panel, int column) {
   Loss loss;
   if (precision == Precision::float32) {
     float* values = static_cast<float*>(panel);
     for (int k = 0; k < width; ++k) {
       values[k * ITEMS_PER_PANEL + column] = item[k];
-      loss.add(item[k], item[k]);
+      loss.add(k, item[k], item[k]);
     }
   } else if (precision == Precision::bfloat16) {
     uint16_t* values = static_cast<uint16_t*>(panel);
     for (int k = 0; k < width; ++k) {
       const uint16_t half = to_bfloat16(item[k]);
       values[(k / 2 * ITEMS_PER_PANEL + column) * 2 + k % 2] = half;
-      loss.add(item[k], from_bfloat16(half));
+      loss.add(k, item[k], from_bfloat16(half));
     }
   } else {
     uint8_t* values = static_cast<uint8_t*>(panel);
-    const float step = step_of(item, width);
+    const float steps_per_unit = inverse(step);
     for (int k = 0; k < width; ++k) {
-      const int8_t steps = to_steps(item[k], step);
-      values[(k / 4 * ITEMS_PER_PANEL + column) * 4 + k % 4] = uint8_t(steps + 128);
-      loss.add(item[k], float(steps) * step);
+      const float steps = in_steps(item[k], steps_per_unit);
+      values[(k / 4 * ITEMS_PER_PANEL + column) * 4 + k % 4] = uint8_t(int(steps) + 128);
+      loss.add(k, item[k], steps * step);
     }
-    std::memcpy(values + size_t(depth) * ITEMS_PER_PANEL + column * sizeof step, &step, sizeof step);
   }
   return loss;
 }
@@ -107,7 +121,7 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
       items(items_),
       width(width_),
       depth(padded(width_)),
-      pair_bytes(2 * panel_bytes(instructions_.precision, depth)),
+      pair_bytes(bytes_of_pair(instructions_.precision, depth)),
       ids(size_t(count_pairs(list_begin, lists)) * COLUMNS_PER_BLOCK, 0),
       norm_from(size_t(count_pairs(list_begin, lists)), 0.f),
       panels(size_t(count_pairs(list_begin, lists)) * pair_bytes) {
@@ -118,14 +132,16 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
     std::copy_n(order + list_begin[l], count, ids.begin() + first * COLUMNS_PER_BLOCK);
     for (int64_t p = end - 1; p >= first; --p) {
       double norm = p + 1 < end ? norm_from[p + 1] : 0;
+      const int32_t* pair_ids = &ids[p * COLUMNS_PER_BLOCK];
+      char* pair_panels = panels.data() + size_t(p) * pair_bytes;
+      const float step = pack_step(pair_ids, pair_panels);
       for (int c = 0; c < COLUMNS_PER_BLOCK; ++c) {
-        const int32_t id = ids[p * COLUMNS_PER_BLOCK + c];
-        if (id == 0) continue;
-        char* panel = panels.data() + size_t(p) * pair_bytes + c / ITEMS_PER_PANEL * (pair_bytes / 2);
-        const float* item = vectors + size_t(id) * width;
-        const Loss loss = pack_item(item, width, depth, instructions.precision, panel, c % ITEMS_PER_PANEL);
-        norm = std::max(norm, std::sqrt(loss.square));
-        greatest_loss = std::max(greatest_loss, std::sqrt(loss.lost));
+        if (pair_ids[c] == 0) continue;
+        char* panel = pair_panels + c / ITEMS_PER_PANEL * panel_bytes(instructions.precision, depth);
+        const float* item = vectors + size_t(pair_ids[c]) * width;
+        const Loss loss = pack_item(item, width, step, instructions.precision, panel, c % ITEMS_PER_PANEL);
+        norm = std::max(norm, loss.norm());
+        greatest_loss = std::max(greatest_loss, loss.lost());
       }
       norm_from[p] = std::nextafter(float(norm), INFINITY);
       greatest_norm = std::max(greatest_norm, double(norm_from[p]));
@@ -134,9 +150,20 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
   }
 }
 
+// One scale for a pair, so that one bound for its sums serves all of its items. They have nearly the same norm.
+float Table::pack_step(const int32_t* pair_ids, char* pair_panels) const {
+  if (instructions.precision != Precision::int8) return 0;
+  float greatest = 0;
+  for (int c = 0; c < COLUMNS_PER_BLOCK; ++c)
+    if (pair_ids[c] != 0) greatest = std::max(greatest, greatest_of(vectors + size_t(pair_ids[c]) * width, width));
+  const PairTail tail{step_of(greatest)};
+  std::memcpy(pair_panels + pair_bytes - sizeof tail, &tail, sizeof tail);
+  return tail.step;
+}
+
 size_t Table::query_bytes() const {
   const size_t values = size_t(depth) * value_bytes(instructions.precision);
-  return values + (instructions.precision == Precision::int8 ? sizeof(int32_t) + sizeof(float) : 0);
+  return values + (instructions.precision == Precision::int8 ? sizeof(QueryTail) : 0);
 }
 
 double Table::pack_query(const float* query, void* packed) const {
@@ -148,22 +175,21 @@ double Table::pack_query(const float* query, void* packed) const {
     for (int k = 0; k < width; ++k) {
       const uint16_t half = to_bfloat16(query[k]);
       static_cast<uint16_t*>(packed)[k] = half;
-      loss.add(query[k], from_bfloat16(half));
+      loss.add(k, query[k], from_bfloat16(half));
     }
   } else {
-    const float step = step_of(query, width);
-    int32_t excess = 0;  // of every sum, since items are kept 128 above their steps
+    const float step = step_of(greatest_of(query, width)), steps_per_unit = inverse(step);
+    int32_t excess = 0;
     for (int k = 0; k < width; ++k) {
-      const int8_t steps = to_steps(query[k], step);
-      static_cast<int8_t*>(packed)[k] = steps;
-      excess -= 128 * steps;
-      loss.add(query[k], float(steps) * step);
+      const float steps = in_steps(query[k], steps_per_unit);
+      static_cast<int8_t*>(packed)[k] = int8_t(steps);
+      excess -= 128 * int(steps);
+      loss.add(k, query[k], steps * step);
     }
-    char* after = static_cast<char*>(packed) + depth;
-    std::memcpy(after, &excess, sizeof excess);
-    std::memcpy(after + sizeof excess, &step, sizeof step);
+    const QueryTail tail{excess, step};
+    std::memcpy(static_cast<char*>(packed) + depth, &tail, sizeof tail);
   }
-  return std::sqrt(loss.lost);
+  return loss.lost();
 }
 
 }  // namespace rsir

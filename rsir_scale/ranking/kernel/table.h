@@ -25,10 +25,11 @@ struct Table {
   Table(const float* vectors, int64_t items, int width, const int32_t* order, const int64_t* list_begin,
         int64_t lists, const Instructions& instructions);
 
-  const void* pair(int64_t p) const { return panels.data() + size_t(p) * pair_bytes; }
+  const char* pair(int64_t p) const { return panels.data() + size_t(p) * pair_bytes; }
   // Rounds a query to the table's precision, padded to `depth`; returns the norm of what was lost.
   double pack_query(const float* query, void* packed) const;
   size_t query_bytes() const;
+  float pack_step(const int32_t* pair_ids, char* pair_panels) const;
 
   const Instructions& instructions;
   const float* vectors;
