@@ -249,6 +249,7 @@ class Scan {
     return true;
   }
 
+  // Rows that explore, which have hits in nearly every panel, share blocks; the others pass theirs without a look.
   void sort_live() {
     std::stable_partition(space_.live.begin(), space_.live.end(), [&](int64_t r) { return space_.rows[r].explore; });
   }
