@@ -40,13 +40,19 @@ RSIR_INLINE void store(float* to, Vector vector) {
   __builtin_memcpy(to, &vector, sizeof vector);
 }
 
-template <typename Vector>
+// Adds the lanes `STEP` apart, then those half as far apart, until every lane holds the sum of all.
+template <typename Vector, int STEP = LANES<Vector> / 2>
 RSIR_INLINE float sum_of(Vector vector) {
-  float lanes[LANES<Vector>];
-  store(lanes, vector);
-  for (int64_t step = LANES<Vector> / 2; step > 0; step /= 2)
-    for (int64_t lane = 0; lane < step; ++lane) lanes[lane] += lanes[lane + step];
-  return lanes[0];
+  typedef int32_t Places __attribute__((vector_size(sizeof(Vector))));
+  if constexpr (STEP == 0) {
+    return vector[0];
+  } else {
+    int32_t lanes[LANES<Vector>];
+    for (int lane = 0; lane < LANES<Vector>; ++lane) lanes[lane] = lane ^ STEP;
+    Places across;
+    __builtin_memcpy(&across, lanes, sizeof across);
+    return sum_of<Vector, STEP / 2>(vector + __builtin_shuffle(vector, across));
+  }
 }
 
 // e^x to about one part in ten million, for x from -87 to 88; below, 0 or nearly.
