@@ -51,7 +51,8 @@ def choose(pool: Pool, context_B: Tensor, uniform_B: Tensor, *, greedy: bool, te
     """
     if greedy:
         return pool.item_UP[:, 0][context_B]
-    weight_UP = ((pool.score_UP - pool.score_UP[:, :1]) / temperature).exp_().nan_to_num_(0.0)
+    # An empty pool weighs nothing but NaN, which no comparison holds for: its first item is taken, and is 0.
+    weight_UP = ((pool.score_UP - pool.score_UP[:, :1]) / temperature).exp_()
     cumulative_BP = weight_UP.cumsum(1)[context_B]
     threshold_B1 = uniform_B[:, None] * cumulative_BP[:, -1:]
     column_B = (cumulative_BP <= threshold_B1).sum(1).clamp_(max=pool.item_UP.shape[1] - 1)

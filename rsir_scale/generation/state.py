@@ -93,16 +93,16 @@ class DecodingRows:
         return max(int(used_L.sum()), int(self.length_B.max()) + 1)
 
     def resized(self, width: int) -> "DecodingRows":
-        """Return the table with `width` positions; those cut off must be empty."""
-        if width == self.context_BL.shape[1]:
+        """Return the table with `width` positions; those cut off must be empty, and what is left are views."""
+        more = width - self.context_BL.shape[1]
+        if more == 0:
             return self
+        wide = {name: column for name, column in vars(self).items() if column.dim() == 2}
+        if more < 0:
+            return replace(self, **{name: column[:, :width] for name, column in wide.items()})
         empty = {"better_BL": -1, "node_BL": NO_NODE}
-        columns = {
-            name: F.pad(column, (0, width - column.shape[1]), value=empty.get(name, 0))
-            for name, column in vars(self).items()
-            if column.dim() == 2
-        }
-        return replace(self, **columns)
+        padded = {name: F.pad(column, (0, more), value=empty.get(name, 0)) for name, column in wide.items()}
+        return replace(self, **padded)
 
     def last_item(self) -> Tensor:
         """Return the last item of each context."""
