@@ -90,7 +90,7 @@ class GenerationConfig(Section):
     )
     actors: PositiveInt = Field(default=1, description="Ray actors that generate; changes no result")
     use_gpu: bool = Field(default=False, description="one GPU for each actor")
-    batch_size: PositiveInt = Field(default=1024, description="(sequence, trial) rows decoded together")
+    batch_size: PositiveInt = Field(default=2048, description="(sequence, trial) rows decoded together")
     shard_sources: PositiveInt = Field(default=4096, description="source sequences of a shard, the unit of commit")
 
     @field_validator("allow_repeats", mode="before")
