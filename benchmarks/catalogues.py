@@ -4,11 +4,12 @@ What is real of a trained catalogue: the model's item vectors, the sequences, ea
 own items (the rest of it) and the query that the model makes of the context. What is planted, and only where it is
 asked for:
 
-- *Copies*, where more items are wanted than the model has: each has the length of its item and a direction `JITTER` off
-  (a cosine of .96). They are no fair stand-in for new items. Of 11,924 trained Toys items the nearest other one has
-  a cosine of .71 (median; .59 to .87 for nine in ten), and two copies have .92: near duplicates, which lie in clusters
-  together, where real items would fill the space between. And each better item brings its copies, so that a rank grows
-  by as much as the catalogue (at a million items 1 % of the rows pass at tau 20), whereas own items stay what they are.
+- *Copies*, where more items are wanted than the model has: each has the length of its item and a direction that is off
+  by a noise of `jitter` lengths. They are no fair stand-in for new items. Of 11,924 trained Toys items the nearest
+  other one has a cosine of .71 (median; .59 to .87 for nine in ten); two copies at jitter .3 have .92: near duplicates,
+  which lie in clusters together, where real items would fill the space between. At jitter .64 two copies are as far
+  from each other as neighbours among the real items. And each better item brings its copies, so that a rank grows by as
+  much as the catalogue (at a million items 1 % of the rows pass at tau 20), whereas own items stay what they are.
 - A *pull*, where an acceptance is wanted that is above the natural one: each query is turned towards its row's best own
   item, (1 - pull) times its own direction and pull times the item's, by one pull for all rows, the least that lets the
   wanted share pass. Nothing else is moved. Rows whose item scored well pass first, as they do by themselves; but a
@@ -38,7 +39,6 @@ from rsir_scale.storage import open_store
 
 OWN = 5
 WIDTH = 64
-JITTER = 0.3  # of a vector's length, which is kept: copies of trained items stand in for a larger catalogue
 ITEMS_PER_GROUP = 40
 NOISE = 0.8  # of an item around its group, in lengths of the group's vector
 MISSED = 0.1  # an acceptance this far from the wanted one is refused
@@ -53,12 +53,14 @@ class Catalogue:
     Attributes:
         embeddings: where the vectors are from, and whether queries were pulled.
         query: B rows that are checked, and explore nothing.
+        jitter: of copied items; None where there are no copies.
         pull: of the queries, 0..1; None where they are as they were made.
     """
 
     embeddings: str
     items_VD: Tensor
     query: SearchQuery
+    jitter: float | None = None
     pull: float | None = None
 
 
@@ -76,7 +78,9 @@ def checks(query_BD: Tensor, own_BR: Tensor, *, exploring: bool = False) -> Sear
     )
 
 
-def trained(run: Path, *, items: int, batch: int, tau: int, acceptance: float | None, seed: int) -> Catalogue:
+def trained(
+    run: Path, *, items: int, batch: int, tau: int, acceptance: float | None, jitter: float, seed: int
+) -> Catalogue:
     """A run's theta_0 and random prefixes of its sequences, the rest of each to vouch; see above for what is planted.
 
     Args:
@@ -85,6 +89,7 @@ def trained(run: Path, *, items: int, batch: int, tau: int, acceptance: float | 
         batch: rows.
         tau: the threshold of the wanted acceptance.
         acceptance: the share of rows that shall pass; None for what passes naturally, and 1 for the whole scan.
+        jitter: of copied items, in lengths.
         seed: of prefixes and copies.
     """
     store = open_store(run)
@@ -94,7 +99,9 @@ def trained(run: Path, *, items: int, batch: int, tau: int, acceptance: float | 
     if items < len(items_VD) - 1:
         raise SystemExit(f"--items {items} is below the model's catalogue, {len(items_VD) - 1}")
     query_BD, own_BR = _contexts(sequences, backbone.encode, backbone.max_length, batch, numbers)
-    natural = Catalogue("trained", _enlarged(items_VD, items, seed), checks(query_BD, own_BR))
+    copied = items > len(items_VD) - 1
+    table_VD = _enlarged(items_VD, items, jitter, seed) if copied else items_VD
+    natural = Catalogue("trained", table_VD, checks(query_BD, own_BR), jitter if copied else None)
     if acceptance is None:
         return natural
     if acceptance == 1.0:
@@ -116,7 +123,7 @@ def _pulled(natural: Catalogue, tau: int, acceptance: float) -> Catalogue:
     if found >= acceptance:
         return natural
     pull, turned = _strength(ask, acceptance, most=1.0, least=0.0)
-    return Catalogue("trained-pulled", items_VD, turned, pull)
+    return replace(natural, embeddings="trained-pulled", query=turned, pull=pull)
 
 
 @torch.inference_mode()
@@ -136,10 +143,7 @@ def _contexts(
     return encode(torch.from_numpy(context_BL)), torch.from_numpy(own_BR)
 
 
-def _enlarged(items_VD: Tensor, items: int, seed: int) -> Tensor:
-    missing = items + 1 - len(items_VD)
-    if missing <= 0:
-        return items_VD
+def _enlarged(items_VD: Tensor, items: int, jitter: float, seed: int) -> Tensor:
     numbers = torch.Generator().manual_seed(seed)
     table_VD = torch.empty((items + 1, items_VD.shape[1]))
     table_VD[: len(items_VD)] = items_VD
@@ -148,7 +152,7 @@ def _enlarged(items_VD: Tensor, items: int, seed: int) -> Tensor:
         copied_ND = items_VD[1 + (places - 1) % (len(items_VD) - 1)]
         noise_ND = torch.randn(copied_ND.shape, generator=numbers) / copied_ND.shape[1] ** 0.5
         norm_N1 = copied_ND.norm(dim=1, keepdim=True)
-        table_VD[places] = norm_N1 * normalize(copied_ND + JITTER * norm_N1 * noise_ND)
+        table_VD[places] = norm_N1 * normalize(copied_ND + jitter * norm_N1 * noise_ND)
     return table_VD
 
 

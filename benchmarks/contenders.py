@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from catalogues import checks
-from rivals import rivals
+from rivals import left_out, rivals
 from torch import Tensor
 
 from rsir_scale.ranking.base import ItemSearch, SearchQuery
@@ -76,9 +76,9 @@ def contend(items_VD: Tensor, query: SearchQuery, tau: int, arguments: argparse.
         used = instructions() if arguments.all_instructions else instructions()[:1]
         builders |= {f"exact/{name}": partial(CompiledSearch, items_VD, using=name) for name in used}
     found += [
-        _ours(build, query, tau, {"exact": True}) for name, build in builders.items() if not name.startswith(skipped)
+        _ours(build, query, tau, {"exact": True}) for name, build in builders.items() if not left_out(name, skipped)
     ]
-    if arguments.nprobe and not "clustered".startswith(skipped):
+    if arguments.nprobe and not left_out("clustered", skipped):
         found += clustered(items_VD, query, tau, arguments)
     return found
 

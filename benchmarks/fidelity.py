@@ -61,11 +61,12 @@ def main() -> None:
         "--acceptance", type=share, nargs="+", help="shares, or natural (default: .4 1, with --run natural)"
     )
     parser.add_argument("--norm-spread", type=float, nargs="+", default=[0.15], help="of planted log norms")
+    parser.add_argument("--jitter", type=float, default=0.3, help="of copies of trained items, in their lengths")
     parser.add_argument("--batch", type=int, nargs="+", default=[1024])
     parser.add_argument("--nprobe", type=int, nargs="*", default=[8, 32])
     parser.add_argument("--scans", nargs="+", default=["auto"], help="of the clusters: compiled, faiss, torch")
     parser.add_argument("--all-instructions", action="store_true")
-    parser.add_argument("--skip", nargs="*", default=[], help="implementations to leave out, by the start of the name")
+    parser.add_argument("--skip", nargs="*", default=[], help="implementations to leave out, by name or its first part")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
@@ -108,7 +109,7 @@ def cases(arguments: argparse.Namespace) -> list[tuple[Callable[[], Catalogue], 
     for items, batch, tau, wanted in sizes:
         facts = {"items": items, "batch": batch, "tau": tau, "acceptance": wanted, "seed": 0}
         ways = (
-            [partial(trained, arguments.run, **facts)]
+            [partial(trained, arguments.run, jitter=arguments.jitter, **facts)]
             if arguments.run
             else [partial(planted, spread=spread, **facts) for spread in arguments.norm_spread]
         )
@@ -153,9 +154,10 @@ def case_of(catalogue: Catalogue, tau: int, wanted: float | None, passed: BoolAr
     items, batch, share_passed = len(catalogue.items_VD) - 1, len(passed), float(passed.mean())
     norm_spread = float(catalogue.items_VD[1:].norm(dim=1).log().std())
     asked = "natural" if wanted is None else f"wanted {wanted:g}"
+    copies = "" if catalogue.jitter is None else f" jitter {catalogue.jitter:g}"
     told: dict[str, object] = {
-        "case": f"{catalogue.embeddings} {items} norms {norm_spread:.2f} tau {tau} batch {batch} {asked} "
-        f"passing {share_passed:.2f}",
+        "case": f"{catalogue.embeddings} {items}{copies} norms {norm_spread:.2f} tau {tau} batch {batch} "
+        f"{asked} passing {share_passed:.2f}",
         "embeddings": catalogue.embeddings,
         "items": items,
         "rank_threshold": tau,
@@ -163,7 +165,7 @@ def case_of(catalogue: Catalogue, tau: int, wanted: float | None, passed: BoolAr
         "acceptance_rate": round(share_passed, 4),
         "norm_spread": round(norm_spread, 3),
     }
-    optional = {"wanted_acceptance": wanted, "pull": catalogue.pull}
+    optional = {"wanted_acceptance": wanted, "jitter": catalogue.jitter, "pull": catalogue.pull}
     return told | {name: value for name, value in optional.items() if value is not None}
 
 

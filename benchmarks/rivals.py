@@ -24,6 +24,7 @@ Settings = dict[str, int]
 Setting = TypeVar("Setting")
 TRIED_ON = 65_536  # items
 TRIES = 3
+FLATS = "faiss-flat", "faiss-flat-tuned"
 BLOCKS = 256, 512, 1024, 2048, 4096, 16_384, 65_536  # items scored at once: the fastest is kept
 # Of FAISS: from how many queries on it multiplies by BLAS (as shipped never up to 128,000 of few numbers), and how many
 # queries and items a product takes.
@@ -59,11 +60,16 @@ def rivals(
     asked, on_cpu = (query_BD, target_B, tau), items_VD.device.type == "cpu"
     ways = {"torch-scan": torch_scan} | ({"numpy-scan": numpy_scan} if on_cpu else {})
     for name, way in ways.items():
-        if not name.startswith(skipped):
+        if not left_out(name, skipped):
             block = _fastest(BLOCKS, partial(way, items_VD[1 : 1 + TRIED_ON]), asked)
             yield Rival(name, {"build_s": 0.0, "settings": {"block": block}}, partial(way, items_VD[1:], block))
-    if on_cpu and not ("faiss-flat".startswith(skipped) and "faiss-flat-tuned".startswith(skipped)):
+    if on_cpu and not all(left_out(name, skipped) for name in FLATS):
         yield from _flats(items_VD, asked, skipped)
+
+
+def left_out(name: str, skipped: tuple[str, ...]) -> bool:
+    """Whether a name, or what stands before its slash, is among those to be skipped."""
+    return name in skipped or name.partition("/")[0] in skipped
 
 
 def _flats(items_VD: Tensor, asked: tuple[Tensor, Tensor, int], skipped: tuple[str, ...]) -> Iterator[Rival]:
@@ -72,12 +78,12 @@ def _flats(items_VD: Tensor, asked: tuple[Tensor, Tensor, int], skipped: tuple[s
     started = time.perf_counter()
     index = _filled(faiss, items_VD[1:])
     build_s = round(time.perf_counter() - started, 3)
-    if not "faiss-flat".startswith(skipped):
-        yield Rival("faiss-flat", {"build_s": build_s}, partial(flat, index, faiss, {}))
-    if not "faiss-flat-tuned".startswith(skipped):
+    if not left_out(FLATS[0], skipped):
+        yield Rival(FLATS[0], {"build_s": build_s}, partial(flat, index, faiss, {}))
+    if not left_out(FLATS[1], skipped):
         settings = _fastest(FLAT_SETTINGS, partial(flat, _filled(faiss, items_VD[1 : 1 + TRIED_ON]), faiss), asked)
         facts = {"build_s": build_s, "settings": settings}
-        yield Rival("faiss-flat-tuned", facts, partial(flat, index, faiss, settings))
+        yield Rival(FLATS[1], facts, partial(flat, index, faiss, settings))
 
 
 def _filled(faiss: Any, items_VD: Tensor) -> Any:
