@@ -69,7 +69,7 @@ def contend(items_VD: Tensor, query: SearchQuery, tau: int, arguments: argparse.
     skipped = tuple(arguments.skip)
     found = []
     for rival in rivals(items_VD, query.query_BD, reached_B, tau, skipped):
-        facts = {"implementation": rival.name, "ours": False, "exact": True, "rival": True, **rival.facts}
+        facts = {"implementation": rival.name, "ours": False, "exact": True, "rival": rival.name, **rival.facts}
         found.append(Contender(facts, partial(rival.check, query.query_BD, reached_B, tau)))
     builders: dict[str, Callable[[], ItemSearch]] = {ExactSearch.name: lambda: ExactSearch(items_VD)}
     if arguments.device == "cpu":
@@ -116,7 +116,7 @@ def _ours(
     started = time.perf_counter()
     search = build()
     build_s = before_s + time.perf_counter() - started
-    facts = {"implementation": search.name, "ours": True, "rival": False, "build_s": round(build_s, 3)} | facts
+    facts = {"implementation": search.name, "ours": True, "build_s": round(build_s, 3)} | facts
     step = checks(query.query_BD, query.own_BR, exploring=True)
     return Contender(
         facts,
@@ -152,7 +152,6 @@ def judge(contender: Contender, expected: Expected) -> None:
         wrong = int(((expected.surely_passed & ~passed) | (failed & passed)).sum())
         if wrong:
             raise SystemExit(f"{facts['implementation']} is wrong in {wrong} of {len(passed)} rows: nothing measured")
-        return
     accepted, rejected = passed & ~expected.passed, ~passed & expected.passed
     facts["false_accept_rate"] = round(float(accepted.sum() / max(1, (~expected.passed).sum())), 4)
     facts["false_reject_rate"] = round(float(rejected.sum() / max(1, expected.passed.sum())), 4)
