@@ -109,13 +109,23 @@ def test_whatever_scans_the_clusters_the_content_is_the_same(tmp_path: Path) -> 
         assert _content(run) == content
 
 
-def test_the_manifest_says_what_was_decided_and_what_scanned() -> None:
-    manifest = read_chain(tiny_run(mode="clustered").store)[0]
-    assert "fidelity is clustered: 1 of 8 clusters are probed, semantics count" in manifest.facts
+@pytest.mark.parametrize("semantics", ["count", "membership"])
+def test_the_manifest_says_what_was_decided_and_what_scanned(semantics: str) -> None:
+    manifest = read_chain(tiny_run(mode="clustered", semantics=semantics).store)[0]
+    assert f"fidelity is clustered: 1 of 8 clusters are probed, semantics {semantics}" in manifest.facts
     assert manifest.generation is not None
     assert [name.split("/")[0] for name in manifest.generation.searches] == ["clustered"]
     # This market's longest sequences are longer than its model reads, so that nothing can be kept.
     assert manifest.generation.encoders == ("anew",)
+
+
+def test_the_manifest_says_why_auto_chose_as_it_did() -> None:
+    run = tiny_run(mode="auto")
+    manifest, record = read_chain(run.store)[0], read_search(run.store, 0)
+    assert record is not None
+    assert f"fidelity is exact: {record.why}" in manifest.facts
+    assert "s an actor" in record.why
+    assert layout.search(0) in [entry.key for entry in manifest.files]
 
 
 def test_auto_stays_exact_where_that_is_soon_enough_and_makes_no_clusters(tmp_path: Path) -> None:
