@@ -70,7 +70,7 @@ def resolve_rules(
             f"fidelity.rank_threshold={threshold} is not below the catalogue size {item_count}: nothing could be "
             f"rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
         )
-    if fidelity.mode == "clustered":
+    if fidelity.mode in ("clustered", "auto"):
         _check_clusters(fidelity, item_count)
     released = generation.reading == "released"
     repeats = {"true": True, "false": False, "auto": repeat_share >= REPEATS_FROM_SHARE}
@@ -104,7 +104,8 @@ def _check_clusters(fidelity: FidelityConfig, item_count: int) -> None:
             f"fidelity.clusters={clusters} is more than the catalogue has items, {item_count}: leave it out, or set "
             f"1..{item_count}"
         )
-    if fidelity.nprobe > clusters:
+    # Under auto, more probed than there are mean that nothing would be left out: it stays exact, and says so.
+    if fidelity.mode == "clustered" and fidelity.nprobe > clusters:
         raise ConfigError(
             f"fidelity.nprobe={fidelity.nprobe} is above the number of clusters, {clusters}: set 1..{clusters}, "
             "raise fidelity.clusters, or set fidelity.mode=exact"

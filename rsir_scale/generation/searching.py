@@ -6,7 +6,7 @@ absent, which says what every shard of the iteration uses. Clusters start from t
 `auto` chose for the first iteration holds for the run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -188,7 +188,7 @@ def _verdict(
     if fidelity.nprobe >= min(count, dataset.meta.items):
         return Verdict("exact", f"{probed}: nothing would be left out")
     rules = rules_of(config, dataset)
-    return audition(
+    verdict = audition(
         backbone,
         _sample(store, dataset, plan, rules),
         rules,
@@ -197,6 +197,9 @@ def _verdict(
         clustered=maker.search,
         sources_per_actor=plan.rows / config.generation.actors,
     )
+    if verdict.mode == "exact":
+        return verdict
+    return replace(verdict, why=f"{probed}, semantics {fidelity.semantics}; {verdict.why}")
 
 
 def _sample(store: Store, dataset: PreparedDataset, plan: ShardPlan, rules: Rules) -> Sequences:

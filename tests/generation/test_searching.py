@@ -150,6 +150,7 @@ def test_auto_takes_clusters_only_if_much_faster_and_hardly_ever_wrong(
     assert record is not None
     assert (record.mode, record.clusters is not None) == (chosen, chosen == "clustered")
     assert record.figures.keys() >= {"exact_s", "clustered_s", "build_s", "false_accept_rate"}
+    assert record.why.startswith("1 of 8 clusters are probed, semantics count; exact takes") == (chosen == "clustered")
     # What was chosen for the first iteration holds for the next.
     _prepare(run, config, 1)
     later = read_search(run.store, 1)
@@ -172,6 +173,19 @@ def test_more_clusters_than_there_are_is_refused_before_anything_starts(tmp_path
     run, config = _undecided(tmp_path, **fidelity)
     with pytest.raises(ConfigError, match=r"fidelity\.(clusters|nprobe)="):
         rules_of(config, run.dataset)
+
+
+def test_more_clusters_than_items_are_refused_before_auto_starts_and_more_probed_ones_leave_it_exact(
+    tmp_path: Path,
+) -> None:
+    run, config = _undecided(tmp_path, mode="auto", clusters=ITEMS + 1)
+    with pytest.raises(ConfigError, match=rf"fidelity\.clusters={ITEMS + 1} "):
+        rules_of(config, run.dataset)
+    run, config = _undecided(tmp_path / "probed", mode="auto", clusters=4, nprobe=5)
+    _prepare(run, config)
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert (record.mode, "nothing would be left out" in record.why) == ("exact", True)
 
 
 def test_other_clusters_than_the_recorded_ones_are_not_opened(tmp_path: Path) -> None:
