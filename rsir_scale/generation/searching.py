@@ -66,7 +66,7 @@ def prepare_search(
     """
     if not decides(config.fidelity) or store.exists(layout.search(plan.iteration)):
         return
-    backbone = load_trained(store, plan.iteration, device=device)
+    backbone = load_trained(store, plan.iteration, device=device, item_name=dataset.item_name)
     require_finite(backbone.item_vectors(), dataset)
     maker = _Maker(store, config, plan.iteration, backbone.item_vectors())
     verdict = _verdict(store, dataset, config, plan, backbone, maker)
@@ -136,7 +136,7 @@ def open_clusters(store: Store, iteration: int) -> Clusters | None:
 
 def require_finite(items_VD: Tensor, dataset: PreparedDataset) -> None:
     """Refuse a model whose item vectors hold NaN or an infinity. Raises IntegrityError, which names the log's item."""
-    require_finite_items(items_VD, name=lambda index: f"item {dataset.item_ids()[index - 1]!r} (item_index {index})")
+    require_finite_items(items_VD, name=dataset.item_name)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from rsir_scale.config import Config
 from rsir_scale.config_file import resolve
@@ -15,8 +15,9 @@ from rsir_scale.generation import audition, searching
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import open_clusters, open_search, prepare_search, read_search
 from rsir_scale.generation.shard import generate_locally
-from rsir_scale.models.repository import load_trained
+from rsir_scale.models.repository import load_trained, publish_weights, read_model
 from rsir_scale.runs import layout
+from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.content import content_of
 from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.manifest import read_chain
@@ -166,6 +167,32 @@ def test_a_vector_that_is_not_finite_is_refused_by_the_logs_own_id(tmp_path: Pat
     item = str(run.dataset.item_ids()[6])
     with pytest.raises(IntegrityError, match=f"item '{item}'"):
         open_search(run.store, run.dataset, config.fidelity, 0, items_VD)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mode", ["exact", "clustered", "auto", "off"])
+def test_a_stored_model_that_is_not_finite_is_refused_by_the_logs_own_id_before_any_generation(
+    tmp_path: Path, mode: str, value: float
+) -> None:
+    run, config = _undecided(tmp_path, mode=mode)
+    plan = read_plan(run.store, 0)
+    for shard in plan.shards:
+        (run.path / layout.commit(0, shard.index)).unlink()
+    _damage(run, item_index=7, value=value)
+    item = str(run.dataset.item_ids()[6])
+    with pytest.raises(IntegrityError, match=rf"items\.weight', item '{item}' \(item_index 7\)"):
+        generate_locally(run.store, run.dataset, config, plan)
+    assert read_search(run.store, 0) is None
+    assert len(missing_shards(run.store, plan)) == len(plan.shards)
+
+
+def _damage(run: TinyRun, *, item_index: int, value: float) -> None:
+    """Give theta_0 a weight that is no number, with a hash that fits: as a training that diverged leaves it."""
+    model = read_model(run.store, 0)
+    tensors = load(run.store.read(model.weights.key))
+    tensors["items.weight"][item_index, 3] = value
+    entry = publish_weights(run.store, 0, save(tensors), attempt=layout.new_attempt())
+    (run.path / layout.model(0)).write_bytes(model.model_copy(update={"weights": entry}).to_bytes())
 
 
 @pytest.mark.parametrize("fidelity", [{"clusters": ITEMS + 1}, {"clusters": 4, "nprobe": 5}, {"nprobe": 32}])
