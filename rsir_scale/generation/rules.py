@@ -13,6 +13,7 @@ from rsir_scale.config import Config, FidelityConfig, GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import ConfigError
+from rsir_scale.ranking.lists import require_within_gpu_limits
 
 REPEATS_FROM_SHARE = 0.1
 
@@ -62,7 +63,7 @@ def resolve_rules(
 
     Raises:
         ConfigError: the threshold would accept everything without saying so, there are more clusters than items, or
-            more are to be probed than there are.
+            more are to be probed than there are, or more is wanted of FAISS than it finds on a GPU.
     """
     threshold = None if fidelity.mode == "off" else fidelity.rank_threshold
     if threshold is not None and threshold >= item_count:
@@ -72,6 +73,9 @@ def resolve_rules(
         )
     if fidelity.mode in ("clustered", "auto"):
         _check_clusters(fidelity, item_count)
+        if generation.use_gpu and fidelity.scan in ("auto", "faiss"):
+            wanted = min(max(fidelity.rank_threshold, generation.top_candidates), item_count)
+            require_within_gpu_limits(wanted=wanted, probes=fidelity.nprobe)
     released = generation.reading == "released"
     repeats = {"true": True, "false": False, "auto": repeat_share >= REPEATS_FROM_SHARE}
     return Rules(

@@ -209,6 +209,7 @@ def test_more_clusters_than_items_are_refused_before_auto_starts_and_more_probed
     with pytest.raises(ConfigError, match=rf"fidelity\.clusters={ITEMS + 1} "):
         rules_of(config, run.dataset)
     run, config = _undecided(tmp_path / "probed", mode="auto", clusters=4, nprobe=5)
+    rules_of(config, run.dataset)
     _prepare(run, config)
     record = read_search(run.store, 0)
     assert record is not None

@@ -190,7 +190,7 @@ def test_more_than_there_is_is_refused(clusters: int, nprobe: int, names: str) -
 
 
 @pytest.mark.parametrize(
-    ("tau", "top", "banned", "nprobe"), [(2041, 5, 1, 1), (5, 2041, 1, 1), (5, 2000, 41, 1), (5, 5, 1, 2049)]
+    ("tau", "top", "banned", "nprobe"), [(2041, 5, 1, 1), (5, 2040, 1, 1), (5, 2000, 41, 1), (5, 5, 1, 2049)]
 )
 def test_more_than_faiss_finds_on_a_gpu_is_refused(monkeypatch, tau: int, top: int, banned: int, nprobe: int) -> None:
     """The index lies on the CPU here: the refusal comes before it is asked."""
@@ -200,7 +200,9 @@ def test_more_than_faiss_finds_on_a_gpu_is_refused(monkeypatch, tau: int, top: i
     search = clustered_search(items_VD, clusters, nprobe=nprobe, semantics="count", scan="faiss")
     assert len(ask(search, query, tau=tau, top=top).passed_B) == 4
     monkeypatch.setattr(search._scan, "_on_gpu", True)
-    with pytest.raises(ConfigError, match=r"FAISS on a GPU finds at most 2048 .*not 20\d\d in|not \d+ in 2049: lower"):
+    with pytest.raises(
+        ConfigError, match=r"finds at most 2040 items in 2048 clusters, not (2041 in 1|\d+ in 2049): lower"
+    ):
         ask(search, query, tau=tau, top=top)
 
 
