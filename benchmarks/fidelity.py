@@ -229,7 +229,10 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
     panels: dict[str, dict[str, dict[int, float]]] = {}
     for row in rows:
         if row.get("semantics", "count") == "count":
-            kind = f"{row['embeddings']}, tau {row['rank_threshold']}, batch {row['batch']}"
+            # Where the natural acceptance is above the wanted one nothing is pulled: it belongs to the same line.
+            kind = (
+                f"{str(row['embeddings']).removesuffix('-pulled')}, tau {row['rank_threshold']}, batch {row['batch']}"
+            )
             kind += f", acceptance {row['wanted_acceptance']}" if "wanted_acceptance" in row else ""
             name = f"{row['implementation']}" + (f", nprobe {row['nprobe']}" if "nprobe" in row else "")
             line = panels.setdefault(kind, {}).setdefault(name, {})
