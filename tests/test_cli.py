@@ -83,6 +83,8 @@ SETTINGS = {
     "a threshold not below the catalogue": ("fidelity.rank_threshold=40", "fidelity.rank_threshold=40"),
     "more actors than the machine places": ("generation.actors=5000", "generation.actors=5000"),
     "a GPU that is not there": ("training.use_gpu=true", "training.use_gpu=true"),
+    "a GPU to generate with that is not there": ("generation.use_gpu=true", "generation.use_gpu=true"),
+    "more probed than there are clusters": ("fidelity.mode=clustered", "fidelity.nprobe=32 is above"),
     "no such dataset": ("data.path=nowhere", "nowhere"),
 }
 

@@ -142,6 +142,10 @@ class PreparedDataset:
         """The log's item ids as str; entry j belongs to item_index j + 1 (index 0 is padding)."""
         return _texts(self._tables("items", [schema.ITEM_ID]))
 
+    def item_name(self, index: int) -> str:
+        """What an error calls an item: the log's own id, and the item_index."""
+        return f"item {self.item_ids()[index - 1]!r} (item_index {index})"
+
     def user_ids(self) -> npt.NDArray[np.object_]:
         """The log's user ids as str; entry i belongs to sequence_id i."""
         return _texts(self._tables("users", [schema.USER_ID]))

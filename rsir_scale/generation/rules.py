@@ -13,6 +13,7 @@ from rsir_scale.config import Config, FidelityConfig, GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import ConfigError
+from rsir_scale.ranking.lists import require_within_gpu_limits
 
 REPEATS_FROM_SHARE = 0.1
 
@@ -62,7 +63,7 @@ def resolve_rules(
 
     Raises:
         ConfigError: the threshold would accept everything without saying so, there are more clusters than items, or
-            more are to be probed than there are.
+            more are to be probed than there are, or more is wanted of FAISS than it finds on a GPU.
     """
     threshold = None if fidelity.mode == "off" else fidelity.rank_threshold
     if threshold is not None and threshold >= item_count:
@@ -70,8 +71,11 @@ def resolve_rules(
             f"fidelity.rank_threshold={threshold} is not below the catalogue size {item_count}: nothing could be "
             f"rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
         )
-    if fidelity.mode == "clustered":
+    if fidelity.mode in ("clustered", "auto"):
         _check_clusters(fidelity, item_count)
+        if generation.use_gpu and fidelity.scan in ("auto", "faiss"):
+            wanted = min(max(fidelity.rank_threshold, generation.top_candidates), item_count)
+            require_within_gpu_limits(wanted=wanted, probes=fidelity.nprobe)
     released = generation.reading == "released"
     repeats = {"true": True, "false": False, "auto": repeat_share >= REPEATS_FROM_SHARE}
     return Rules(
@@ -104,7 +108,8 @@ def _check_clusters(fidelity: FidelityConfig, item_count: int) -> None:
             f"fidelity.clusters={clusters} is more than the catalogue has items, {item_count}: leave it out, or set "
             f"1..{item_count}"
         )
-    if fidelity.nprobe > clusters:
+    # Under auto, more probed than there are mean that nothing would be left out: it stays exact, and says so.
+    if fidelity.mode == "clustered" and fidelity.nprobe > clusters:
         raise ConfigError(
             f"fidelity.nprobe={fidelity.nprobe} is above the number of clusters, {clusters}: set 1..{clusters}, "
             "raise fidelity.clusters, or set fidelity.mode=exact"

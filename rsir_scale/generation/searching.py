@@ -6,7 +6,7 @@ absent, which says what every shard of the iteration uses. Clusters start from t
 `auto` chose for the first iteration holds for the run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -66,7 +66,7 @@ def prepare_search(
     """
     if not decides(config.fidelity) or store.exists(layout.search(plan.iteration)):
         return
-    backbone = load_trained(store, plan.iteration, device=device)
+    backbone = load_trained(store, plan.iteration, device=device, item_name=dataset.item_name)
     require_finite(backbone.item_vectors(), dataset)
     maker = _Maker(store, config, plan.iteration, backbone.item_vectors())
     verdict = _verdict(store, dataset, config, plan, backbone, maker)
@@ -136,7 +136,7 @@ def open_clusters(store: Store, iteration: int) -> Clusters | None:
 
 def require_finite(items_VD: Tensor, dataset: PreparedDataset) -> None:
     """Refuse a model whose item vectors hold NaN or an infinity. Raises IntegrityError, which names the log's item."""
-    require_finite_items(items_VD, name=lambda index: f"item {dataset.item_ids()[index - 1]!r} (item_index {index})")
+    require_finite_items(items_VD, name=dataset.item_name)
 
 
 @dataclass
@@ -188,7 +188,7 @@ def _verdict(
     if fidelity.nprobe >= min(count, dataset.meta.items):
         return Verdict("exact", f"{probed}: nothing would be left out")
     rules = rules_of(config, dataset)
-    return audition(
+    verdict = audition(
         backbone,
         _sample(store, dataset, plan, rules),
         rules,
@@ -197,6 +197,9 @@ def _verdict(
         clustered=maker.search,
         sources_per_actor=plan.rows / config.generation.actors,
     )
+    if verdict.mode == "exact":
+        return verdict
+    return replace(verdict, why=f"{probed}, semantics {fidelity.semantics}; {verdict.why}")
 
 
 def _sample(store: Store, dataset: PreparedDataset, plan: ShardPlan, rules: Rules) -> Sequences:

@@ -50,7 +50,7 @@ def open_generator(
         ConfigError: the settings cannot work on this dataset, or the search not on this device.
     """
     rules = rules_of(config, dataset)
-    backbone = load_trained(store, plan.iteration, device=device)
+    backbone = load_trained(store, plan.iteration, device=device, item_name=dataset.item_name)
     search = open_search(store, dataset, config.fidelity, plan.iteration, backbone.item_vectors())
     return Generator(store, dataset, plan, rules, config.seed, backbone, search)
 

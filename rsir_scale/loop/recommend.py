@@ -176,7 +176,8 @@ def _load(store: Store, dataset: PreparedDataset, iteration: int | None, *, devi
         raise InputError(
             f"iteration {chosen}: {store.root} has finished iterations 0..{len(manifests) - 1}: choose one"
         )
-    return LoadedModel(load_trained(store, chosen, device=device), dataset.item_ids(), config.evaluation.mask_history)
+    backbone = load_trained(store, chosen, device=device, item_name=dataset.item_name)
+    return LoadedModel(backbone, dataset.item_ids(), config.evaluation.mask_history)
 
 
 def _user_rows(dataset: PreparedDataset, users: Sequence[str] | None) -> Int64Array:

@@ -95,7 +95,7 @@ def _evaluation(run: Run, dataset: PreparedDataset, iteration: int) -> Evaluatio
     if earlier is not None:
         return earlier
     append_event(run.store, events.EVALUATION_STARTED, {"iteration": iteration})
-    backbone = load_trained(run.store, iteration)
+    backbone = load_trained(run.store, iteration, item_name=dataset.item_name)
     return evaluate_iteration(run.store, dataset, run.config.evaluation, iteration, backbone)
 
 

@@ -29,7 +29,7 @@ def reevaluate(store: Store, dataset: PreparedDataset, iteration: int) -> dict[s
         )
     mask_history = read_config(store).evaluation.mask_history
     training, held_out = dataset.training_sequences(), dataset.held_out()
-    backbone = load_trained(store, iteration)
+    backbone = load_trained(store, iteration, item_name=dataset.item_name)
     metrics: dict[str, float] = {}
     users: dict[str, int] = {}
     for name, chosen in (("validation", validation_set), ("test", test_set)):

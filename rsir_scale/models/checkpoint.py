@@ -3,6 +3,8 @@
 Loading checks that the weights are the ones that the model's description calls for: names, shapes and finite values.
 """
 
+from collections.abc import Callable
+
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from safetensors import SafetensorError
@@ -15,6 +17,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.sasrec import SASRec
 
 BACKBONES = {"sasrec": SASRec}
+_ITEM_TABLE = "items.weight"  # row 0 is padding
 
 
 class ModelDescription(BaseModel):
@@ -46,11 +49,20 @@ def copy_weights(backbone: Backbone) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in backbone.state_dict().items()}
 
 
-def load_backbone(description: bytes, weights: bytes, *, device: str = "cpu") -> Backbone:
+def load_backbone(
+    description: bytes, weights: bytes, *, device: str = "cpu", item_name: Callable[[int], str] | None = None
+) -> Backbone:
     """Rebuild a trained backbone in evaluation mode.
 
+    Args:
+        description: a `ModelDescription` as JSON.
+        weights: as safetensors.
+        device: where the backbone goes.
+        item_name: what the user calls an item, by its index; without it errors have the index alone.
+
     Raises:
-        IntegrityError: the bytes are no model description or no safetensors, or weights and description disagree.
+        IntegrityError: the bytes are no model description or no safetensors, weights and description disagree, or a
+            weight is not finite.
     """
     try:
         described = ModelDescription.model_validate_json(description)
@@ -70,6 +82,9 @@ def load_backbone(description: bytes, weights: bytes, *, device: str = "cpu") ->
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             row = int((~torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)).nonzero()[0])
-            raise IntegrityError(f"weights hold NaN or infinity in row {row} of {name!r}: train the iteration again")
+            whose = f", {item_name(row)}" if item_name and row and name == _ITEM_TABLE else ""
+            raise IntegrityError(
+                f"weights hold NaN or infinity in row {row} of {name!r}{whose}: train the iteration again"
+            )
     backbone.load_state_dict(tensors)
     return backbone.to(device).eval()

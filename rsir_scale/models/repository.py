@@ -4,6 +4,8 @@ Weights are written under an attempt's name; `model/model.json`, created only if
 which weights are its own. The iteration has a model when that file exists, and only one ever counts.
 """
 
+from collections.abc import Callable
+
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import ModelDescription, load_backbone
@@ -56,12 +58,20 @@ def read_model(store: Store, iteration: int) -> TrainedModel:
     return TrainedModel.from_bytes(store.read(key), f"{store.root}/{key}")
 
 
-def load_trained(store: Store, iteration: int, *, device: str = "cpu") -> Backbone:
+def load_trained(
+    store: Store, iteration: int, *, device: str = "cpu", item_name: Callable[[int], str] | None = None
+) -> Backbone:
     """Load an iteration's backbone in evaluation mode.
+
+    Args:
+        store: of the run.
+        iteration: whose model it is.
+        device: where it goes.
+        item_name: what the user calls an item, by its index, for errors.
 
     Raises:
         ObjectMissingError: the iteration has no model.
-        IntegrityError: the weights are not the ones that the record names.
+        IntegrityError: the weights are not the ones that the record names, or not finite.
     """
     model = read_model(store, iteration)
     digest, _ = sha256_of(store, model.weights.key)
@@ -70,4 +80,4 @@ def load_trained(store: Store, iteration: int, *, device: str = "cpu") -> Backbo
             f"{store.root}/{model.weights.key} has SHA-256 {digest}, its record says {model.weights.sha256}: restore it"
         )
     description = model.description.model_dump_json().encode()
-    return load_backbone(description, store.read(model.weights.key), device=device)
+    return load_backbone(description, store.read(model.weights.key), device=device, item_name=item_name)

@@ -125,8 +125,10 @@ class FaissLists:
     ) -> SearchResult:
         """Answer; see `ListScan`. Raises ConfigError: more is asked than FAISS can find on a GPU."""
         wanted = top_candidates + int((query.banned_BL > 0).sum(1).max()) if len(probes_BN) else top_candidates
-        count = min(max(rank_threshold, wanted) + _SPARE, self.item_count)
-        self._require_within_limits(count, probes_BN.shape[1])
+        wanted = min(max(rank_threshold, wanted), self.item_count)
+        if self._on_gpu:
+            require_within_gpu_limits(wanted=wanted, probes=probes_BN.shape[1])
+        count = min(wanted + _SPARE, self.item_count)
         item_BS, score_BS = self._best(query.query_BD, probes_BN, count)
         result = settle(query, self._items_VD, item_BS, rank_threshold=rank_threshold, top_candidates=top_candidates)
         doubtful_B = self._doubtful(query, result, item_BS[:, -1], score_BS[:, -1], rank_threshold=rank_threshold)
@@ -138,14 +140,6 @@ class FaissLists:
             for name, column in vars(result).items():
                 column[row_B] = getattr(sure, name)
         return result
-
-    def _require_within_limits(self, count: int, probes: int) -> None:
-        if self._on_gpu and max(count, probes) > _GPU_LIMIT:
-            raise ConfigError(
-                f"FAISS on a GPU finds at most {_GPU_LIMIT} items in {_GPU_LIMIT} clusters, not {count} in {probes}: "
-                "lower fidelity.rank_threshold, generation.top_candidates or fidelity.nprobe, or set "
-                "fidelity.scan=torch"
-            )
 
     def _best(self, query_BD: Tensor, probes_BN: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """What FAISS finds: items, 0 where there are no more, and their scores in single precision."""
@@ -167,6 +161,24 @@ class FaissLists:
         counts_B = checked_B & (result.better_B < rank_threshold) & (most_B > target_B)
         ranks_B = result.passed_B & query.explore_B & (most_B >= result.candidate_score_BP[:, -1])
         return (item_B > 0) & (counts_B | ranks_B)
+
+
+def require_within_gpu_limits(*, wanted: int, probes: int) -> None:
+    """Refuse what FAISS cannot find on a GPU.
+
+    Args:
+        wanted: items a row: the threshold, or candidates and as many as are banned.
+        probes: clusters a row.
+
+    Raises:
+        ConfigError: either is above FAISS's limit.
+    """
+    if max(wanted + _SPARE, probes) > _GPU_LIMIT:
+        raise ConfigError(
+            f"FAISS on a GPU finds at most {_GPU_LIMIT - _SPARE} items in {_GPU_LIMIT} clusters, not {wanted} in "
+            f"{probes}: lower fidelity.rank_threshold, generation.top_candidates or fidelity.nprobe, or set "
+            "fidelity.scan=torch"
+        )
 
 
 def settle(

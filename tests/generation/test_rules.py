@@ -42,6 +42,25 @@ def test_the_largest_threshold_is_accepted_and_off_needs_none() -> None:
     assert _rules(fidelity={"mode": "off", "rank_threshold": 20_000_000}).rank_threshold is None
 
 
+@pytest.mark.parametrize("mode", ["clustered", "auto"])
+@pytest.mark.parametrize(
+    ("fidelity", "generation", "names"),
+    [
+        ({"rank_threshold": 2041}, {}, "not 2041 in 32"),
+        ({}, {"top_candidates": 2041}, "not 2041 in 32"),
+        ({"nprobe": 2049, "clusters": 3000}, {}, "in 2049"),
+    ],
+)
+def test_more_than_faiss_finds_on_a_gpu_is_refused_before_anything_starts(mode, fidelity, generation, names) -> None:
+    def rules(**settings: object) -> Rules:
+        wanted = {"fidelity": {"mode": mode} | fidelity | settings, "generation": {"use_gpu": True} | generation}
+        return _rules(item_count=10_000, **wanted)
+
+    with pytest.raises(ConfigError, match=names):
+        rules()
+    rules(scan="torch")
+
+
 @pytest.mark.parametrize(
     ("setting", "share", "allowed"),
     [("auto", 0.05, False), ("auto", 0.1, True), ("true", 0.0, True), ("false", 0.9, False)],

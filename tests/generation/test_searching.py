@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, save
 
 from rsir_scale.config import Config
 from rsir_scale.config_file import resolve
@@ -15,8 +15,9 @@ from rsir_scale.generation import audition, searching
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import open_clusters, open_search, prepare_search, read_search
 from rsir_scale.generation.shard import generate_locally
-from rsir_scale.models.repository import load_trained
+from rsir_scale.models.repository import load_trained, publish_weights, read_model
 from rsir_scale.runs import layout
+from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.content import content_of
 from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.manifest import read_chain
@@ -109,13 +110,23 @@ def test_whatever_scans_the_clusters_the_content_is_the_same(tmp_path: Path) -> 
         assert _content(run) == content
 
 
-def test_the_manifest_says_what_was_decided_and_what_scanned() -> None:
-    manifest = read_chain(tiny_run(mode="clustered").store)[0]
-    assert "fidelity is clustered: 1 of 8 clusters are probed, semantics count" in manifest.facts
+@pytest.mark.parametrize("semantics", ["count", "membership"])
+def test_the_manifest_says_what_was_decided_and_what_scanned(semantics: str) -> None:
+    manifest = read_chain(tiny_run(mode="clustered", semantics=semantics).store)[0]
+    assert f"fidelity is clustered: 1 of 8 clusters are probed, semantics {semantics}" in manifest.facts
     assert manifest.generation is not None
     assert [name.split("/")[0] for name in manifest.generation.searches] == ["clustered"]
     # This market's longest sequences are longer than its model reads, so that nothing can be kept.
     assert manifest.generation.encoders == ("anew",)
+
+
+def test_the_manifest_says_why_auto_chose_as_it_did() -> None:
+    run = tiny_run(mode="auto")
+    manifest, record = read_chain(run.store)[0], read_search(run.store, 0)
+    assert record is not None
+    assert f"fidelity is exact: {record.why}" in manifest.facts
+    assert "s an actor" in record.why
+    assert layout.search(0) in [entry.key for entry in manifest.files]
 
 
 def test_auto_stays_exact_where_that_is_soon_enough_and_makes_no_clusters(tmp_path: Path) -> None:
@@ -140,6 +151,7 @@ def test_auto_takes_clusters_only_if_much_faster_and_hardly_ever_wrong(
     assert record is not None
     assert (record.mode, record.clusters is not None) == (chosen, chosen == "clustered")
     assert record.figures.keys() >= {"exact_s", "clustered_s", "build_s", "false_accept_rate"}
+    assert record.why.startswith("1 of 8 clusters are probed, semantics count; exact takes") == (chosen == "clustered")
     # What was chosen for the first iteration holds for the next.
     _prepare(run, config, 1)
     later = read_search(run.store, 1)
@@ -157,11 +169,51 @@ def test_a_vector_that_is_not_finite_is_refused_by_the_logs_own_id(tmp_path: Pat
         open_search(run.store, run.dataset, config.fidelity, 0, items_VD)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("mode", ["exact", "clustered", "auto", "off"])
+def test_a_stored_model_that_is_not_finite_is_refused_by_the_logs_own_id_before_any_generation(
+    tmp_path: Path, mode: str, value: float
+) -> None:
+    run, config = _undecided(tmp_path, mode=mode)
+    plan = read_plan(run.store, 0)
+    for shard in plan.shards:
+        (run.path / layout.commit(0, shard.index)).unlink()
+    _damage(run, item_index=7, value=value)
+    item = str(run.dataset.item_ids()[6])
+    with pytest.raises(IntegrityError, match=rf"items\.weight', item '{item}' \(item_index 7\)"):
+        generate_locally(run.store, run.dataset, config, plan)
+    assert read_search(run.store, 0) is None
+    assert len(missing_shards(run.store, plan)) == len(plan.shards)
+
+
+def _damage(run: TinyRun, *, item_index: int, value: float) -> None:
+    """Give theta_0 a weight that is no number, with a hash that fits: as a training that diverged leaves it."""
+    model = read_model(run.store, 0)
+    tensors = load(run.store.read(model.weights.key))
+    tensors["items.weight"][item_index, 3] = value
+    entry = publish_weights(run.store, 0, save(tensors), attempt=layout.new_attempt())
+    (run.path / layout.model(0)).write_bytes(model.model_copy(update={"weights": entry}).to_bytes())
+
+
 @pytest.mark.parametrize("fidelity", [{"clusters": ITEMS + 1}, {"clusters": 4, "nprobe": 5}, {"nprobe": 32}])
 def test_more_clusters_than_there_are_is_refused_before_anything_starts(tmp_path: Path, fidelity: Any) -> None:
     run, config = _undecided(tmp_path, **fidelity)
     with pytest.raises(ConfigError, match=r"fidelity\.(clusters|nprobe)="):
         rules_of(config, run.dataset)
+
+
+def test_more_clusters_than_items_are_refused_before_auto_starts_and_more_probed_ones_leave_it_exact(
+    tmp_path: Path,
+) -> None:
+    run, config = _undecided(tmp_path, mode="auto", clusters=ITEMS + 1)
+    with pytest.raises(ConfigError, match=rf"fidelity\.clusters={ITEMS + 1} "):
+        rules_of(config, run.dataset)
+    run, config = _undecided(tmp_path / "probed", mode="auto", clusters=4, nprobe=5)
+    rules_of(config, run.dataset)
+    _prepare(run, config)
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert (record.mode, "nothing would be left out" in record.why) == ("exact", True)
 
 
 def test_other_clusters_than_the_recorded_ones_are_not_opened(tmp_path: Path) -> None:

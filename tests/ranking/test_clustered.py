@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rsir_scale.errors import ConfigError
+from rsir_scale.errors import ConfigError, IntegrityError
+from rsir_scale.ranking import clusters as clusters_module
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 from rsir_scale.ranking.build import Scan, clustered_search, exact_search
-from rsir_scale.ranking.clusters import Clusters, make_clusters
+from rsir_scale.ranking.clusters import Clusters, load_faiss, make_clusters
 from rsir_scale.ranking.compiled import instructions
 from tests.ranking.contract import ItemSearchContract, inherited
 from tests.ranking.worlds import alike, trained_like
@@ -185,6 +187,53 @@ def test_more_than_there_is_is_refused(clusters: int, nprobe: int, names: str) -
     items_VD, _ = trained_like(7, items=100, rows=1, width=8)
     with pytest.raises(ConfigError, match=names):
         clustered_search(items_VD, make_clusters(items_VD, clusters=clusters, seed=0), nprobe=nprobe, semantics="count")
+
+
+@pytest.mark.parametrize(
+    ("tau", "top", "banned", "nprobe"), [(2041, 5, 1, 1), (5, 2040, 1, 1), (5, 2000, 41, 1), (5, 5, 1, 2049)]
+)
+def test_more_than_faiss_finds_on_a_gpu_is_refused(monkeypatch, tau: int, top: int, banned: int, nprobe: int) -> None:
+    """The index lies on the CPU here: the refusal comes before it is asked."""
+    items_VD, query = trained_like(3, items=3000, rows=4, width=4)
+    query = replace(query, banned_BL=torch.arange(1, banned + 1).expand(4, -1))
+    clusters = some_clusters(items_VD, 2049)
+    search = clustered_search(items_VD, clusters, nprobe=nprobe, semantics="count", scan="faiss")
+    assert len(ask(search, query, tau=tau, top=top).passed_B) == 4
+    monkeypatch.setattr(search._scan, "_on_gpu", True)
+    with pytest.raises(
+        ConfigError, match=r"finds at most 2040 items in 2048 clusters, not (2041 in 1|\d+ in 2049): lower"
+    ):
+        ask(search, query, tau=tau, top=top)
+
+
+def test_what_faiss_just_finds_on_a_gpu_is_not_refused(monkeypatch) -> None:
+    items_VD, query = trained_like(3, items=3000, rows=4, width=4)
+    search = clustered_search(items_VD, some_clusters(items_VD, 2048), nprobe=2048, semantics="count", scan="faiss")
+    monkeypatch.setattr(search._scan, "_on_gpu", True)
+    assert len(ask(search, query, tau=2040).passed_B) == 4
+
+
+@pytest.mark.parametrize(
+    "faiss",
+    [SimpleNamespace(), SimpleNamespace(StandardGpuResources=object, get_num_gpus=lambda: 0)],
+    ids=["built without GPUs", "sees none"],
+)
+def test_a_faiss_without_a_gpu_is_refused_where_one_is_asked_for(monkeypatch, faiss: SimpleNamespace) -> None:
+    monkeypatch.setattr(clusters_module, "import_module", lambda name: faiss)
+    with pytest.raises(ConfigError, match=r"generation\.use_gpu=true, but this FAISS has no GPU"):
+        load_faiss(gpu=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("scan", SCANS)
+def test_items_that_are_not_finite_are_refused_before_they_are_clustered_or_scanned(value: float, scan: Scan) -> None:
+    items_VD, _ = trained_like(3, items=60, rows=1, width=4)
+    clusters = some_clusters(items_VD, 5)
+    items_VD[7, 2] = value
+    with pytest.raises(IntegrityError, match="item_index 7 is not finite"):
+        make_clusters(items_VD, clusters=5, seed=0)
+    with pytest.raises(IntegrityError, match="item_index 7 is not finite"):
+        clustered_search(items_VD, clusters, nprobe=2, semantics="count", scan=scan)
 
 
 def test_faiss_scans_no_whole_catalogue() -> None:
