@@ -76,30 +76,30 @@ class ContextTree:
         """Encode what is new; see `Tree`."""
         begun_B = rows.node_BL[:, 0] == NO_NODE
         begun_G, grown_G = begun_B.nonzero()[:, 0], (~begun_B).nonzero()[:, 0]
-        child_G, parent_row_K = self._children(rows, grown_G)
+        child_G, row_K = self._children(rows, grown_G)
         source_G, prefix_SL, source_row_S = _prefixes(rows, begun_G)
-        count = len(parent_row_K) + int(prefix_SL.sum())
+        count = len(row_K) + int(prefix_SL.sum())
         rows, first = self._take(rows, ~begun_B, count)
-        node_SL = first + len(parent_row_K) + prefix_SL.flatten().cumsum(0).view_as(prefix_SL) - 1
+        node_SL = first + len(row_K) + prefix_SL.flatten().cumsum(0).view_as(prefix_SL) - 1
         rows = _placed(rows, grown_G, first + child_G, begun_G, node_SL[source_G])
         tip_U, context_B = distinct(rows.last_node() - first, count)
         row_U = torch.empty_like(tip_U)
         row_U[context_B] = torch.arange(len(rows), device=row_U.device)
         if self._memory is None:
             return rows, Contexts(row_U, context_B, self._encoded(rows.take(row_U)))
-        new = _joined(_last_nodes(rows, parent_row_K), _prefix_nodes(rows, source_row_S, prefix_SL, node_SL))
+        new = _joined(_last_nodes(rows, row_K), _prefix_nodes(rows, source_row_S, prefix_SL, node_SL))
         query_ND = self._backbone.advance(self._memory, new.item_N, new.position_N, new.path_NL)
         return rows, Contexts(row_U, context_B, query_ND.index_select(0, tip_U))
 
     def _children(self, rows: DecodingRows, grown_G: Tensor) -> tuple[Tensor, Tensor]:
-        """Number the distinct (node, item) that rows have gone on to; returns each row's, and a row of each."""
+        """Number the distinct (node, item) that rows have gone on to; returns each row's number, and a row of each."""
         last_G1 = rows.length_B[grown_G, None] - 1
         parent_G = rows.node_BL[grown_G].gather(1, last_G1 - 1)[:, 0]
         key_G = parent_G * (self._backbone.item_count + 1) + rows.context_BL[grown_G].gather(1, last_G1)[:, 0]
         key_K, child_G = torch.unique(key_G, return_inverse=True)
-        parent_row_K = torch.empty_like(key_K)
-        parent_row_K[child_G] = grown_G
-        return child_G, parent_row_K
+        row_K = torch.empty_like(key_K)
+        row_K[child_G] = grown_G
+        return child_G, row_K
 
     def _take(self, rows: DecodingRows, grown_B: Tensor, count: int) -> tuple[DecodingRows, int]:
         """Take numbers for new nodes; where the memory is full, whatever no row needs any more leaves it first."""

@@ -124,20 +124,22 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
     evidence = result.better_B[context_B], result.voucher_B[context_B]
     rows = _settle(rows, judged_B & ~passed_B, judged_B, remaining_UR.any(1)[context_B], evidence, rules)
     item_B = torch.empty_like(context_B)
-    for row_G, pool_of in ((explore_B.nonzero()[:, 0], _whole_pool), ((~explore_B).nonzero()[:, 0], _own_pool)):
+    for whole in (True, False):
+        row_G = (explore_B == whole).nonzero()[:, 0]
         context_K, index_G = distinct(context_B[row_G], len(row_U))
-        pool = pool_of(result, context_K, rows, row_U[context_K], rules)
+        pool = _pool(result, context_K, rows, row_U[context_K], rules, whole=whole)
         item_B[row_G] = choose(pool, index_G, uniform_B[row_G], greedy=rules.greedy, temperature=rules.temperature)
     return _propose(rows, item_B, explore_B, rules), counted
 
 
-def _whole_pool(result: SearchResult, context_K: Tensor, rows: DecodingRows, row_K: Tensor, rules: Rules) -> Pool:  # noqa: ARG001
-    return Pool(result.candidate_BP.index_select(0, context_K), result.candidate_score_BP.index_select(0, context_K))
-
-
-def _own_pool(result: SearchResult, context_K: Tensor, rows: DecodingRows, row_K: Tensor, rules: Rules) -> Pool:
+def _pool(
+    result: SearchResult, context_K: Tensor, rows: DecodingRows, row_K: Tensor, rules: Rules, *, whole: bool
+) -> Pool:
+    """The candidates at some contexts, of which `row_K` are rows: of the catalogue, or of their sources."""
+    if whole:
+        return Pool(*(part.index_select(0, context_K) for part in (result.candidate_BP, result.candidate_score_BP)))
     own_KR, used_KR = rows.own_BR.index_select(0, row_K), rows.used_BR.index_select(0, row_K)
-    free_KR = own_KR.bool() if rules.allow_repeats else (own_KR > 0) & ~used_KR
+    free_KR = (own_KR > 0) & (rules.allow_repeats | ~used_KR)
     return own_pool(own_KR, result.own_score_BR.index_select(0, context_K), free_KR, top=rules.top_candidates)
 
 
