@@ -2,7 +2,7 @@
 
 Every search may estimate in lower precision, but decides by these scores, so that all of them agree to the last bit on
 every machine: products of two float32 numbers are exact in float64, and eight partial sums are added in one order. Lane
-l sums the products at depths l, l + 8, …; then lanes pair up. `kernel/instructions.cpp` holds the same in C++.
+l sums the products at depths l, l + 8, …; then lanes pair up. `kernel/portable.h` holds the same in C++.
 
 Shapes: N pairs of a query and an item, D width, B rows, R items of a row.
 """
