@@ -352,21 +352,24 @@ class Scan {
   void cut_best(int64_t r) {
     Row& row = space_.rows[r];
     if (row.best_score.size() < row.wanted) return;
-    order_best(row);
+    keep_best(row, false);
     space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(row.best_score.back() - row.band)));
   }
 
-  // Sorts the items scored exactly, the best first, and lets go of those past the wanted.
-  void order_best(Row& row) {
+  // Lets go of the items scored exactly that are past the wanted: the last that stays is the wanted-th best, and those
+  // before it are in order where that is asked for.
+  void keep_best(Row& row, bool in_order) {
     const uint32_t count = uint32_t(row.best_score.size());
+    const size_t kept = std::min<size_t>(count, row.wanted);
     space_.ordered.resize(count);
     if (count <= FEW) {
       place_few(row, count);
     } else {
       for (uint32_t i = 0; i < count; ++i) space_.ordered[i] = {row.best_score[i], row.best_item[i]};
-      std::sort(space_.ordered.begin(), space_.ordered.end(), first_of);
+      const auto begin = space_.ordered.begin();
+      std::nth_element(begin, begin + (kept - 1), space_.ordered.end(), first_of);
+      if (in_order) std::sort(begin, begin + kept, first_of);
     }
-    const size_t kept = std::min<size_t>(count, row.wanted);
     row.best_score.resize(kept);
     row.best_item.resize(kept);
     for (size_t i = 0; i < kept; ++i) {
@@ -409,7 +412,7 @@ class Scan {
 
   // The best first, banned items left out.
   void write_candidates(Row& row, int64_t global) {
-    order_best(row);
+    keep_best(row, true);
     int64_t* candidate = answer_.candidate + global * question_.top_candidates;
     double* score = answer_.candidate_score + global * question_.top_candidates;
     int64_t written = 0;
