@@ -6,6 +6,7 @@ work instead. Each set of functions is compiled for several sets of a processor'
 
 import ctypes
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 
 
@@ -14,3 +15,11 @@ def load_extension(module: str) -> ctypes.CDLL | None:
     """Load an extension module's functions; None where it was not built."""
     spec = importlib.util.find_spec(module)
     return None if spec is None or spec.origin is None else ctypes.CDLL(spec.origin)
+
+
+def names_of(nth_name: Callable[[int], bytes | None]) -> tuple[str, ...]:
+    """All names that a compiled function gives: for 0, 1, … until it gives none."""
+    names: list[str] = []
+    while (name := nth_name(len(names))) is not None:
+        names.append(name.decode())
+    return tuple(names)

@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from rsir_scale.extension import load_extension
+from rsir_scale.extension import load_extension, names_of
 from rsir_scale.models.layers import TransformerBlock
 from rsir_scale.models.memory import Memory
 
@@ -67,10 +67,7 @@ def _library() -> ctypes.CDLL | None:
 def instructions() -> tuple[str, ...]:
     """Return the sets of instructions that can be used here, best first; empty where the kernel was not built."""
     library = _library()
-    names: list[str] = []
-    while library is not None and (name := library.rsir_blocks_instructions(len(names))) is not None:
-        names.append(name.decode())
-    return tuple(names)
+    return () if library is None else names_of(library.rsir_blocks_instructions)
 
 
 def takes(blocks: Sequence[TransformerBlock]) -> bool:

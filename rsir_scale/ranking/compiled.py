@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
-from rsir_scale.extension import load_extension
+from rsir_scale.extension import load_extension, names_of
 from rsir_scale.ranking.base import SearchQuery, SearchResult, not_finite_query, require_finite_items
 
 _NOT_FINITE = 2  # as rsir_search in kernel/search.h says
@@ -71,10 +71,7 @@ def _library() -> ctypes.CDLL | None:
 def instructions() -> tuple[str, ...]:
     """Return the sets of instructions that can be used here, best first; empty where the kernel was not built."""
     library = _library()
-    names: list[str] = []
-    while library is not None and (name := library.rsir_instructions(len(names))) is not None:
-        names.append(name.decode())
-    return tuple(names)
+    return () if library is None else names_of(library.rsir_instructions)
 
 
 def takes(items_VD: Tensor) -> bool:
