@@ -14,6 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from rsir_scale.errors import ConfigError
 from rsir_scale.extension import load_extension, names_of
 from rsir_scale.models.layers import TransformerBlock
 from rsir_scale.models.memory import Memory
@@ -84,14 +85,20 @@ class CompiledBlocks:
     Args:
         blocks: as `takes` wants them, in evaluation mode.
         using: one of `instructions()`; None for the best.
+
+    Raises:
+        ConfigError: the kernel was not built, or lacks the instructions.
     """
 
     def __init__(self, blocks: Sequence[TransformerBlock], *, using: str | None = None) -> None:
-        library = _library()
-        if library is None:
-            raise RuntimeError("the compiled blocks were not built: ask `takes` first")
+        library, available = _library(), instructions()
+        if library is None or using not in (None, *available):
+            raise ConfigError(
+                f"compiled blocks {using or ''} are not available here (found: {', '.join(available) or 'none'}): "
+                "install a C++ compiler and run `pip install --force-reinstall --no-deps .`, or use `PlainBlocks`"
+            )
         self._library = library
-        self.name = using or instructions()[0]
+        self.name = using or available[0]
         self.count = len(blocks)
         self._held: list[Tensor] = []  # what the kernel has pointers to
         self._blocks = (_Block * len(blocks))(*(self._packed(block) for block in blocks))

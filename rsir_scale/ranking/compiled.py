@@ -60,8 +60,6 @@ def _library() -> ctypes.CDLL | None:
         ctypes.c_char_p,
     ]
     library.rsir_table_free.argtypes = [ctypes.c_void_p]
-    library.rsir_table_bytes.restype = ctypes.c_int64
-    library.rsir_table_bytes.argtypes = [ctypes.c_void_p]
     library.rsir_search.restype = ctypes.c_int32
     library.rsir_search.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Question), ctypes.POINTER(_Answer)]
     return library
@@ -131,11 +129,6 @@ class PackedTable:
         """Free the packed table."""
         if getattr(self, "_handle", None):
             self._library.rsir_table_free(self._handle)
-
-    @property
-    def packed_bytes(self) -> int:
-        """What packing added to the table's own memory."""
-        return int(self._library.rsir_table_bytes(self._handle))
 
     def search(
         self, query: SearchQuery, probes_BN: Tensor | None, *, rank_threshold: int, top_candidates: int

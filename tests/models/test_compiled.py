@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rsir_scale.config import ModelConfig
+from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import ModelDescription, build_backbone
 from rsir_scale.models.compiled import CompiledBlocks, instructions, takes
@@ -89,3 +90,8 @@ def test_later_training_does_not_reach_blocks_that_were_packed() -> None:
         for block in _blocks(backbone):
             block.expand.weight.zero_()
     assert torch.equal(_queries(backbone, blocks, context_BL), before_ND)
+
+
+def test_instructions_that_are_not_here_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=f"blocks abacus are not available here .found: {instructions()[0]}"):
+        CompiledBlocks(_blocks(_built((32, 2, 48))), using="abacus")

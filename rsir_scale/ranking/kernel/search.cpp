@@ -460,11 +460,6 @@ void* rsir_table_new(const float* vectors, int64_t items, int32_t width, const i
 
 void rsir_table_free(void* table) { delete static_cast<Table*>(table); }
 
-int64_t rsir_table_bytes(const void* table) {
-  const Table& packed = *static_cast<const Table*>(table);
-  return int64_t(packed.panels.bytes() + packed.ids.size() * sizeof(int32_t) + packed.norm_from.size() * sizeof(float));
-}
-
 int32_t rsir_search(const void* table, const RsirQuestion* question, const RsirAnswer* answer) {
   static thread_local Workspace workspace;
   try {

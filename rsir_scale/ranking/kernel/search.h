@@ -36,7 +36,6 @@ const char* rsir_instructions(int64_t i);
 void* rsir_table_new(const float* vectors, int64_t items, int32_t width, const int32_t* order,
                      const int64_t* list_begin, int64_t lists, const char* instructions);
 void rsir_table_free(void* table);
-int64_t rsir_table_bytes(const void* table);
 
 // Answers every row. Returns 0, or 1 when memory is short, or 2 when a query is not finite.
 int32_t rsir_search(const void* table, const RsirQuestion* question, const RsirAnswer* answer);

@@ -15,7 +15,6 @@ class Aligned {
   explicit Aligned(size_t count) : raw_(count * sizeof(T) + 64) {}
   T* data() { return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(raw_.data()) + 63) & ~uintptr_t(63)); }
   const T* data() const { return const_cast<Aligned*>(this)->data(); }
-  size_t bytes() const { return raw_.size(); }
 
  private:
   std::vector<char> raw_;
