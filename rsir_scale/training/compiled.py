@@ -1,0 +1,139 @@
+"""Softmax cross-entropy on the CPU, compiled: loss and gradients in one call, memory bounded by a chunk of rows.
+
+`kernel/` holds the code; it is built with the package where a C++ compiler is found, for AVX-512, AVX2 and any other
+processor. What it computes is what `softmax.softmax_sum` computes in torch, in single precision and up to rounding.
+The idea of never holding all the scores is that of Wijmans et al. (Cut Your Losses in Large-Vocabulary Language Models,
+ICLR 2025); here each score is computed once, not twice, and no gradient is filtered.
+
+Shapes: T targets, D width, N columns, H hidden pairs.
+"""
+
+import ctypes
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from rsir_scale.extension import load_extension, names_of
+
+_LANES = 16
+
+
+class _Softmax(ctypes.Structure):
+    """Mirrors `RsirSoftmax` of kernel/softmax.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("rows", "columns", "width")),
+        *((name, ctypes.c_void_p) for name in ("query", "table", "bias", "target", "weight")),
+        ("target_in_table", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("hidden_offset", "hidden_column")),
+        *((name, ctypes.c_void_p) for name in ("loss", "query_gradient", "table_gradient", "target_gradient")),
+    ]
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    library = load_extension("rsir_scale.training._softmax")
+    if library is not None:
+        library.rsir_softmax_instructions.restype = ctypes.c_char_p
+        library.rsir_softmax_instructions.argtypes = [ctypes.c_int64]
+        library.rsir_softmax.restype = ctypes.c_int32
+        library.rsir_softmax.argtypes = [ctypes.c_char_p, ctypes.POINTER(_Softmax), ctypes.c_int64]
+    return library
+
+
+@cache
+def instructions() -> tuple[str, ...]:
+    """Return the sets of instructions that can be used here, best first; empty where the kernel was not built."""
+    library = _library()
+    return () if library is None else names_of(library.rsir_softmax_instructions)
+
+
+def takes(query_TD: Tensor, table_ND: Tensor) -> bool:
+    """Whether the kernel was built and computes such a loss: float32 on a CPU, of a width that fills whole vectors."""
+    whole = query_TD.shape[1] % _LANES == 0 and len(query_TD) > 0 and len(table_ND) > 0
+    plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (query_TD, table_ND))
+    return whole and plain and bool(instructions())
+
+
+def softmax_sum(
+    query_TD: Tensor,
+    table_ND: Tensor,
+    target_T: Tensor,
+    weight_T: Tensor,
+    *,
+    target_in_table: bool,
+    bias_N: Tensor | None = None,
+    hidden: tuple[Tensor, Tensor] | None = None,
+    using: str | None = None,
+) -> Tensor:
+    """Sum the weighted cross-entropies; see `softmax.softmax_sum` for the arguments, and `takes` for what they may be.
+
+    `using` is one of `instructions()`; None is the best.
+    """
+    name = using or instructions()[0]
+    return cast(
+        Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, bias_N, hidden, name)
+    )
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query_TD: Tensor,
+        table_ND: Tensor,
+        target_T: Tensor,
+        weight_T: Tensor,
+        target_in_table: bool,
+        bias_N: Tensor | None,
+        hidden: tuple[Tensor, Tensor] | None,
+        using: str,
+    ) -> Tensor:
+        query_TD, table_ND, target_T, weight_T = (
+            tensor.detach().contiguous() for tensor in (query_TD, table_ND, target_T, weight_T)
+        )
+        bias_N = None if bias_N is None else bias_N.contiguous()
+        offset_T1, column_H = (None, None) if hidden is None else _by_row(*hidden, rows=len(query_TD))
+        loss_T, target_gradient_T = torch.empty_like(target_T), torch.empty_like(target_T)
+        query_gradient_TD, table_gradient_ND = torch.empty_like(query_TD), torch.empty_like(table_ND)
+        problem = _Softmax(
+            rows=len(query_TD),
+            columns=len(table_ND),
+            width=query_TD.shape[1],
+            query=query_TD.data_ptr(),
+            table=table_ND.data_ptr(),
+            bias=_pointer(bias_N),
+            target=target_T.data_ptr(),
+            weight=weight_T.data_ptr(),
+            target_in_table=target_in_table,
+            hidden_offset=_pointer(offset_T1),
+            hidden_column=_pointer(column_H),
+            loss=loss_T.data_ptr(),
+            query_gradient=query_gradient_TD.data_ptr(),
+            table_gradient=table_gradient_ND.data_ptr(),
+            target_gradient=target_gradient_T.data_ptr(),
+        )
+        library = _library()
+        if library is None or library.rsir_softmax(using.encode(), problem, torch.get_num_threads()):
+            raise MemoryError(f"no memory for the loss of {len(query_TD)} targets over {len(table_ND)} items")
+        ctx.save_for_backward(query_gradient_TD, table_gradient_ND, target_gradient_T)
+        return (loss_T * weight_T).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (scale,) = gradients
+        # Nobody else holds these, and backward runs once.
+        query_TD, table_ND, target_T = (saved.mul_(scale) for saved in ctx.saved_tensors)
+        return query_TD, table_ND, target_T, None, None, None, None, None
+
+
+def _by_row(row_H: Tensor, column_H: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
+    """Turn pairs sorted by row into offsets and columns."""
+    boundaries = torch.arange(rows + 1, dtype=row_H.dtype)
+    return torch.searchsorted(row_H.contiguous(), boundaries), column_H.contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

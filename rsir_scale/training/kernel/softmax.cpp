@@ -1,0 +1,311 @@
+// Softmax cross-entropy over a table of items, forward and backward in one pass over the table.
+//
+// Rows are taken in chunks. For each panel of columns a chunk's scores are computed, turned into powers of e against the
+// greatest score so far, and mixed into the query's gradient at once; they are kept, and once a row's total is known the
+// panel's items get their share of the gradient. So each score and each power is computed once, memory is that of a
+// chunk, and all three products are the same small tile of registers. Sums run in one order, whatever the number of
+// threads.
+#include "softmax.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "../../models/kernel/vectors.h"
+
+namespace rsir {
+namespace {
+
+constexpr int64_t PANEL = 384;                 // columns that stay in the second-level cache with their gradients
+constexpr int64_t KEPT = int64_t(1) << 22;     // scores kept for a chunk: 16 MiB
+constexpr int64_t LEAST_ROWS = 48;             // of a chunk, however many columns there are
+constexpr float HIDDEN = -1e30f, FLOOR = -1e29f;  // a score that counts for nothing; less than any that counts
+
+// out (Q rows, V vectors) = or += the sum over k of a[q, k] · b[k, :]; sums stay in registers.
+template <typename Vector, int Q, int V>
+RSIR_INLINE void tile(const float* a, int64_t a_row, int64_t a_depth, int64_t depth, const float* b, int64_t b_stride,
+                      float* out, int64_t out_stride, bool add) {
+  Vector sums[Q][V];
+  for (int q = 0; q < Q; ++q)
+    for (int v = 0; v < V; ++v)
+      sums[q][v] = add ? load<Vector>(out + q * out_stride + v * LANES<Vector>) : Vector{};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector row[V];
+    for (int v = 0; v < V; ++v) row[v] = load<Vector>(b + k * b_stride + v * LANES<Vector>);
+    for (int q = 0; q < Q; ++q)
+      for (int v = 0; v < V; ++v) sums[q][v] += row[v] * a[q * a_row + k * a_depth];
+  }
+  for (int q = 0; q < Q; ++q)
+    for (int v = 0; v < V; ++v) store(out + q * out_stride + v * LANES<Vector>, sums[q][v]);
+}
+
+// The same for any number of rows and for columns in whole vectors.
+template <typename Vector, int Q, int V>
+RSIR_INLINE void product(const float* a, int64_t a_row, int64_t a_depth, int64_t rows, int64_t depth, const float* b,
+                         int64_t columns, float* out, int64_t out_stride, bool add) {
+  constexpr int64_t WIDE = V * LANES<Vector>;
+  for (int64_t r = 0; r < rows;) {
+    const bool many = rows - r >= Q;
+    const float* from = a + r * a_row;
+    float* to = out + r * out_stride;
+    for (int64_t c = 0; c < columns;) {
+      const bool wide = columns - c >= WIDE;
+      if (many && wide)
+        tile<Vector, Q, V>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+      else if (many)
+        tile<Vector, Q, 1>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+      else if (wide)
+        tile<Vector, 1, V>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+      else
+        tile<Vector, 1, 1>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+      c += wide ? WIDE : LANES<Vector>;
+    }
+    r += many ? Q : 1;
+  }
+}
+
+// What a chunk of rows needs until its totals are known.
+struct Chunk {
+  std::vector<float> powers;    // panels x rows x PANEL: e^(score - reference)
+  std::vector<float> reference;  // panels x rows
+  std::vector<float> greatest, total;  // rows: of the panels so far, and the sum of powers against it
+};
+
+// What a thread works in.
+struct Workspace {
+  std::vector<float> packed;  // width x PANEL: a panel of the table, transposed
+  std::vector<float> scaled;  // rows of a chunk x width
+};
+
+int64_t panels_of(const RsirSoftmax& at) { return (at.columns + PANEL - 1) / PANEL; }
+
+int64_t chunk_rows(const RsirSoftmax& at) {
+  return std::min(at.rows, std::max(LEAST_ROWS, KEPT / (panels_of(at) * PANEL) / LEAST_ROWS * LEAST_ROWS));
+}
+
+void pack(const RsirSoftmax& at, int64_t first, int64_t columns, float* packed) {
+  for (int64_t n = 0; n < PANEL; ++n)
+    for (int64_t k = 0; k < at.width; ++k)
+      packed[k * PANEL + n] = n < columns ? at.table[(first + n) * at.width + k] : 0.f;
+}
+
+void hide(const RsirSoftmax& at, int64_t row, int64_t first, int64_t columns, float* scores) {
+  std::fill(scores + columns, scores + PANEL, HIDDEN);
+  if (at.hidden_offset == nullptr) return;
+  for (int64_t i = at.hidden_offset[row]; i < at.hidden_offset[row + 1]; ++i) {
+    const int64_t column = at.hidden_column[i] - first;
+    if (column >= 0 && column < columns) scores[column] = HIDDEN;
+  }
+}
+
+template <typename Vector>
+RSIR_INLINE void add_bias(const float* bias, int64_t columns, float* scores) {
+  int64_t n = 0;
+  for (; n + LANES<Vector> <= columns; n += LANES<Vector>)
+    store(scores + n, load<Vector>(scores + n) + load<Vector>(bias + n));
+  for (; n < columns; ++n) scores[n] += bias[n];
+}
+
+template <typename Vector>
+RSIR_INLINE float greatest_of(const float* scores) {
+  Vector most = load<Vector>(scores);
+  for (int64_t n = LANES<Vector>; n < PANEL; n += LANES<Vector>) {
+    const Vector next = load<Vector>(scores + n);
+    most = next > most ? next : most;
+  }
+  float greatest = most[0];
+  for (int64_t lane = 1; lane < LANES<Vector>; ++lane) greatest = std::max(greatest, most[lane]);
+  return greatest;
+}
+
+// Turns a panel's scores into powers against `reference`; returns their sum.
+template <typename Vector>
+RSIR_INLINE float powers_of(float reference, float* scores) {
+  Vector sum = {};
+  for (int64_t n = 0; n < PANEL; n += LANES<Vector>) {
+    const Vector power = exponential(load<Vector>(scores + n) - reference);
+    store(scores + n, power);
+    sum += power;
+  }
+  return sum_of(sum);
+}
+
+// Moves a row's reference up to the greatest of the scores, so that powers never overflow.
+template <typename Vector>
+RSIR_INLINE void raise(const RsirSoftmax& at, float greatest, int64_t row, int64_t panel, float& reference,
+                       float& total) {
+  const float before = reference;
+  reference = std::max({before, greatest, FLOOR});
+  if (panel == 0 || reference == before) return;
+  const float less = std::exp(before - reference);
+  total *= less;
+  float* mixed = at.query_gradient + row * at.width;
+  for (int64_t k = 0; k < at.width; k += LANES<Vector>) store(mixed + k, load<Vector>(mixed + k) * less);
+}
+
+// Scores, powers and mixed item vectors of rows [begin, end) of a chunk that starts at `first_row`.
+template <typename Vector, int Q, int V>
+RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,
+                         Chunk& kept, Workspace& space) {
+  for (int64_t panel = 0; panel < panels_of(at); ++panel) {
+    const int64_t first = panel * PANEL, columns = std::min(PANEL, at.columns - first);
+    pack(at, first, columns, space.packed.data());
+    for (int64_t r = begin; r < end; r += Q) {
+      const int64_t rows = std::min<int64_t>(Q, end - r), row = first_row + r;
+      float* scores = &kept.powers[(panel * chunk + r) * PANEL];
+      product<Vector, Q, V>(at.query + row * at.width, at.width, 1, rows, at.width, space.packed.data(), PANEL, scores,
+                            PANEL, false);
+      for (int64_t q = 0; q < rows; ++q) {
+        float* own = scores + q * PANEL;
+        float &reference = kept.greatest[r + q], &total = kept.total[r + q];
+        if (at.bias != nullptr) add_bias<Vector>(at.bias + first, columns, own);
+        hide(at, row + q, first, columns, own);
+        if (panel == 0) reference = FLOOR, total = 0;
+        raise<Vector>(at, greatest_of<Vector>(own), row + q, panel, reference, total);
+        total += powers_of<Vector>(reference, own);
+        kept.reference[panel * chunk + r + q] = reference;
+      }
+      product<Vector, Q, V>(scores, PANEL, 1, rows, columns, at.table + first * at.width, at.width,
+                            at.query_gradient + row * at.width, at.width, panel > 0);
+    }
+  }
+}
+
+// Losses, and gradients by query and target, from a row's total; leaves in `greatest` the logarithm of the whole sum.
+template <typename Vector>
+RSIR_INLINE void finish(const RsirSoftmax& at, int64_t first_row, int64_t begin, int64_t end, Chunk& kept) {
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t row = first_row + r;
+    const float target = at.target[row], columns = kept.greatest[r] + std::log(kept.total[r]);
+    float whole = columns;
+    if (!at.target_in_table)
+      whole = std::max(columns, target) + std::log1p(std::exp(-std::fabs(columns - target)));
+    at.loss[row] = whole - target;
+    at.target_gradient[row] = at.weight[row] * ((at.target_in_table ? 0.f : std::exp(target - whole)) - 1.f);
+    const float share = at.weight[row] * std::exp(kept.greatest[r] - whole);
+    float* mixed = at.query_gradient + row * at.width;
+    for (int64_t k = 0; k < at.width; k += LANES<Vector>) store(mixed + k, load<Vector>(mixed + k) * share);
+    kept.greatest[r] = whole;
+  }
+}
+
+// What a chunk adds to the gradients of the items of panels [begin, end).
+template <typename Vector, int Q, int V>
+RSIR_INLINE void backward(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,
+                          const Chunk& kept, Workspace& space) {
+  float* scaled = space.scaled.data();
+  for (int64_t panel = begin; panel < end; ++panel) {
+    const int64_t first = panel * PANEL, columns = std::min(PANEL, at.columns - first);
+    for (int64_t r = 0; r < chunk; ++r) {
+      const float share = at.weight[first_row + r] * std::exp(kept.reference[panel * chunk + r] - kept.greatest[r]);
+      const float* query = at.query + (first_row + r) * at.width;
+      for (int64_t k = 0; k < at.width; k += LANES<Vector>)
+        store(scaled + r * at.width + k, load<Vector>(query + k) * share);
+    }
+    product<Vector, Q, V>(&kept.powers[panel * chunk * PANEL], 1, PANEL, columns, chunk, scaled, at.width,
+                          at.table_gradient + first * at.width, at.width, first_row > 0);
+  }
+}
+
+// Calls work(part, begin, end) for equal parts of `count`, each in a thread.
+template <typename Work>
+void in_parts(int64_t threads, int64_t count, int64_t unit, const Work& work) {
+  const int64_t units = (count + unit - 1) / unit, parts = std::max<int64_t>(1, std::min(threads, units));
+  const auto start = [&](int64_t part) { return std::min(count, units * part / parts * unit); };
+  std::vector<std::thread> others;
+  for (int64_t part = 1; part < parts; ++part) others.emplace_back(work, part, start(part), start(part + 1));
+  work(int64_t(0), int64_t(0), start(1));
+  for (std::thread& other : others) other.join();
+}
+
+using Rows = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, Chunk&, Workspace&);
+using Panels = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, const Chunk&, Workspace&);
+
+struct Instructions {
+  const char* name;
+  bool (*supported)();
+  int64_t rows_per_tile;
+  Rows rows;
+  Panels panels;
+};
+
+#define RSIR_INSTANCE(NAME, TARGET, VECTOR, Q, V)                                                                     \
+  TARGET void rows_##NAME(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,        \
+                          Chunk& kept, Workspace& space) {                                                            \
+    forward<VECTOR, Q, V>(at, first_row, chunk, begin, end, kept, space);                                             \
+    finish<VECTOR>(at, first_row, begin, end, kept);                                                                  \
+  }                                                                                                                   \
+  TARGET void panels_##NAME(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,      \
+                            const Chunk& kept, Workspace& space) {                                                    \
+    backward<VECTOR, Q, V>(at, first_row, chunk, begin, end, kept, space);                                            \
+  }
+
+bool always() { return true; }
+RSIR_INSTANCE(generic, , Float4, 4, 2)
+
+#ifdef RSIR_X86
+bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+RSIR_INSTANCE(avx512, __attribute__((target("avx512f"))), Float16, 6, 4)
+RSIR_INSTANCE(avx2, __attribute__((target("avx2,fma"))), Float8, 6, 2)
+#endif
+
+// Best first.
+const Instructions ALL[] = {
+#ifdef RSIR_X86
+    {"avx512", has_avx512, 6, rows_avx512, panels_avx512},
+    {"avx2", has_avx2, 6, rows_avx2, panels_avx2},
+#endif
+    {"generic", always, 4, rows_generic, panels_generic},
+};
+
+void run(const Instructions& with, const RsirSoftmax& at, int64_t threads) {
+  static thread_local Chunk kept;
+  static thread_local std::vector<Workspace> spaces;
+  const int64_t most = chunk_rows(at), panels = panels_of(at);
+  Chunk& chunk = kept;  // a thread_local is another one inside the threads
+  std::vector<Workspace>& space = spaces;
+  chunk.powers.resize(most * panels * PANEL);
+  chunk.reference.resize(most * panels);
+  chunk.greatest.resize(most);
+  chunk.total.resize(most);
+  space.resize(std::max<int64_t>(int64_t(spaces.size()), threads));
+  for (Workspace& one : space) {
+    one.packed.resize(at.width * PANEL);
+    one.scaled.resize(most * at.width);
+  }
+  for (int64_t first = 0; first < at.rows; first += most) {
+    const int64_t rows = std::min(most, at.rows - first);
+    in_parts(threads, rows, with.rows_per_tile, [&](int64_t part, int64_t begin, int64_t end) {
+      with.rows(at, first, rows, begin, end, chunk, space[part]);
+    });
+    in_parts(threads, panels, 1, [&](int64_t part, int64_t begin, int64_t end) {
+      with.panels(at, first, rows, begin, end, chunk, space[part]);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace rsir
+
+using namespace rsir;
+
+const char* rsir_softmax_instructions(int64_t i) {
+  for (const Instructions& one : ALL)
+    if (one.supported() && i-- == 0) return one.name;
+  return nullptr;
+}
+
+int32_t rsir_softmax(const char* instructions, const RsirSoftmax* problem, int64_t threads) {
+  for (const Instructions& one : ALL)
+    if (std::strcmp(one.name, instructions) == 0) try {
+        run(one, *problem, threads);
+        return 0;
+      } catch (const std::bad_alloc&) {
+        return 1;
+      }
+  return 2;
+}
