@@ -73,7 +73,7 @@ def softmax_sum(
     `using` is one of `instructions()`; None is the best.
     """
     name = using or instructions()[0]
-    return cast(Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, bias_N, hidden, name))
+    return cast(Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, bias_N, hidden, name))  # type: ignore[no-untyped-call]
 
 
 class _Loss(torch.autograd.Function):

@@ -51,8 +51,8 @@ class _World:
 
     def losses(self, loss, *, precision, in_table: bool, bias: bool, hidden: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, and gradients by query and table, scaled as a mean would scale them."""
-        query_TD = self.query_TD.to(precision).requires_grad_()
-        table_ND = self.table_ND.to(precision).requires_grad_()
+        query_TD = self.query_TD.to(precision, copy=True).requires_grad_()
+        table_ND = self.table_ND.to(precision, copy=True).requires_grad_()
         target_T = (query_TD * (table_ND[self.column_T] if in_table else self.other_TD.to(precision))).sum(1)
         bias_N = self.bias_N.to(precision) if bias else None
         if in_table and bias_N is not None:
