@@ -65,6 +65,11 @@ class SASRec(Backbone):
         """Return the shared embedding table; see `Backbone.item_vectors`."""
         return self.items.weight
 
+    def vectors_of(self, item: Tensor) -> Tensor:
+        """Return some rows of the table; see `Backbone.vectors_of`."""
+        vectors: Tensor = self.items(item)
+        return vectors
+
     def _blocks(self) -> Iterator[TransformerBlock]:
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)  # noqa: S101

@@ -47,6 +47,20 @@ class BackboneContract:
         assert backbone.encode(context_BL).shape == (len(context_BL), backbone.width)
         assert backbone.item_vectors().shape == (ITEMS + 1, backbone.width)
 
+    def test_the_vectors_of_some_items_are_rows_of_the_table_in_value_and_in_gradient(self) -> None:
+        backbone = self.built()
+        item_BN = torch.randint(0, ITEMS + 1, (4, 7), generator=torch.Generator().manual_seed(3))
+        pull_BND = torch.randn((4, 7, backbone.width), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+        rows = backbone.vectors_of(item_BN), backbone.item_vectors()[item_BN]
+        assert torch.equal(*rows)
+        gradients = []
+        for vectors_BND in rows:
+            backbone.zero_grad()
+            (vectors_BND * pull_BND * (item_BN > 0)[:, :, None]).sum().backward()
+            gradients.append({name: p.grad for name, p in backbone.named_parameters() if p.grad is not None})
+        assert gradients[0].keys() == gradients[1].keys()
+        assert all(torch.allclose(gradients[0][name], gradients[1][name]) for name in gradients[0])
+
     def test_a_position_reads_nothing_after_itself(self) -> None:
         backbone, context_BL = self.built(), contexts(seed=1)
         hidden_BLD = backbone.hidden(context_BL)
