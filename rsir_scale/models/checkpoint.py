@@ -14,9 +14,11 @@ from torch import Tensor
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
+from rsir_scale.models.cl4srec import CL4SRec
+from rsir_scale.models.hstu import HSTU
 from rsir_scale.models.sasrec import SASRec
 
-BACKBONES = {"sasrec": SASRec}
+BACKBONES: dict[str, type[SASRec | HSTU]] = {"sasrec": SASRec, "cl4srec": CL4SRec, "hstu": HSTU}
 _ITEM_TABLE = "items.weight"  # row 0 is padding
 
 
