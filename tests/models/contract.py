@@ -6,10 +6,13 @@ Inherit `BackboneContract` in a test module and implement `description`. Everyth
 
 from abc import abstractmethod
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from rsir_scale.data.dataset import Sequences
+from rsir_scale.data.sequences import offsets_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import ModelDescription, build_backbone, load_backbone, weights_bytes
 
@@ -26,6 +29,14 @@ def contexts(rows: int = 40, *, length: int = LENGTH, seed: int = 0) -> Tensor:
     return items_BL.masked_fill(torch.arange(length) >= length_B[:, None], 0)
 
 
+def some_sequences(rows: int = 50) -> Sequences:
+    """Training sequences in which neighbouring items occur together."""
+    draws = np.random.default_rng(12)
+    first, lengths = draws.integers(ITEMS, size=rows), draws.integers(2, LENGTH, size=rows)
+    items = [1 + (first[row] + draws.integers(5, size=lengths[row])) % ITEMS for row in range(rows)]
+    return Sequences(np.arange(rows), offsets_of(lengths), np.concatenate(items).astype(np.int32))
+
+
 class BackboneContract:
     """Tests that every backbone inherits."""
 
@@ -35,7 +46,9 @@ class BackboneContract:
 
     def built(self, *, seed: int = 0) -> Backbone:
         """An untrained model without dropout, in float64 and evaluation mode, its scores well apart."""
-        backbone = build_backbone(self.description(), seed=seed).double().eval()
+        backbone = build_backbone(self.description(), seed=seed)
+        backbone.prepare(some_sequences(), item_vectors=None, seed=1)
+        backbone = backbone.double().eval()
         with torch.no_grad():
             for parameter in backbone.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
@@ -162,6 +175,15 @@ class BackboneContract:
         one, same, other = (weights_bytes(build_backbone(self.description(), seed=seed)) for seed in (5, 5, 6))
         assert one == same
         assert one != other
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_what_preparing_finds_belongs_to_its_seed_and_leaves_torch_alone(self) -> None:
+        state, prepared = torch.get_rng_state(), []
+        for _ in range(2):
+            backbone = build_backbone(self.description(), seed=5)
+            backbone.prepare(some_sequences(), item_vectors=None, seed=9)
+            prepared.append(weights_bytes(backbone))
+        assert prepared[0] == prepared[1]
         assert torch.equal(torch.get_rng_state(), state)
 
     def test_weights_come_back_from_bytes_as_they_were(self) -> None:
