@@ -6,11 +6,14 @@ A `Config` leaves nothing to choose. Two keys are presets that fill the defaults
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+BackboneName = Literal["sasrec", "cl4srec", "hstu", "semantic_id"]
+_PLUGIN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -31,15 +34,63 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The backbone: context → query vector."""
 
-    backbone: Literal["sasrec"] = Field(default="sasrec", description="which encoder reads the context")
+    backbone: BackboneName | str = Field(
+        default="sasrec", description="which encoder reads the context; or a class of yours, package.module:Class"
+    )
     width: PositiveInt = Field(default=64, description="dimension of item and query vectors")
     blocks: PositiveInt = Field(default=2, description="Transformer blocks")
     heads: PositiveInt = Field(default=2, description="attention heads; must divide width")
-    feed_forward: PositiveInt = Field(default=128, description="hidden width of the feed-forward layer")
+    feed_forward: PositiveInt = Field(default=128, description="hidden width of the feed-forward layer; hstu has none")
     norm: Literal["post", "pre"] = Field(
-        default="post", description="layer norm after or before each sub-layer; pre adds a final norm"
+        default="post", description="layer norm after or before each sub-layer; pre adds a final norm (hstu: its own)"
     )
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.5, description="share of activations zeroed")
+    embedding_scale: bool = Field(
+        default=False, description="multiply item vectors by sqrt(width) on their way into the encoder"
+    )
+    contrast_weight: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.1, description="cl4srec: weight of the contrastive loss"
+    )
+    contrast_temperature: Annotated[float, Field(gt=0.0)] = Field(
+        default=1.0, description="cl4srec: divides the similarities of views"
+    )
+    contrast_crop: Probability = Field(default=0.2, description="cl4srec: share of a sequence that a crop keeps")
+    contrast_mask: Probability = Field(default=0.7, description="cl4srec: share of a sequence that is masked")
+    contrast_reorder: Probability = Field(default=0.2, description="cl4srec: share of a sequence that is shuffled")
+    codebooks: PositiveInt = Field(
+        default=4, description="semantic_id: codes of an item, beside the one that tells apart those that share all"
+    )
+    codebook_size: Annotated[int, Field(ge=2)] = Field(default=256, description="semantic_id: values of a code")
+    item_vectors: str | None = Field(
+        default=None,
+        description="Parquet file of item_id and vector, for semantic_id and classes of yours; none: semantic_id "
+        "makes vectors from the training sequences",
+    )
+    options: dict[str, JsonValue] = Field(default={}, description="whatever a class of yours reads from config.options")
+
+    @property
+    def is_plugin(self) -> bool:
+        """Whether the backbone is a class that the user brings."""
+        return self.backbone not in get_args(BackboneName)
+
+    @model_validator(mode="after")
+    def _backbone_is_known(self) -> "ModelConfig":
+        if self.is_plugin and not _PLUGIN.fullmatch(self.backbone):
+            raise ValueError(
+                f"model.backbone={self.backbone!r} is neither one of {', '.join(get_args(BackboneName))} nor a class: "
+                "write package.module:Class"
+            )
+        if self.item_vectors is not None and not self.is_plugin and self.backbone != "semantic_id":
+            raise ValueError(
+                f"model.item_vectors={self.item_vectors} would be read by nothing, as model.backbone={self.backbone}: "
+                "leave it out, or set model.backbone=semantic_id"
+            )
+        if self.options and not self.is_plugin:
+            raise ValueError(
+                f"model.options={dict(self.options)} would be read by nothing, as model.backbone={self.backbone} is "
+                "not a class of yours: leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "ModelConfig":

@@ -31,6 +31,8 @@ class Purpose(IntEnum):
     BOOTSTRAP = 9
     PROBE = 10
     CLUSTER = 11
+    PREPARE = 12
+    AUXILIARY = 13
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

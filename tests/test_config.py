@@ -26,6 +26,15 @@ OTHER_VALUES: dict[str, Any] = {
     "model.feed_forward": 64,
     "model.norm": "pre",
     "model.dropout": 0.1,
+    "model.backbone": "hstu",
+    "model.embedding_scale": True,
+    "model.contrast_weight": 0.2,
+    "model.contrast_temperature": 0.5,
+    "model.contrast_crop": 0.4,
+    "model.contrast_mask": 0.4,
+    "model.contrast_reorder": 0.4,
+    "model.codebooks": 3,
+    "model.codebook_size": 64,
     "training.preset": "strong",
     "training.loss": "cross_entropy",
     "training.negatives": 64,
@@ -67,7 +76,8 @@ OTHER_VALUES: dict[str, Any] = {
     "evaluation.mask_history": False,
     "seed": 1,
 }
-SINGLE_CHOICE = {"model.backbone"}
+# Valid beside another key only; tested on their own.
+DEPENDENT = {"model.item_vectors"}
 KEYS = sorted(flatten(resolve(MINIMAL).model_dump()))
 
 
@@ -87,7 +97,7 @@ def _value(config: Config, name: str) -> Any:
 
 
 def test_every_key_has_a_second_value_in_this_test() -> None:
-    assert set(KEYS) == OTHER_VALUES.keys() | SINGLE_CHOICE
+    assert set(KEYS) == OTHER_VALUES.keys() | DEPENDENT
 
 
 def test_every_setting_says_what_it_means_or_is_named_in_full() -> None:
@@ -106,6 +116,30 @@ CHANGES_NO_RESULT = {"data.path", "loop.iterations", "loop.patience", "generatio
 def test_the_fingerprint_changes_with_a_setting_exactly_if_it_can_change_a_result(key: str) -> None:
     same = _with({key: OTHER_VALUES[key]}).fingerprint() == resolve(MINIMAL).fingerprint()
     assert same == (key in CHANGES_NO_RESULT)
+
+
+def test_what_a_backbone_of_ones_own_reads_is_part_of_the_fingerprint() -> None:
+    own = {"model.backbone": "my_package.encoders:Mine"}
+    prints = {
+        _with(own | more).fingerprint()
+        for more in ({}, {"model.item_vectors": "v.parquet"}, {"model.options": {"a": 1}}, {"model.options": {"a": 2}})
+    }
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize(
+    "name", ["sasrek", "package.module", "package:", ":Class", "a.b:c.d", "a b:C", "../x:Y", "a..b:C"]
+)
+def test_a_backbone_that_is_neither_known_nor_a_class_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"write package\.module:Class"):
+        _with({"model.backbone": name})
+
+
+@pytest.mark.parametrize(("key", "value"), [("model.item_vectors", "v.parquet"), ("model.options", {"a": 1})])
+def test_a_setting_that_the_backbone_would_not_read_is_refused(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{key}=.* would be read by nothing, as model.backbone=sasrec"):
+        _with({key: value})
+    _with({key: value, "model.backbone": "package.module:Class"})
 
 
 @given(keys=st.sets(st.sampled_from(sorted(CHANGES_NO_RESULT))))

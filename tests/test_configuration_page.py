@@ -53,6 +53,8 @@ def _values(annotation: object) -> str:
         return ", ".join(f"`{value}`" for value in typing.get_args(annotation))
     if origin is typing.Annotated:
         return _values(typing.get_args(annotation)[0])
+    if origin is dict:
+        return "mapping"
     if origin in (typing.Union, UnionType):
         return " or ".join(_values(part) for part in typing.get_args(annotation))
     return {int: "whole number", float: "number", str: "text", bool: "`true`, `false`", NoneType: "none"}.get(

@@ -8,9 +8,13 @@ Shapes: B rows, N new positions, L positions, D width, V items.
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rsir_scale.data.dataset import Sequences
 from rsir_scale.models.memory import Memory
 
 
@@ -36,6 +40,40 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def item_vectors(self) -> Tensor:
         """Return the item table `[V + 1, D]`, on the model's device; row 0 belongs to padding and is never ranked."""
+
+    def vectors_of(self, item: Tensor) -> Tensor:
+        """Return the vectors `[..., D]` of some items, with gradient; equal to those rows of `item_vectors`.
+
+        A backbone that computes its table gives them without computing the whole of it.
+
+        Args:
+            item: int64 of any shape, 0..V.
+        """
+        return F.embedding(item, self.item_vectors())
+
+    def prepare(self, sequences: Sequences, *, item_vectors: npt.NDArray[np.float32] | None, seed: int) -> None:
+        """Look at the training data once, on the CPU, before the first update of a fit that starts from nothing.
+
+        A fit that is resumed, or that starts from trained weights, does not call it: whatever it finds belongs into
+        parameters or buffers, which are saved.
+
+        Args:
+            sequences: D_k.
+            item_vectors: `[V, d]`, what the user knows of each item, item 1 first; None without `model.item_vectors`.
+            seed: of whatever is drawn.
+        """
+
+    def auxiliary_loss(self, context_BL: Tensor, *, draws: torch.Generator) -> Tensor | None:  # noqa: ARG002
+        """Return a loss to train with beside the next item's: a sum over the rows, its weight applied; None: none.
+
+        The fit divides it by the rows of the global batch and adds it to the mean loss of a target. Rows count alike:
+        `training.synthetic_weight` weighs the next item's loss alone.
+
+        Args:
+            context_BL: int64, this worker's rows of the batch without their last items, right-padded with 0.
+            draws: a CPU generator that belongs to the update and the worker.
+        """
+        return None
 
     def encode(self, context_BL: Tensor) -> Tensor:
         """Return the query `[B, D]` after each row's last item.

@@ -14,9 +14,17 @@ from torch import Tensor
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
+from rsir_scale.models.cl4srec import CL4SRec
+from rsir_scale.models.hstu import HSTU
 from rsir_scale.models.sasrec import SASRec
+from rsir_scale.models.semantic_id import SemanticId
 
-BACKBONES = {"sasrec": SASRec}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "sasrec": SASRec,
+    "cl4srec": CL4SRec,
+    "hstu": HSTU,
+    "semantic_id": SemanticId,
+}
 _ITEM_TABLE = "items.weight"  # row 0 is padding
 
 

@@ -8,7 +8,7 @@ Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +43,9 @@ class CausalSelfAttention(nn.Module):
         width = x_ND.shape[1]
         head = width // self.heads
         query_ND, new_key_ND, new_value_ND = self.project_in(x_ND).chunk(3, -1)
-        node_N = path_NL.gather(1, position_N[:, None])[:, 0]
-        key_MD[node_N] = new_key_ND
-        value_MD[node_N] = new_value_ND
+        remember(key_MD, value_MD, new_key_ND, new_value_ND, position_N, path_NL)
         seen_NL = path_NL[:, : int(position_N.max()) + 1]
-        own_HD = torch.eye(self.heads, dtype=x_ND.dtype, device=x_ND.device).repeat_interleave(head, 1)
+        own_HD = heads_apart(x_ND, self.heads)
         query_NHD = query_ND[:, None] * (own_HD / math.sqrt(head))
         scores_NHL = torch.bmm(query_NHD, key_MD[seen_NL].transpose(1, 2))
         future_NL = torch.arange(seen_NL.shape[1], device=x_ND.device) > position_N[:, None]
@@ -110,12 +108,25 @@ class TransformerBlock(nn.Module):
         return out
 
 
+@runtime_checkable
+class Block(Protocol):
+    """A causal block that takes whole contexts through, or new positions of some."""
+
+    def __call__(self, x_BLD: Tensor) -> Tensor:
+        """Map hidden states to hidden states of the same shape; a position reads itself and those before it."""
+        ...
+
+    def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Map the hidden states `[N, D]` of new positions, and write their keys and values where their nodes are."""
+        ...
+
+
 class PlainBlocks:
     """Blocks that advance in torch, on any device and in any precision; see `memory.Blocks`."""
 
     name = "torch"
 
-    def __init__(self, blocks: Sequence[TransformerBlock]) -> None:
+    def __init__(self, blocks: Sequence[Block]) -> None:
         self.count = len(blocks)
         self._blocks = blocks
 
@@ -124,6 +135,20 @@ class PlainBlocks:
         for block, key_MD, value_MD in zip(self._blocks, memory.key_KMD, memory.value_KMD, strict=True):
             x_ND = block.advance(x_ND, key_MD, value_MD, position_N, path_NL)
         return x_ND
+
+
+def remember(
+    key_MD: Tensor, value_MD: Tensor, new_key_ND: Tensor, new_value_ND: Tensor, position_N: Tensor, path_NL: Tensor
+) -> None:
+    """Write keys and values of new positions to their nodes, the ends of their paths."""
+    node_N = path_NL.gather(1, position_N[:, None])[:, 0]
+    key_MD[node_N] = new_key_ND
+    value_MD[node_N] = new_value_ND
+
+
+def heads_apart(like: Tensor, heads: int) -> Tensor:
+    """Return `[H, D]`, 1 where a column belongs to the head and 0 elsewhere, of the precision and device of `like`."""
+    return torch.eye(heads, dtype=like.dtype, device=like.device).repeat_interleave(like.shape[-1] // heads, 1)
 
 
 def _softmax(scores: Tensor) -> Tensor:

@@ -10,8 +10,6 @@ Shapes: B rows, C clusters, D width, N probed clusters, V items.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
+from rsir_scale.models.kmeans import Float32Matrix, k_means
 from rsir_scale.ranking.base import require_finite_items
 
 _ROUNDS, _WARM_ROUNDS = 10, 3
-_POINTS_PER_CLUSTER = 64  # more of them move a centroid by less than the next training of the model does
-_ASSIGNED_AT_ONCE = 1 << 18
-Float32Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -74,49 +70,18 @@ def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters
             f"fidelity.clusters={clusters} is not in 1..{item_count}, the catalogue size: leave it out, or set fewer"
         )
     require_finite_items(items_VD)
-    faiss = load_faiss()
     vectors = _lengthened(items_VD.detach()[1:].float().cpu().numpy())
     warm = start is not None and (len(start), len(start.cluster_V)) == (clusters, item_count)
-    means = faiss.Kmeans(
-        vectors.shape[1],
+    means, cluster_V = k_means(
+        vectors,
         clusters,
-        niter=_WARM_ROUNDS if warm else _ROUNDS,
-        seed=seed % 2**31,
-        min_points_per_centroid=1,
-        max_points_per_centroid=_POINTS_PER_CLUSTER,
+        rounds=_WARM_ROUNDS if warm else _ROUNDS,
+        seed=seed,
+        start_Cd=_means(vectors, start) if warm and start is not None else None,
     )
-    means.train(vectors, init_centroids=_means(vectors, start) if warm and start is not None else None)
-    index = faiss.IndexFlatL2(vectors.shape[1])
-    index.add(means.centroids)
-    cluster_V = np.empty(item_count, dtype=np.int32)
-    for begin in range(0, item_count, _ASSIGNED_AT_ONCE):
-        end = begin + _ASSIGNED_AT_ONCE
-        cluster_V[begin:end] = index.search(vectors[begin:end], 1)[1][:, 0]
-    centroid_CD = torch.from_numpy(means.centroids)
+    centroid_CD = torch.from_numpy(means)
     offset_C1 = centroid_CD.square().sum(1, keepdim=True) / -2
     return Clusters(torch.from_numpy(cluster_V), torch.cat([centroid_CD[:, :-1], offset_C1], 1))
-
-
-def load_faiss(*, gpu: bool = False) -> Any:
-    """Import FAISS, with as many threads as torch has in this process, so that its results do not depend on the host.
-
-    Raises:
-        ConfigError: it is not installed, or was built without GPUs where one is to be used.
-    """
-    try:
-        faiss = import_module("faiss")
-    except ImportError as error:
-        raise ConfigError(
-            f"clusters are made by FAISS, which is not installed ({error}): pip install rsir-scale[cpu], or "
-            "rsir-scale[gpu] with an NVIDIA GPU; or set fidelity.mode=exact"
-        ) from error
-    if gpu and not (hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus()):
-        raise ConfigError(
-            "generation.use_gpu=true, but this FAISS has no GPU: pip uninstall faiss-cpu, install rsir-scale[gpu], or "
-            "set fidelity.scan=torch"
-        )
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    return faiss
 
 
 def probe_query(query_BD: Tensor) -> Tensor:

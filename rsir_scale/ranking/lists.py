@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
+from rsir_scale.models.kmeans import load_faiss
 from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items
-from rsir_scale.ranking.clusters import Clusters, load_faiss
+from rsir_scale.ranking.clusters import Clusters
 from rsir_scale.ranking.exact import answer, best_first, best_vouchers, judge, rounding_band, without
 from rsir_scale.ranking.score import exact_own_scores
 

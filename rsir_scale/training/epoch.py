@@ -21,7 +21,7 @@ from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.randomness import Purpose, derive_seed
-from rsir_scale.training.batches import Rows, make_batch, pass_batches, trainable_rows
+from rsir_scale.training.batches import Batch, Rows, make_batch, pass_batches, trainable_rows
 from rsir_scale.training.losses import cross_entropy, flatten_targets, sampled_softmax
 from rsir_scale.training.state import Position, dump_state, restore_state
 from rsir_scale.training.task import TrainingTask
@@ -77,6 +77,9 @@ class Fit:
         self.model = build_backbone(task.description, seed=derive_seed(seed, iteration, Purpose.INITIALISE))
         if warm_start is not None:
             self.model.load_state_dict(warm_start)
+        elif resume_from is None:
+            preparing = derive_seed(seed, iteration, Purpose.PREPARE)
+            self.model.prepare(task.sequences, item_vectors=task.item_vectors, seed=preparing)
         self.model.to(worker.device)
         self.optimiser = torch.optim.Adam(
             self.model.parameters(),
@@ -134,7 +137,11 @@ class Fit:
         seed = derive_seed(*self.task.identity, update, self.worker.rank, Purpose.DROPOUT)
         torch.manual_seed(seed)
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self._loss(rows[self.worker.rank :: self.worker.size], update) / total_weight
+        batch = self._batch(rows[self.worker.rank :: self.worker.size])
+        loss = self._loss(batch, update) / total_weight
+        extra = self._auxiliary_loss(batch, update)
+        if extra is not None:
+            loss = loss + extra / len(rows)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.worker.size > 1:
             loss = loss.detach().clone()
@@ -146,13 +153,25 @@ class Fit:
         self.optimiser.step()
         return float(loss.detach())
 
-    def _loss(self, rows: Rows, update: int) -> Tensor:
-        task = self.task
+    def _batch(self, rows: Rows) -> Batch | None:
+        """This worker's rows; None for a worker without any in a short last batch."""
         if len(rows) == 0:
-            # A worker without rows in a short last batch still takes part in the sums.
-            return torch.stack([parameter.sum() for parameter in self.model.parameters()]).sum() * 0.0
+            return None
+        task = self.task
         batch = make_batch(task.sequences, rows, max_length=task.description.max_length, weights=task.weights)
-        batch = batch.to(self.worker.device)
+        return batch.to(self.worker.device)
+
+    def _auxiliary_loss(self, batch: Batch | None, update: int) -> Tensor | None:
+        if batch is None:
+            return None
+        key = derive_seed(*self.task.identity, update, self.worker.rank, Purpose.AUXILIARY)
+        return self.model.auxiliary_loss(batch.context_BL, draws=torch.Generator().manual_seed(key))
+
+    def _loss(self, batch: Batch | None, update: int) -> Tensor:
+        task = self.task
+        if batch is None:
+            # A worker without rows still takes part in the sums.
+            return torch.stack([parameter.sum() for parameter in self.model.parameters()]).sum() * 0.0
         targets = flatten_targets(self.model.hidden(batch.context_BL), batch)
         items_VD = self.model.item_vectors()
         if task.config.loss == "cross_entropy":

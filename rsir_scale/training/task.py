@@ -45,6 +45,7 @@ class TrainingTask:
         budget: limits in updates.
         identity: (seed, iteration); every draw of the fit is keyed by it.
         mask_history: whether validation masks the items of the context.
+        item_vectors: float32[V, d], what the user knows of each item; see `Backbone.prepare`.
     """
 
     sequences: Sequences
@@ -55,6 +56,7 @@ class TrainingTask:
     budget: Budget
     identity: tuple[int, int]
     mask_history: bool
+    item_vectors: npt.NDArray[np.float32] | None = None
 
 
 def budget_of(config: TrainingConfig, real: Sequences) -> Budget:

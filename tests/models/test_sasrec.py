@@ -21,6 +21,26 @@ class TestSASRecPreNorm(BackboneContract):
         return _described(ModelConfig(width=6, blocks=1, heads=3, feed_forward=4, norm="pre", dropout=dropout))
 
 
+class TestSASRecScaled(BackboneContract):
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        return _described(
+            ModelConfig(width=8, blocks=1, heads=1, feed_forward=4, dropout=dropout, embedding_scale=True)
+        )
+
+
+def test_scaling_multiplies_item_vectors_by_the_root_of_the_width_in_the_encoder_alone() -> None:
+    plain, scaled = (
+        build_backbone(_described(ModelConfig(width=16, dropout=0.0, embedding_scale=scale)), seed=1).eval()
+        for scale in (False, True)
+    )
+    context_BL = torch.tensor([[3, 1, 2]])
+    with torch.no_grad():
+        scaled_BD = scaled.encode(context_BL)
+        plain.item_vectors().mul_(4.0)
+    assert torch.equal(plain.encode(context_BL), scaled_BD)
+    assert torch.equal(plain.item_vectors(), scaled.item_vectors() * 4.0)
+
+
 def test_weights_start_from_a_narrow_normal_and_padding_from_zero() -> None:
     backbone = build_backbone(ModelDescription(model=ModelConfig(), item_count=5000, max_length=50), seed=1)
     items_VD = backbone.item_vectors().detach()

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError, IntegrityError
-from rsir_scale.ranking import clusters as clusters_module
+from rsir_scale.models import kmeans as kmeans_module
+from rsir_scale.models.kmeans import load_faiss
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 from rsir_scale.ranking.build import Scan, clustered_search, exact_search
-from rsir_scale.ranking.clusters import Clusters, load_faiss, make_clusters
+from rsir_scale.ranking.clusters import Clusters, make_clusters
 from rsir_scale.ranking.compiled import instructions
 from tests.ranking.contract import ItemSearchContract, inherited
 from tests.ranking.worlds import alike, trained_like
@@ -219,7 +220,7 @@ def test_what_faiss_just_finds_on_a_gpu_is_not_refused(monkeypatch) -> None:
     ids=["built without GPUs", "sees none"],
 )
 def test_a_faiss_without_a_gpu_is_refused_where_one_is_asked_for(monkeypatch, faiss: SimpleNamespace) -> None:
-    monkeypatch.setattr(clusters_module, "import_module", lambda name: faiss)
+    monkeypatch.setattr(kmeans_module, "import_module", lambda name: faiss)
     with pytest.raises(ConfigError, match=r"generation\.use_gpu=true, but this FAISS has no GPU"):
         load_faiss(gpu=True)
 

@@ -1,0 +1,47 @@
+"""CL4SRec: SASRec that also learns to tell two views of a sequence from those of others (Xie et al., ICDE 2022).
+
+Beside the next item's loss stands InfoNCE: of the 2B views of B sequences, each must find the other one of its sequence
+by inner product, among all but itself. A hidden item is a vector of its own, which is no row of the ranked table. What
+is learned is a SASRec, and decodes as one.
+
+Shapes: B rows, L positions, D width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.models.encoder import INITIAL_STD
+from rsir_scale.models.sasrec import SASRec
+from rsir_scale.models.views import Shares, View, two_views
+
+
+class CL4SRec(SASRec):
+    """SASRec with a contrastive loss; `model.contrast_*` say how strong its parts are."""
+
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length)
+        self.hidden_item = nn.Parameter(torch.empty(config.width).normal_(std=INITIAL_STD))
+        self._weight, self._temperature = config.contrast_weight, config.contrast_temperature
+        self._shares = Shares(config.contrast_crop, config.contrast_mask, config.contrast_reorder)
+
+    def auxiliary_loss(self, context_BL: Tensor, *, draws: torch.Generator) -> Tensor:
+        """Return the weighted InfoNCE of two views of each row; see `Backbone.auxiliary_loss`.
+
+        Rows that another worker has are not among those to tell apart.
+        """
+        views_VD = torch.cat([self._of_view(view) for view in two_views(context_BL, self._shares, draws=draws)])
+        rows = len(context_BL)
+        similarity_VV = views_VD @ views_VD.T / self._temperature
+        similarity_VV = similarity_VV.masked_fill(
+            torch.eye(2 * rows, dtype=torch.bool, device=views_VD.device), float("-inf")
+        )
+        other_V = torch.arange(2 * rows, device=views_VD.device).roll(rows)
+        # Of the two views of a row each counts half.
+        return self._weight * F.cross_entropy(similarity_VV, other_V, reduction="sum") / 2
+
+    def _of_view(self, view: View) -> Tensor:
+        vectors_BLD = torch.where(view.masked_BL[:, :, None], self.hidden_item, self.vectors_of(view.item_BL))
+        last_B = (view.item_BL > 0).sum(1) - 1
+        return self._through(vectors_BLD)[torch.arange(len(last_B), device=last_B.device), last_B]

@@ -1,0 +1,99 @@
+"""What the causal backbones share: item and position vectors in, a stack of blocks, a query out.
+
+A backbone says what its item vectors and its blocks are. Weights of linear layers and embeddings start from N(0, 0.02).
+
+Shapes: B rows, N new positions, L positions, D width, V items.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.dropout import Dropout
+from rsir_scale.models.layers import Block, PlainBlocks
+from rsir_scale.models.memory import Memory
+
+INITIAL_STD = 0.02
+
+
+class BlockEncoder(Backbone):
+    """A stack of causal blocks over item and position vectors; sizes come from `ModelConfig`."""
+
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(item_count=item_count, max_length=max_length, width=config.width)
+        # Vaswani et al. (2017), Sec. 3.4.
+        self._scale = math.sqrt(config.width) if config.embedding_scale else 1.0
+        self.items = self._new_items(config)
+        self.positions = nn.Embedding(max_length, config.width)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(self._new_block(config) for _ in range(config.blocks))
+        self.final_norm = self._new_final_norm(config)
+        self.apply(_initialise)
+
+    def _new_items(self, config: ModelConfig) -> nn.Module:
+        """Make what gives an item's vector; its own embedding, where a backbone says nothing else."""
+        return nn.Embedding(self.item_count + 1, config.width, padding_idx=0)
+
+    @abstractmethod
+    def _new_block(self, config: ModelConfig) -> nn.Module:
+        """Make a block, which is a `layers.Block`."""
+
+    @abstractmethod
+    def _new_final_norm(self, config: ModelConfig) -> nn.Module:
+        """Make what comes after the last block."""
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        """Return the query after each position; see `Backbone.hidden`."""
+        return self._through(self.vectors_of(context_BL))
+
+    def memory(self) -> Memory:
+        """Return an empty memory; see `Backbone.memory`."""
+        return Memory(PlainBlocks(list(self._blocks())), like_D=self.positions.weight[0])
+
+    def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Encode more positions; see `Backbone.advance`."""
+        x_ND = self._embedded(self.vectors_of(item_N), position_N)
+        query_ND: Tensor = self.final_norm(memory.blocks.advance(x_ND, memory, position_N, path_NL))
+        return query_ND
+
+    def item_vectors(self) -> Tensor:
+        """Return the table that queries and items share; see `Backbone.item_vectors`."""
+        return self.items.get_parameter("weight")
+
+    def vectors_of(self, item: Tensor) -> Tensor:
+        """Return some rows of the table; see `Backbone.vectors_of`."""
+        vectors: Tensor = self.items(item)
+        return vectors
+
+    def _through(self, vectors_BLD: Tensor) -> Tensor:
+        """Take the vectors of whole contexts through all blocks."""
+        x_BLD = self._embedded(vectors_BLD, torch.arange(vectors_BLD.shape[1], device=vectors_BLD.device))
+        for block in self.blocks:
+            x_BLD = block(x_BLD)
+        hidden_BLD: Tensor = self.final_norm(x_BLD)
+        return hidden_BLD
+
+    def _blocks(self) -> Iterator[Block]:
+        for block in self.blocks:
+            assert isinstance(block, Block)  # noqa: S101
+            yield block
+
+    def _embedded(self, vectors: Tensor, position: Tensor) -> Tensor:
+        scaled = vectors if self._scale == 1.0 else vectors * self._scale
+        embedded: Tensor = self.dropout(scaled + self.positions(position))
+        return embedded
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_STD)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        with torch.no_grad():
+            module.weight[module.padding_idx].zero_()
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
