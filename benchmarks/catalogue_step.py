@@ -1,4 +1,4 @@
-"""One fit at a catalogue of a given size, for `training.py`: seconds an update, and memory beyond what there was before.
+"""One fit at a catalogue of a given size, for `training.py`: seconds an update, and memory beyond what was.
 
 The fit is an ordinary one, `train_iteration` in a folder of its own: it validates, keeps the best weights, saves its
 state and publishes its model, and all of that is in the memory. The update alone is in the time.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
@@ -27,18 +27,17 @@ class Clock(Callback):
         self.sequences: list[int] = []
         self._started = 0.0
 
-    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_epoch_start(self, *_: object) -> None:
         """Start the clock."""
         self.sequences.append(0)
         self._started = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, *given: Any) -> None:
         """Count."""
-        self.sequences[-1] += len(batch["x"])
+        # Lightning gives trainer, module, outputs, batch and its index.
+        self.sequences[-1] += len(given[3]["x"])
 
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, *_: object) -> None:
         """Stop the clock; what the epoch logged is known now."""
         self.seconds.append(time.perf_counter() - self._started)
         self.losses.append(float(trainer.callback_metrics["train_loss"]))

@@ -1,18 +1,18 @@
-"""How fast is training? An epoch against RecTools' SASRec on one thread, and a step at catalogues up to a million items.
+"""How fast is training? An epoch against RecTools' SASRec on one thread, and an update at up to a million items.
 
-    OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/training.py --config configs/toys.yaml --json docs/results/training.json
+    OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/training.py --json docs/results/training.json
 
-The comparison: the same sequences, width, blocks, heads, dropout, rate, batch and longest context; the feed-forward layer
-is as wide as the model, since RecTools has no other; both norms stand before the sub-layers. An epoch is its updates
-alone, without validation, and `epoch_s` the median over `--epochs` of ours and `--rectools-epochs` of theirs, which come
-one right after the other, each in a process of its own. Let nothing else run on the core. What differs beside the code:
-RecTools draws its negatives for each position, ours are shared by the batch, and it pads every row to the longest
+The comparison: the same sequences, width, blocks, heads, dropout, rate, batch and longest context; the feed-forward
+layer is as wide as the model, since RecTools has no other; norms stand before the sub-layers. An epoch is its updates
+alone, without validation, and `epoch_s` the median over `--epochs` of ours and `--rectools-epochs` of theirs, which
+come one right after the other, each in a process of its own: let nothing else run on the core. What differs beside the
+code: RecTools draws its negatives for each position, ours are shared by the batch, and it pads every row to the longest
 context. RecTools pins an older NumPy, so it has an environment of its own, made once in `--env` from
 `rectools-requirements.txt`.
 
 Rows with `items` are one worker of ours on a planted market: `step_s` is the median of an update, `peak_rss_bytes` what
-the whole fit, with validation, the best weights kept and the state saved, took at most beyond what the process had before
-the table was made. `settings_for` says what the fit of a catalogue is set to.
+the whole fit, with validation, the best weights kept and the state saved, took at most beyond what the process had
+before the table was made. `settings_for` says what the fit of a catalogue is set to.
 """
 
 import argparse
