@@ -1,7 +1,8 @@
-"""What a benchmark has to say of the machine it ran on, and the pinning of threads."""
+"""What a benchmark has to say of the machine and the code it ran on, and the pinning of threads."""
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,3 +34,15 @@ def environment() -> dict[str, object]:
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def commit() -> str:
+    """The hash of the code's commit, with `-dirty` where files differ from it; `unknown` outside a git clone."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip() or "unknown"

@@ -53,6 +53,7 @@ def train_iteration(
     *,
     worker: Worker,
     report: Callable[[Progress], None] | None = None,
+    task: TrainingTask | None = None,
 ) -> None:
     """Fit theta_k on this worker's share and, on rank 0, publish the model.
 
@@ -63,8 +64,9 @@ def train_iteration(
         iteration: k.
         worker: this process's place among the data-parallel ones.
         report: called after each validation.
+        task: what is fitted; None for what `training_task` makes of the run. Studies train on other data this way.
     """
-    task = training_task(store, dataset, config, iteration)
+    task = task or training_task(store, dataset, config, iteration)
     state_key = layout.training_state(iteration)
     warm_start = None
     if config.loop.variant == "finetune" and iteration > 0:

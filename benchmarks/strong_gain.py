@@ -1,0 +1,222 @@
+"""Is the gain the generated data's? RSIR against its base, against more training, and against a copy of the data.
+
+    python benchmarks/strong_gain.py run    --config configs/toys.yaml --out runs/strong-toys
+    python benchmarks/strong_gain.py report --out runs/strong-toys --json docs/results/strong-toys.json
+
+For each seed there is one base, theta_0, and from it, with equal budgets in optimiser updates:
+
+- `rsir-finetune`, `rsir-retrain`: the config's recursion, warm-started or from scratch;
+- `extra`: theta_0 trained on with D_0 alone;
+- `copies-…`: D_0 and each of its sequences once more; `reordered-…`: the once-more with a random window of a fifth of
+  its items shuffled (two at least), the paper's heuristic. In the variant of the arm that they are set against.
+
+The first two are ordinary run directories of `paired_gain.py`. A copy of the data is none, for no recursion writes one:
+its fit is an ordinary one in a folder under `fits/`, with theta_0 copied there and no manifest. All of it resumes after
+any stop. Intervals are over seeds and users.
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from paired_gain import AA_ARM, METRICS, ranks_of, run_arm, tell
+from result_file import Row, write_rows
+
+from rsir_scale.config_file import load_config
+from rsir_scale.data.dataset import Sequences, concatenate, open_dataset
+from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, evaluate_iteration, read_evaluation
+from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.evaluation.significance import paired_gain
+from rsir_scale.models.repository import has_model, load_trained
+from rsir_scale.randomness import Purpose, uniforms
+from rsir_scale.runs import layout
+from rsir_scale.runs.status import read_status
+from rsir_scale.storage import open_store
+from rsir_scale.training.epoch import Worker
+from rsir_scale.training.iteration import train_iteration, training_task
+from rsir_scale.training.task import sequence_weights
+
+WINDOW_SHARE = 0.2
+VARIANTS = ("finetune", "retrain")
+FITS = "fits"
+Copy = Callable[[Sequences, int], Sequences]
+
+
+def main() -> None:
+    """Run arms or report on them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("run", help="make what is missing")
+    run.add_argument("--config", required=True)
+    run.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    run.add_argument("--variants", nargs="+", choices=VARIANTS, default=["finetune"])
+    run.add_argument("--copies", nargs="*", choices=list(COPIES), default=list(COPIES))
+    run.add_argument("--set", action="append", default=[], dest="overrides")
+    run.add_argument("--out", type=Path, required=True)
+    report = verbs.add_parser("report", help="compare what is there")
+    report.add_argument("--out", type=Path, required=True)
+    report.add_argument("--json", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.verb == "report":
+        write_report(arguments.out, arguments.json)
+        return
+    torch.set_num_threads(1)
+    for seed in arguments.seeds:
+        for arm in [*(f"rsir-{name}:loop.variant={name}" for name in arguments.variants), extra_arm()]:
+            run_arm(arguments.config, arguments.overrides, arm, seed, arguments.out)
+        for name, variant in product(arguments.copies, arguments.variants):
+            overrides = [*arguments.overrides, f"loop.variant={variant}", f"seed={seed}"]
+            base = arguments.out / f"rsir-{variant}-seed{seed}"
+            train_on_copy(arguments.config, overrides, name, base, fit_folder(arguments.out, f"{name}-{variant}", seed))
+
+
+def extra_arm() -> str:
+    """The arm that keeps nothing it generates, warm-started: more training on D_0."""
+    return f"extra:{','.join([*AA_ARM, 'loop.variant=finetune'])}"
+
+
+def fit_folder(out: Path, arm: str, seed: int) -> Path:
+    """Where the fit of a copy lies."""
+    return out / FITS / f"{arm}-seed{seed}"
+
+
+def same_again(real: Sequences, first_id: int) -> Sequences:
+    """Each sequence once more, under ids of its own from `first_id` on."""
+    return replace(real, ids=first_id + np.arange(len(real)))
+
+
+def reordered(real: Sequences, first_id: int, *, seed: int = 0) -> Sequences:
+    """Each sequence once more, a random window of its items shuffled; draws are keyed by sequence and position."""
+    lengths = real.lengths
+    window = np.minimum(lengths, np.maximum(2, np.ceil(WINDOW_SHARE * lengths).astype(np.int64)))
+    start = (uniforms(seed, real.ids, Purpose.START) * (lengths - window + 1)).astype(np.int64)
+    row = np.repeat(np.arange(len(real)), lengths)
+    position = np.arange(len(real.items)) - real.offsets[:-1][row]
+    shuffled = start[row] + uniforms(seed, real.ids[row], position, Purpose.SHUFFLE) * window[row]
+    inside = (position >= start[row]) & (position < (start + window)[row])
+    return replace(
+        same_again(real, first_id), items=real.items[np.lexsort((np.where(inside, shuffled, position), row))]
+    )
+
+
+COPIES: dict[str, Copy] = {"copies": same_again, "reordered": reordered}
+
+
+def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path, folder: Path) -> None:
+    """Make or finish theta_1.. of D_0 and a copy of it, from the base's theta_0."""
+    config = load_config(config_path, overrides)
+    dataset, store = open_dataset(config.data.path), open_store(folder)
+    shutil.copytree(base / layout.folder(0) / "model", folder / layout.folder(0) / "model", dirs_exist_ok=True)
+    real = dataset.training_sequences()
+    copy = partial(reordered, seed=config.seed) if name == "reordered" else COPIES[name]
+    both = concatenate([real, copy(real, dataset.meta.users)])
+    weights = sequence_weights(both, real_count=dataset.meta.users, synthetic_weight=config.training.synthetic_weight)
+    task = replace(training_task(store, dataset, config, 0), sequences=both, weights=weights)
+    for iteration in range(1, config.loop.iterations + 1):
+        if not has_model(store, iteration):
+            train_iteration(
+                store,
+                dataset,
+                config,
+                iteration,
+                worker=Worker(),
+                report=lambda progress: tell(folder.name, progress),
+                task=replace(task, identity=(config.seed, iteration)),
+            )
+        if read_evaluation(store, iteration) is None:
+            evaluate_iteration(store, dataset, config.evaluation, iteration, load_trained(store, iteration))
+
+
+def write_report(out: Path, json_path: Path) -> None:
+    """One row for each arm of RSIR, what it is set against, iteration, split and metric."""
+    rows = [row for variant in VARIANTS for row in variant_rows(out, variant)]
+    write_rows(json_path, rows)
+    for row in rows:
+        print(
+            f"{row['arm']:>14} against {row['against']:>18} {row['split']:>10} theta_{row['iteration']} "
+            f"{row['metric']:>9} {row['base']:.4f} -> {row['treated']:.4f}  {row['gain']:+.1%} "
+            f"[{row['low']:+.1%}, {row['high']:+.1%}] seeds {len(row['seeds'])}"
+        )
+
+
+def variant_rows(out: Path, variant: str) -> list[Row]:
+    """The rows of `rsir-VARIANT`."""
+    arm = f"rsir-{variant}"
+    found = {seed_of(folder): folder for folder in sorted(out.glob(f"{arm}-seed*")) if is_done(folder)}
+    rows = []
+    for iteration in range(1, last_iteration(list(found.values())) + 1):
+        rows += contrast(arm, "base", iteration, {seed: (folder, folder) for seed, folder in found.items()}, at=0)
+        others = {"extra": lambda seed: out / f"extra-seed{seed}"}
+        others |= {f"{name}-{variant}": partial(fit_folder, out, f"{name}-{variant}") for name in COPIES}
+        for against, place in others.items():
+            pairs = {seed: (place(seed), folder) for seed, folder in found.items() if has(place(seed), iteration)}
+            rows += contrast(arm, against, iteration, pairs, at=iteration)
+    return rows
+
+
+def contrast(arm: str, against: str, iteration: int, pairs: dict[int, tuple[Path, Path]], *, at: int) -> list[Row]:
+    """The paired gain over seeds and users, one row for each split and metric; none without pairs.
+
+    Args:
+        pairs: by seed, the folder that is set against, and the arm's own.
+        at: the iteration that is set against.
+    """
+    rows = []
+    for split, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)) if pairs else ():
+        before = np.stack([ranks_of(other, at, column) for other, _ in pairs.values()])
+        after = np.stack([ranks_of(own, iteration, column) for _, own in pairs.values()])
+        for metric, cutoff in METRICS:
+            values = [per_user(ranks, metric=metric, cutoff=cutoff) for ranks in (before, after)]
+            rows.append(
+                {
+                    "arm": arm,
+                    "against": against,
+                    "split": split,
+                    "iteration": iteration,
+                    "metric": f"{metric}@{cutoff}",
+                    "base": float(values[0].mean()),
+                    "treated": float(values[1].mean()),
+                    **gain_of(*values),
+                    "seeds": list(pairs),
+                }
+            )
+    return rows
+
+
+def gain_of(before: np.ndarray, after: np.ndarray) -> Row:
+    """Gain and interval as a row has them."""
+    gain = paired_gain(before, after)
+    return {"gain": gain.mean, "low": gain.low, "high": gain.high, "per_seed": gain.per_seed}
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run came to its end."""
+    return bool(read_status(open_store(folder))["state"] == "done")
+
+
+def has(folder: Path, iteration: int) -> bool:
+    """Whether the iteration is evaluated."""
+    return read_evaluation(open_store(folder), iteration) is not None
+
+
+def last_iteration(folders: list[Path]) -> int:
+    """The last iteration that all have; 0 for none."""
+    if not folders:
+        return 0
+    counts = (next(k for k in range(1_000_000) if not has(folder, k)) for folder in folders)
+    return min(counts) - 1
+
+
+def seed_of(folder: Path) -> int:
+    """The seed in a folder's name."""
+    return int(folder.name.rpartition("-seed")[2])
+
+
+if __name__ == "__main__":
+    main()

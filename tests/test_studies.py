@@ -1,0 +1,171 @@
+"""What the scripts of `benchmarks/` that studies rest on skip, refuse, resume and may see."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rsir_scale.config_file import load_config
+from rsir_scale.errors import ConfigError
+from rsir_scale.training.epoch import Progress
+from tests.training.market import LENGTH, market, sequences_of
+
+ROOT = Path(__file__).parents[1]
+SIZES = ["model.width=8", "model.blocks=1", "model.heads=2", "model.feed_forward=8", f"data.max_length={LENGTH}"]
+SMALL = [
+    *SIZES,
+    *("training.batch_size=64", "training.max_epochs=2", "training.negatives=16", "training.learning_rate=0.01"),
+    *("generation.trials_per_sequence=1", "generation.min_length=2", "loop.variant=finetune"),
+]
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a script of `benchmarks/`, which are written to be run from there."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return load
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"data:\n  path: {market().path}\n")
+    return path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *arguments: str | Path) -> None:
+    monkeypatch.setattr("sys.argv", ["script", *map(str, arguments)])
+    script.main()
+
+
+def small(settings: list[str] = SMALL) -> list[str]:
+    return [argument for setting in settings for argument in ("--set", setting)]
+
+
+@pytest.fixture
+def trials(tmp_path: Path) -> Path:
+    path = tmp_path / "trials.yaml"
+    path.write_text("- name: plain\n- name: wide\n  set: [model.feed_forward=16]\n")
+    return path
+
+
+def test_a_search_judges_on_validation_and_skips_what_is_done(
+    study: Any, config: Path, trials: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, out = study("search"), tmp_path / "out" / "search.json"
+    arguments = ["run", "--config", config, "--trials", trials, "--out", out, "--state", tmp_path / "state", *small()]
+    call(monkeypatch, search, *arguments)
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["name"] for row in rows] == ["plain", "wide"]
+    assert rows[1]["settings"]["model.feed_forward"] == 16
+    assert all(0 < row["validation/NDCG@20"] < 1 and row["epochs"] == 2 for row in rows)
+    assert not [key for row in rows for key in row if "test" in key]
+    assert not list((tmp_path / "state").iterdir())
+    monkeypatch.setattr(search, "train_iteration", lambda *_, **__: pytest.fail("a finished trial was fitted again"))
+    call(monkeypatch, search, *arguments)
+    assert json.loads(out.read_text())["rows"] == rows
+    trials.write_text("- name: plain\n  set: [model.dropout=0.1]\n")
+    with pytest.raises(ConfigError, match="another name"):
+        call(monkeypatch, search, *arguments)
+
+
+def test_a_stopped_trial_ends_as_an_undisturbed_one(
+    study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, settings = study("search"), load_config(config, [*SMALL, "seed=3"])
+    undisturbed = search.run_trial("a", settings, tmp_path / "one")
+
+    def stop(name: str, progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "tell", stop)
+        with pytest.raises(KeyboardInterrupt):
+            search.run_trial("a", settings, tmp_path / "two")
+    updates: list[int] = []
+    monkeypatch.setattr(search, "tell", lambda name, progress: updates.append(progress.update))
+    resumed = search.run_trial("a", settings, tmp_path / "two")
+    assert len(updates) == 1
+    assert {**resumed, "seconds": 0} == {**undisturbed, "seconds": 0}
+
+
+def test_a_trial_whose_loss_is_no_number_leaves_a_row_that_says_so(study: Any, config: Path, tmp_path: Path) -> None:
+    settings = load_config(config, [*SMALL, "training.learning_rate=1e30"])
+    row = study("search").run_trial("wild", settings, tmp_path)
+    assert "nan" in row["error"]
+
+
+@pytest.mark.parametrize("text", ["- set: [seed=1]\n", "- name: a\n- name: a\n", "- name: a\n  settings: [seed=1]\n"])
+def test_a_malformed_list_of_trials_is_refused(study: Any, tmp_path: Path, text: str) -> None:
+    (tmp_path / "trials.yaml").write_text(text)
+    with pytest.raises(ConfigError):
+        study("search").read_trials(tmp_path / "trials.yaml")
+
+
+def test_a_reordered_copy_shuffles_one_window_and_depends_on_no_order(study: Any) -> None:
+    strong = study("strong_gain")
+    real = sequences_of([list(range(1, 1 + length)) for length in (1, 2, 3, 6, 20, 50)])
+    copy = strong.reordered(real, 100, seed=5)
+    assert copy.ids.tolist() == list(range(100, 106))
+    for row in range(len(real)):
+        before, after = real.row(row), copy.row(row)
+        assert sorted(after) == sorted(before)
+        changed = np.flatnonzero(before != after)
+        assert not len(changed) or changed[-1] - changed[0] < max(2, np.ceil(0.2 * len(before)))
+    assert (copy.items != real.items).any()
+    some = strong.reordered(real.select([5, 3]), 0, seed=5)
+    assert some.row(0).tolist() == copy.row(5).tolist()
+    assert some.row(1).tolist() == copy.row(3).tolist()
+
+
+def test_rsir_is_set_against_its_base_more_training_and_copies(
+    study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strong, out, found = study("strong_gain"), tmp_path / "out", tmp_path / "strong.json"
+    arguments = ["run", "--config", config, "--out", out, "--seeds", "0", "1", *small()]
+    call(monkeypatch, strong, *arguments)
+    call(monkeypatch, strong, "report", "--out", out, "--json", found)
+    rows = json.loads(found.read_text())["rows"]
+    assert {row["against"] for row in rows} == {"base", "extra", "copies-finetune", "reordered-finetune"}
+    assert all(row["seeds"] == [0, 1] and len(row["per_seed"]) == 2 for row in rows)
+    assert len(rows) == 4 * 2 * 4
+    monkeypatch.setattr(strong, "train_iteration", lambda *_, **__: pytest.fail("a finished fit was made again"))
+    call(monkeypatch, strong, *arguments)
+
+
+def test_a_grid_of_teachers_is_reported_and_drawn(
+    study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, out, found = study("weak_to_strong"), tmp_path / "out", tmp_path / "grid.json"
+    # One size: without a teacher of another run.
+    arguments = ["run", "--config", config, "--out", out, "--seeds", "0", "--sizes", "8x1", *small()]
+    call(monkeypatch, grid, *arguments)
+    call(monkeypatch, grid, "report", "--out", out, "--json", found, "--figure", tmp_path / "grid.png")
+    assert {(row["teacher"], row["student"]) for row in json.loads(found.read_text())["rows"]} == {("8x1", "8x1")}
+    assert (tmp_path / "grid.png").stat().st_size > 1000
+    with pytest.raises(SystemExit, match="WIDTHxBLOCKS"):
+        grid.size_settings("64")
+
+
+def test_an_interval_whose_loss_was_not_told_is_no_result(study: Any) -> None:
+    told = [Progress(update, 30, 1.0, 0.1, 0.1, 1.0) for update in (10, 30)]
+    workers = study("two_workers")
+    workers.check_whole([*told, Progress(20, 30, 1.0, 0.1, 0.1, 1.0)], 10, 3)
+    with pytest.raises(SystemExit, match="20"):
+        workers.check_whole(told, 10, 3)
+
+
+def test_both_sides_of_the_timing_train_on_the_same_items(study: Any) -> None:
+    real = market().training_sequences()
+    cut = study("training")._latest(real, 6)
+    assert [cut.row(row).tolist() for row in range(len(real))] == [
+        real.row(row)[-6:].tolist() for row in range(len(real))
+    ]
