@@ -29,6 +29,7 @@ from rsir_scale.loop.preflight import Need, Node, check, local_nodes, needs
 from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.stop import StoppedError, Stopper
+from rsir_scale.models.probe import check_model
 from rsir_scale.models.repository import read_model
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
@@ -64,7 +65,7 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
     """
     check_faiss_packages()
     dataset = open_dataset(Path(config.data.path).resolve())
-    config = config.model_copy(update={"data": config.data.model_copy(update={"path": str(dataset.path)})})
+    config = _with_absolute_paths(config, dataset)
     store = open_store(run_dir)
     # Evaluation in this process must not depend on how many cores the host has.
     torch.set_num_threads(config.training.threads)
@@ -73,6 +74,7 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
         cluster = Cluster(config, stopper)
         try:
             rules_of(config, dataset)
+            check_model(config, dataset)
             check(config, cluster.nodes())
             _drive(store, config, dataset, RayPhases(cluster, shown))
         except KeyboardInterrupt:
@@ -84,6 +86,16 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
             cluster.close()
             raise
         cluster.close()
+
+
+def _with_absolute_paths(config: Config, dataset: PreparedDataset) -> Config:
+    """Name files so that workers find them, whatever folder they run in."""
+    model, vectors = config.model, config.model.item_vectors
+    if vectors is not None:
+        model = model.model_copy(update={"item_vectors": str(Path(vectors).resolve())})
+    return config.model_copy(
+        update={"data": config.data.model_copy(update={"path": str(dataset.path)}), "model": model}
+    )
 
 
 def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases") -> None:

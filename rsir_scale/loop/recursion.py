@@ -15,6 +15,7 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import read_search, search_files
+from rsir_scale.models.probe import check_model
 from rsir_scale.models.repository import has_model, load_trained, read_model
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event
@@ -58,6 +59,7 @@ def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
         IntegrityError: the run directory holds something damaged.
     """
     rules_of(run.config, dataset)
+    check_model(run.config, dataset)
     append_event(run.store, events.RUN_STARTED)
     scores: list[float] = []
     for iteration in range(run.config.loop.iterations + 1):

@@ -19,23 +19,35 @@ from rsir_scale.models.memory import Memory
 
 
 class Backbone(nn.Module, ABC):
-    """A causal sequence encoder over V items.
+    """A sequence encoder over V items. A subclass has `item_vectors`, and `hidden` or `encode`.
 
     Args:
         item_count: V; item indices run from 1 to V, and 0 is padding.
         max_length: positions that the encoder reads; callers pass at most that many.
         width: D, the dimension of queries and item vectors.
+
+    Raises:
+        TypeError: the subclass has neither `hidden` nor `encode`.
     """
 
     def __init__(self, *, item_count: int, max_length: int, width: int) -> None:
         super().__init__()
+        if type(self).hidden is Backbone.hidden and type(self).encode is Backbone.encode:
+            raise TypeError(f"{type(self).__name__} has neither hidden nor encode, and each is made from the other")
         self.item_count = item_count
         self.max_length = max_length
         self.width = width
 
-    @abstractmethod
     def hidden(self, context_BL: Tensor) -> Tensor:
-        """Return the query after each position, `[B, L, D]`; position l reads items 0..l. Padding is undefined."""
+        """Return the query after each position, `[B, L, D]`; position l reads items 0..l. Padding is undefined.
+
+        A backbone with `encode` alone gets it by encoding each position as the end of a context of its own, which costs
+        as many rows as there are items in the batch.
+        """
+        row_T, position_T = (context_BL > 0).nonzero(as_tuple=True)
+        place_L = torch.arange(context_BL.shape[1], device=context_BL.device)
+        query_TD = self.encode(context_BL[row_T].masked_fill(place_L > position_T[:, None], 0))
+        return query_TD.new_zeros((*context_BL.shape, self.width)).index_put((row_T, position_T), query_TD)
 
     @abstractmethod
     def item_vectors(self) -> Tensor:

@@ -11,15 +11,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config import Config, ModelConfig
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.cl4srec import CL4SRec
 from rsir_scale.models.hstu import HSTU
+from rsir_scale.models.plugin import plugin_class
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.models.semantic_id import SemanticId
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {
+Build = Callable[..., Backbone]
+BACKBONES: dict[str, Build] = {
     "sasrec": SASRec,
     "cl4srec": CL4SRec,
     "hstu": HSTU,
@@ -38,13 +41,22 @@ class ModelDescription(BaseModel):
     max_length: PositiveInt
 
 
+def describe(config: Config, dataset: PreparedDataset) -> ModelDescription:
+    """Describe the model that a config asks for on a dataset."""
+    return ModelDescription(model=config.model, item_count=dataset.meta.items, max_length=config.data.max_length)
+
+
 def build_backbone(description: ModelDescription, *, seed: int = 0) -> Backbone:
-    """Build an untrained backbone; its initial weights belong to `seed`, and torch's generator stays as it was."""
+    """Build an untrained backbone; its initial weights belong to `seed`, and torch's generator stays as it was.
+
+    Raises:
+        ConfigError: a class of the user's cannot be imported.
+    """
+    name = description.model.backbone
+    build: Build = plugin_class(name) if description.model.is_plugin else BACKBONES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BACKBONES[description.model.backbone](
-            description.model, item_count=description.item_count, max_length=description.max_length
-        )
+        return build(description.model, item_count=description.item_count, max_length=description.max_length)
 
 
 def weights_bytes(backbone: Backbone) -> bytes:
@@ -71,6 +83,7 @@ def load_backbone(
     Raises:
         IntegrityError: the bytes are no model description or no safetensors, weights and description disagree, or a
             weight is not finite.
+        ConfigError: the description names a class of the user's that cannot be imported here.
     """
     try:
         described = ModelDescription.model_validate_json(description)

@@ -10,6 +10,7 @@ from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import ModelDescription, load_backbone
 from rsir_scale.runs import layout
+from rsir_scale.runs.open_run import read_config
 from rsir_scale.runs.records import FileEntry, Record, write_entry
 from rsir_scale.storage import AlreadyExistsError, Store, sha256_of
 
@@ -71,9 +72,17 @@ def load_trained(
 
     Raises:
         ObjectMissingError: the iteration has no model.
-        IntegrityError: the weights are not the ones that the record names, or not finite.
+        IntegrityError: the weights are not the ones that the record names, or not finite, or the record names a class
+            of the user's that the run's settings do not.
+        ConfigError: the class of the user's cannot be imported here.
     """
     model = read_model(store, iteration)
+    named = model.description.model
+    if named.is_plugin and read_config(store).model.backbone != named.backbone:
+        raise IntegrityError(
+            f"{store.root}/{layout.model(iteration)} names the class {named.backbone}, which {layout.RUN_CONFIG} does "
+            "not, and so nothing of it is imported: restore the one that was changed"
+        )
     digest, _ = sha256_of(store, model.weights.key)
     if digest != model.weights.sha256:
         raise IntegrityError(

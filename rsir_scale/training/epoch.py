@@ -81,6 +81,10 @@ class Fit:
             preparing = derive_seed(seed, iteration, Purpose.PREPARE)
             self.model.prepare(task.sequences, item_vectors=task.item_vectors, seed=preparing)
         self.model.to(worker.device)
+        if worker.size > 1:
+            # What `prepare` finds must not depend on the processor that a worker happens to run on.
+            for tensor in self.model.state_dict().values():
+                distributed.broadcast(tensor, 0)
         self.optimiser = torch.optim.Adam(
             self.model.parameters(),
             lr=task.config.learning_rate,

@@ -10,8 +10,9 @@ from safetensors.torch import save
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.evaluation.evaluate import validation_set
-from rsir_scale.models.checkpoint import ModelDescription, copy_weights
+from rsir_scale.models.checkpoint import copy_weights, describe
 from rsir_scale.models.repository import TrainedModel, load_trained, publish_model, publish_weights
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load, training_files
@@ -25,8 +26,9 @@ def training_task(store: Store, dataset: PreparedDataset, config: Config, iterat
 
     Raises:
         IntegrityError: a file of D_k is not what its manifest says.
-        InputError: there is nothing to learn from.
+        InputError: there is nothing to learn from, or the file of item vectors has a fault.
     """
+    vectors = config.model.item_vectors
     real = dataset.training_sequences()
     sequences = load(store, dataset, training_files(store, dataset, iteration)) if iteration else real
     return TrainingTask(
@@ -35,13 +37,12 @@ def training_task(store: Store, dataset: PreparedDataset, config: Config, iterat
             sequences, real_count=dataset.meta.users, synthetic_weight=config.training.synthetic_weight
         ),
         validation=validation_set(real, dataset.held_out()),
-        description=ModelDescription(
-            model=config.model, item_count=dataset.meta.items, max_length=config.data.max_length
-        ),
+        description=describe(config, dataset),
         config=config.training,
         budget=budget_of(config.training, real),
         identity=(config.seed, iteration),
         mask_history=config.evaluation.mask_history,
+        item_vectors=None if vectors is None else read_item_vectors(vectors, dataset.item_ids()),
     )
 
 

@@ -72,13 +72,14 @@ def tiny_run(
     with_times: bool = True,
     mode: str = "exact",
     semantics: str = "count",
+    model: tuple[tuple[str, object], ...] = (),
 ) -> TinyRun:
-    """Theta_0..theta_2, of which the first two wrote sequences."""
+    """Theta_0..theta_2, of which the first two wrote sequences; `model` has more settings of that section."""
     dataset = tiny_dataset(with_times=with_times)
     config = resolve(
         {
             "data": {"path": str(dataset.path), "max_length": 8},
-            "model": {"width": 16, "feed_forward": 16, "blocks": 1, "heads": 2, "dropout": 0.1},
+            "model": {"width": 16, "feed_forward": 16, "blocks": 1, "heads": 2, "dropout": 0.1, **dict(model)},
             "training": {"max_epochs": 8, "batch_size": 16, "negatives": 16, "learning_rate": 0.02},
             "generation": {
                 "reading": reading,

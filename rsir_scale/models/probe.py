@@ -1,0 +1,129 @@
+"""What a model must be able to do, tried on a batch of a few items before anything is trained or written.
+
+Comes in: settings and a dataset. Goes out: nothing, or an error that names the class, the method, what it returned and
+what was expected. A class of the user's is built at its full size and held to what the engine relies on: shapes,
+precision, device, no look ahead, no influence of padding.
+
+Shapes: B rows, L positions, D width, V items.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsir_scale.config import Config
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.vectors import read_item_vectors
+from rsir_scale.errors import ConfigError
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.checkpoint import ModelDescription, build_backbone, describe
+from rsir_scale.models.codes import require_codebook_fits
+from rsir_scale.models.kmeans import load_faiss
+from rsir_scale.models.plugin import expected
+
+_TOLERANCE = 1e-3  # relative; rounding in single precision is a thousand times smaller
+_LENGTH = 3
+
+
+def check_model(config: Config, dataset: PreparedDataset) -> None:
+    """Refuse settings of a model that cannot work on a dataset.
+
+    Raises:
+        ConfigError: a class of the user's breaks its contract, a codebook is too large, or FAISS is missing.
+        InputError: the file of item vectors has a fault.
+    """
+    if config.model.item_vectors is not None:
+        read_item_vectors(config.model.item_vectors, dataset.item_ids())
+    if config.model.backbone == "semantic_id":
+        require_codebook_fits(config.model.codebook_size, dataset.meta.items)
+        load_faiss()
+    if config.model.is_plugin:
+        probe(describe(config, dataset))
+
+
+def probe(description: ModelDescription) -> None:
+    """Build a backbone and hold it to its contract on contexts of one to three items.
+
+    Raises:
+        ConfigError: what it broke.
+    """
+    asked = _Asked(description)
+    backbone = asked.of("__init__", "a Backbone", lambda: build_backbone(description))
+    backbone.eval()
+    table_VD = asked.tensor("item_vectors", backbone.item_vectors, (description.item_count + 1, backbone.width))
+    length = min(_LENGTH, description.max_length)
+    item_L = torch.arange(length) % description.item_count + 1
+    context_BL = torch.stack([item_L, item_L.flip(0)])
+    context_BL[1, 1:] = 0
+    _check_queries(asked, backbone, context_BL, table_VD)
+    vectors_BLD = asked.tensor(
+        "vectors_of", lambda: backbone.vectors_of(context_BL), (*context_BL.shape, backbone.width)
+    )
+    asked.agree("vectors_of", vectors_BLD, table_VD[context_BL], "the rows of item_vectors()")
+    memory = asked.of("memory", "a Memory or None", backbone.memory)
+    if memory is not None:
+        memory.keep(item_L[:0], room=1)
+        zero_N, path_NL = torch.zeros(1, dtype=torch.int64), torch.full((1, 1), memory.take(1))
+        with torch.inference_mode():
+            query_ND = asked.tensor(
+                "advance", lambda: backbone.advance(memory, item_L[:1], zero_N, path_NL), (1, backbone.width)
+            )
+        asked.agree("advance", query_ND, backbone.encode(item_L[None, :1]), "encode() of the same item")
+
+
+def _check_queries(asked: "_Asked", backbone: Backbone, context_BL: Tensor, table_VD: Tensor) -> None:
+    rows, length = context_BL.shape
+    hidden_BLD = asked.tensor("hidden", lambda: backbone.hidden(context_BL), (rows, length, backbone.width))
+    if not hidden_BLD.requires_grad or not table_VD.requires_grad:
+        raise asked.fault("hidden and item_vectors", "what no gradient reaches", "tensors made from parameters")
+    query_BD = asked.tensor("encode", lambda: backbone.encode(context_BL), (rows, backbone.width))
+    last_B = (context_BL > 0).sum(1) - 1
+    asked.agree("encode", query_BD, hidden_BLD[torch.arange(rows), last_B], "hidden() at each row's last item")
+    alone_BD = asked.tensor("encode", lambda: backbone.encode(context_BL[1:, :1]), (1, backbone.width))
+    asked.agree("encode", alone_BD, query_BD[1:], "the same without padding and without other rows")
+    first_BLD = asked.tensor("hidden", lambda: backbone.hidden(context_BL[:, :1]), (rows, 1, backbone.width))
+    asked.agree("hidden", hidden_BLD[:, :1], first_BLD, "the same before later items came: it must not look ahead")
+
+
+class _Asked:
+    """Calls methods of a class and puts its faults into words."""
+
+    def __init__(self, description: ModelDescription) -> None:
+        self._name = description.model.backbone
+
+    def of(self, method: str, wanted: str, call: Callable[[], Any]) -> Any:
+        """Return what `call` returns; whatever it raises is a fault of the method."""
+        try:
+            return call()
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise self.fault(method, f"{type(error).__name__}: {error}", wanted) from error
+
+    def tensor(self, method: str, call: Callable[[], Any], shape: tuple[int, ...]) -> Tensor:
+        """Return what `call` returns, if that is a tensor of this shape in float32 on the CPU, and finite."""
+        wanted = f"float32 {list(shape)} on cpu, all finite"
+        found = self.of(method, wanted, call)
+        if not isinstance(found, Tensor):
+            raise self.fault(method, repr(type(found).__name__), wanted)
+        if (tuple(found.shape), found.dtype, found.device.type) != (shape, torch.float32, "cpu"):
+            kind = str(found.dtype).removeprefix("torch.")
+            raise self.fault(method, f"{kind} {list(found.shape)} on {found.device.type}", wanted)
+        if not torch.isfinite(found).all():
+            raise self.fault(method, "NaN or infinity", wanted)
+        return found
+
+    def agree(self, method: str, found: Tensor, other: Tensor, what: str) -> None:
+        """Hold two tensors of one shape to each other."""
+        difference = float((found - other).detach().abs().max())
+        if difference > _TOLERANCE * (1.0 + float(other.detach().abs().max())):
+            raise self.fault(method, f"values that differ by {difference:.3g} from {what}", "the same up to rounding")
+
+    def fault(self, method: str, found: str, wanted: str) -> ConfigError:
+        """Name class, method, what came and what was expected."""
+        return ConfigError(
+            f"model.backbone={self._name}: {method} gave {found}, expected {wanted}; the class is to be "
+            f"{expected(self._name)} (docs/backbone.md)"
+        )

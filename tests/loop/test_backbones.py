@@ -1,0 +1,114 @@
+"""Every backbone goes through the whole recursion: it trains, writes, trains again, and its rows verify clean."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from rsir_scale.config import Config
+from rsir_scale.config_file import resolve
+from rsir_scale.errors import ConfigError, InputError, IntegrityError
+from rsir_scale.loop.local import LocalPhases
+from rsir_scale.loop.outline import outline
+from rsir_scale.loop.recommend import load_model
+from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.loop.verify import verify
+from rsir_scale.models.repository import load_trained, read_model
+from rsir_scale.runs import layout
+from rsir_scale.runs.manifest import read_chain
+from rsir_scale.runs.open_run import open_run
+from rsir_scale.storage import open_store
+from tests.loop.tiny_run import TinyRun, tiny_dataset, tiny_run
+from tests.models.written import written_backbones
+
+CODES = (("codebooks", 2), ("codebook_size", 8))
+NAMED = {"cl4srec": (), "hstu": (), "semantic_id": CODES}
+EVERY = [*NAMED, "GRU4Rec", "FrequencyEncoder"]
+
+
+def _run(name: str) -> TinyRun:
+    backbone = name if name in NAMED else written_backbones()[name]
+    return tiny_run(model=(("backbone", backbone), *NAMED.get(name, ())))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_run_writes_sequences_twice_and_verifies_clean(name: str) -> None:
+    done = _run(name)
+    report = verify(done.store, done.dataset)
+    assert (report.ok, report.faults) == (True, ())
+    manifests = read_chain(done.store)
+    assert len(manifests) == 3
+    assert all(m.generation is not None and m.generation.rows > 0 for m in manifests[:2])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_finished_run_recommends(name: str) -> None:
+    done = _run(name)
+    item_ids = done.dataset.item_ids()
+    (best,) = load_model(done.path).recommend([[item_ids[0], item_ids[1]]], top=5)
+    assert len(best) == 5
+
+
+def test_items_have_codes_of_their_own_in_each_iteration() -> None:
+    done = _run("semantic_id")
+    rows = [load_trained(done.store, iteration).items.row_VM for iteration in range(2)]  # type: ignore[union-attr]
+    assert not rows[0].equal(rows[1])  # type: ignore[arg-type, operator]
+
+
+def _config(**model: object) -> Config:
+    raw = {"data": {"path": str(tiny_dataset().path)}, "model": {"width": 8, **model}}
+    return resolve({**raw, "training": {"max_epochs": 1}, "loop": {"iterations": 0}})
+
+
+def _refused(config: Config, folder: Path, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        outline(config, tiny_dataset(), ())
+    store = open_store(folder)
+    with open_run(store, config, tiny_dataset()) as run, pytest.raises(error, match=said):
+        run_recursion(run, tiny_dataset(), LocalPhases())
+    assert not store.exists(layout.model(0))
+    assert not store.exists(layout.training_state(0))
+
+
+def test_a_class_that_cannot_work_is_refused_before_training(tmp_path: Path) -> None:
+    config = _config(backbone="tests.models.test_plugin:LooksAhead")
+    _refused(config, tmp_path, ConfigError, "it must not look ahead")
+
+
+def test_a_codebook_larger_than_the_catalogue_is_refused_before_training(tmp_path: Path) -> None:
+    _refused(_config(backbone="semantic_id"), tmp_path, ConfigError, r"model\.codebook_size=256 is more than")
+
+
+def _vectors(folder: Path, items: int) -> Path:
+    ids = tiny_dataset().item_ids().tolist()[:items]
+    vectors = [[float(int(item) % 3), float(int(item) % 5), 1.0] for item in ids]
+    pl.DataFrame({"item_id": ids, "vector": vectors}).write_parquet(folder / "vectors.parquet")
+    return folder / "vectors.parquet"
+
+
+def test_item_vectors_that_leave_an_item_out_are_refused_before_training(tmp_path: Path) -> None:
+    config = _config(backbone="semantic_id", codebook_size=8, item_vectors=str(_vectors(tmp_path, 4)))
+    _refused(config, tmp_path / "run", InputError, "no vector for 26 of 30 items")
+
+
+def test_codes_are_made_from_the_items_vectors_that_the_config_names(tmp_path: Path) -> None:
+    path = _vectors(tmp_path, 30)
+    config = _config(backbone="semantic_id", codebooks=1, codebook_size=15, item_vectors=str(path))
+    store = open_store(tmp_path / "run")
+    with open_run(store, config, tiny_dataset()) as run:
+        run_recursion(run, tiny_dataset(), LocalPhases())
+    path.unlink()
+    code = load_trained(store, 0).items.row_VM[1:, 0].tolist()  # type: ignore[union-attr, index]
+    kinds = [(int(item) % 3, int(item) % 5) for item in tiny_dataset().item_ids()]
+    # 15 kinds of items and 15 values: items of one kind have one code.
+    assert len(set(zip(kinds, code, strict=True))) == 15
+
+
+def test_a_model_that_names_another_class_than_the_runs_settings_is_not_imported(tmp_path: Path) -> None:
+    done = _run("GRU4Rec").copy_to(tmp_path / "run")
+    record = read_model(done.store, 0)
+    named = record.description.model.model_copy(update={"backbone": "antigravity:Fly"})
+    description = record.description.model_copy(update={"model": named})
+    (done.path / layout.model(0)).write_bytes(record.model_copy(update={"description": description}).to_bytes())
+    with pytest.raises(IntegrityError, match=r"names the class antigravity:Fly, which run\.yaml does not"):
+        load_trained(done.store, 0)

@@ -1,0 +1,196 @@
+"""A class of the user's own is a backbone like any other; one that breaks the contract is refused before training."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.errors import ConfigError
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.checkpoint import ModelDescription
+from rsir_scale.models.memory import Memory
+from rsir_scale.models.plugin import plugin_class
+from rsir_scale.models.probe import probe
+from tests.models.contract import ITEMS, LENGTH, BackboneContract
+from tests.models.written import written_backbones
+
+
+def _described(backbone: str, *, dropout: float = 0.0, max_length: int = LENGTH, **options: int) -> ModelDescription:
+    model = ModelConfig(
+        backbone=backbone, width=8, blocks=1, heads=2, feed_forward=12, dropout=dropout, options=dict(options)
+    )
+    return ModelDescription(model=model, item_count=ITEMS, max_length=max_length)
+
+
+class TestGRU4Rec(BackboneContract):
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        return _described(written_backbones()["GRU4Rec"], dropout=dropout, state=10)
+
+
+class TestFrequencyEncoder(BackboneContract):
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        return _described(written_backbones()["FrequencyEncoder"], dropout=dropout, lowest=2)
+
+
+class Plain(Backbone):
+    """Sums the vectors so far: the smallest backbone there is."""
+
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(item_count=item_count, max_length=max_length, width=config.width)
+        self.items = nn.Embedding(item_count + 1, config.width, padding_idx=0)
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return self.items(context_BL).cumsum(1)
+
+    def item_vectors(self) -> Tensor:
+        return self.items.weight
+
+
+class NoBackbone:
+    """Has nothing to do with it."""
+
+
+class WithoutVectors(Backbone):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return context_BL
+
+
+class WithoutEncoder(Backbone):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(item_count=item_count, max_length=max_length, width=config.width)
+
+    def item_vectors(self) -> Tensor:
+        return torch.zeros(1)
+
+
+class OtherArguments(Plain):
+    def __init__(self, size: int) -> None: ...
+
+
+class Raises(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        raise RuntimeError("no such luck")
+
+
+class ShortTable(Plain):
+    def item_vectors(self) -> Tensor:
+        return self.items.weight[1:]
+
+
+class LastOnly(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return self.items(context_BL).sum(1)
+
+
+class Halves(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return super().hidden(context_BL).double()
+
+
+class Elsewhere(Plain):
+    def item_vectors(self) -> Tensor:
+        return self.items.weight.to("meta")
+
+
+class NoTensor(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return super().hidden(context_BL).tolist()  # type: ignore[return-value]
+
+
+class NotANumber(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return super().hidden(context_BL) * float("nan")
+
+
+class LooksAhead(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return self.items(context_BL).sum(1, keepdim=True).expand(-1, context_BL.shape[1], -1)
+
+
+class ReadsPadding(Plain):
+    def encode(self, context_BL: Tensor) -> Tensor:
+        return self.items(context_BL).mean(1)
+
+
+class ReadsOtherRows(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        hidden_BLD = super().hidden(context_BL)
+        return hidden_BLD - hidden_BLD.mean(0)
+
+
+class TwoMinds(Plain):
+    def encode(self, context_BL: Tensor) -> Tensor:
+        return super().encode(context_BL) + 1.0
+
+
+class OtherVectors(Plain):
+    def vectors_of(self, item: Tensor) -> Tensor:
+        return super().vectors_of(item) * 2.0
+
+
+class Forgets(Plain):
+    def memory(self) -> Memory:
+        return Memory(_NoBlocks(), like_D=self.items.weight[0])
+
+    def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        return torch.zeros((len(item_N), self.width))
+
+
+class _NoBlocks:
+    name, count = "none", 1
+
+    def advance(self, x_ND: Tensor, memory: Memory, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        return x_ND
+
+
+class LearnsNothing(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return super().hidden(context_BL).detach()
+
+
+def test_the_smallest_backbone_passes_at_any_length() -> None:
+    for max_length in (1, 2, LENGTH):
+        probe(_described(f"{__name__}:Plain", max_length=max_length))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NoBackbone", "no subclass of Backbone"),
+        ("Absent", r"cannot be imported \(AttributeError"),
+        ("WithoutVectors", r"__init__ gave TypeError: .*item_vectors"),
+        ("WithoutEncoder", "__init__ gave TypeError: WithoutEncoder has neither hidden nor encode"),
+        ("OtherArguments", r"__init__ gave TypeError"),
+        ("Raises", "hidden gave RuntimeError: no such luck"),
+        ("ShortTable", r"item_vectors gave float32 \[30, 8\] on cpu, expected float32 \[31, 8\] on cpu"),
+        ("LastOnly", r"hidden gave float32 \[2, 8\] on cpu, expected float32 \[2, 3, 8\]"),
+        ("Halves", r"hidden gave float64 \[2, 3, 8\]"),
+        ("Elsewhere", r"item_vectors gave float32 \[31, 8\] on meta"),
+        ("NoTensor", "hidden gave 'list'"),
+        ("NotANumber", "hidden gave NaN or infinity"),
+        ("LooksAhead", "hidden gave values that differ .* it must not look ahead"),
+        ("ReadsPadding", "encode gave values that differ"),
+        ("ReadsOtherRows", "encode gave values that differ .* without other rows"),
+        ("TwoMinds", "encode gave values that differ .* from hidden"),
+        ("OtherVectors", "vectors_of gave values that differ .* from the rows of item_vectors"),
+        ("Forgets", "advance gave values that differ .* from encode"),
+        ("LearnsNothing", "hidden and item_vectors gave what no gradient reaches"),
+    ],
+)
+def test_a_class_that_breaks_the_contract_is_refused_with_method_and_signature(name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        probe(_described(f"{__name__}:{name}"))
+    assert f"model.backbone={__name__}:{name}" in str(caught.value)
+    if name != "Absent":
+        assert "item_count: int, max_length: int" in str(caught.value)
+
+
+def test_a_module_that_is_missing_or_fails_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"no_such_package\.encoders:Mine cannot be imported .*PYTHONPATH"):
+        plugin_class("no_such_package.encoders:Mine")
+    (tmp_path / "fails_at_once.py").write_text("raise OSError('disk on fire')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="OSError: disk on fire"):
+        plugin_class("fails_at_once:Mine")
