@@ -70,6 +70,10 @@ class SASRec(Backbone):
         vectors: Tensor = self.items(item)
         return vectors
 
+    def item_embedding(self) -> nn.Embedding:
+        """Return the shared embedding; see `Backbone.item_embedding`."""
+        return self.items
+
     def _blocks(self) -> Iterator[TransformerBlock]:
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)  # noqa: S101
