@@ -103,12 +103,28 @@ class TrainingConfig(Section):
     """Fitting one backbone. An epoch of the budget is a pass over D_0, in every iteration: budgets are in updates."""
 
     preset: Literal["paper", "strong"] = Field(default="paper", description="fills defaults of model and training")
-    loss: Literal["sampled_softmax", "cross_entropy"] = Field(
-        default="sampled_softmax", description="softmax over sampled negatives, or over the whole catalogue"
+    loss: Literal["sampled_softmax", "cross_entropy", "bce", "gbce"] = Field(
+        default="sampled_softmax",
+        description="softmax over sampled negatives, or over the whole catalogue; binary cross-entropy with sampled "
+        "negatives, plain or calibrated for their number (gBCE)",
     )
-    negatives: PositiveInt = Field(default=512, description="uniform negatives shared by a batch (sampled softmax)")
+    negatives: PositiveInt = Field(default=512, description="negatives shared by a batch (sampled losses)")
+    negative_sampling: Literal["uniform", "popularity"] = Field(
+        default="uniform", description="draws every item alike, or by how often it occurs in D_k (sampled losses)"
+    )
+    popularity_power: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.75, description="of an item's occurrences, which negatives are drawn in proportion to (popularity)"
+    )
     logq_correction: bool = Field(
         default=False, description="weigh each negative by the items it stands for: sampled softmax then estimates full"
+    )
+    gbce_calibration: Probability = Field(
+        default=0.75, description="t of gBCE: 0 is plain bce, 1 corrects in full for the share of items sampled"
+    )
+    item_updates: Literal["dense", "sparse"] = Field(
+        default="dense",
+        description="sparse: an update reads and changes only the items of its batch and negatives, by a row-wise Adam "
+        "whose moments rest with the others; for large catalogues, with a sampled loss",
     )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam")
@@ -121,6 +137,20 @@ class TrainingConfig(Section):
     synthetic_weight: Annotated[float, Field(gt=0.0)] = Field(
         default=1.0, description="weight of synthetic sequences in the loss (lambda of Eq. 3); real ones have 1"
     )
+
+    @model_validator(mode="after")
+    def _sparse_updates_touch_few_items(self) -> "TrainingConfig":
+        if self.item_updates == "sparse" and self.loss == "cross_entropy":
+            raise ValueError(
+                "training.item_updates=sparse changes the items of a batch, and training.loss=cross_entropy changes "
+                "all: set training.loss=sampled_softmax, or leave item_updates out"
+            )
+        if self.item_updates == "sparse" and self.weight_decay:
+            raise ValueError(
+                f"training.item_updates=sparse changes the items of a batch, and training.weight_decay="
+                f"{self.weight_decay} shrinks all: set training.weight_decay=0, or leave item_updates out"
+            )
+        return self
 
 
 class GenerationConfig(Section):

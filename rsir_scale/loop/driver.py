@@ -36,6 +36,7 @@ from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
 from rsir_scale.runs.open_run import Run, open_run
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.storage import Store, open_store
+from rsir_scale.training.negatives import check_negatives
 from rsir_scale.training.trainer import train_with_ray
 
 _RELEASE_S = 120.0
@@ -75,6 +76,7 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
         try:
             rules_of(config, dataset)
             check_model(config, dataset)
+            check_negatives(config.training, dataset.meta.items)
             check(config, cluster.nodes())
             _drive(store, config, dataset, RayPhases(cluster, shown))
         except KeyboardInterrupt:

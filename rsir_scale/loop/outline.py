@@ -12,6 +12,7 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.loop.preflight import Need, Node, needs
 from rsir_scale.models.probe import check_model
+from rsir_scale.training.negatives import check_negatives
 from rsir_scale.training.task import budget_of
 
 
@@ -24,6 +25,7 @@ def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> 
     """
     rules_of(config, dataset)
     check_model(config, dataset)
+    check_negatives(config.training, dataset.meta.items)
     meta = dataset.meta
     training, generation = needs(config)
     return {

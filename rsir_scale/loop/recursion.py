@@ -36,6 +36,7 @@ from rsir_scale.runs.records import FileEntry, entry_of
 from rsir_scale.runs.settle import settle
 from rsir_scale.runs.status import SELECTION_METRIC
 from rsir_scale.storage import Store
+from rsir_scale.training.negatives import check_negatives
 
 
 class Phases(Protocol):
@@ -60,6 +61,7 @@ def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
     """
     rules_of(run.config, dataset)
     check_model(run.config, dataset)
+    check_negatives(run.config.training, dataset.meta.items)
     append_event(run.store, events.RUN_STARTED)
     scores: list[float] = []
     for iteration in range(run.config.loop.iterations + 1):

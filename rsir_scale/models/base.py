@@ -63,6 +63,14 @@ class Backbone(nn.Module, ABC):
         """
         return F.embedding(item, self.item_vectors())
 
+    def item_embedding(self) -> nn.Embedding | None:
+        """Return the module with one row for each item, `[V + 1, D]`; None where items share parameters.
+
+        A backbone that has it may be trained with `training.item_updates=sparse`: its `hidden` and `vectors_of` then
+        read the rows by calling the module, and nothing else of a training step reads its weight.
+        """
+        return None
+
     def prepare(self, sequences: Sequences, *, item_vectors: npt.NDArray[np.float32] | None, seed: int) -> None:
         """Look at the training data once, on the CPU, before the first update of a fit that starts from nothing.
 

@@ -70,6 +70,10 @@ class BlockEncoder(Backbone):
         vectors: Tensor = self.items(item)
         return vectors
 
+    def item_embedding(self) -> nn.Embedding | None:
+        """Return the shared embedding; see `Backbone.item_embedding`."""
+        return self.items if isinstance(self.items, nn.Embedding) else None
+
     def _through(self, vectors_BLD: Tensor) -> Tensor:
         """Take the vectors of whole contexts through all blocks."""
         x_BLD = self._embedded(vectors_BLD, torch.arange(vectors_BLD.shape[1], device=vectors_BLD.device))

@@ -1,8 +1,7 @@
 """Softmax cross-entropy on the CPU, compiled: loss and gradients in one call, memory bounded by a chunk of rows.
 
 `kernel/` holds the code; it is built with the package where a C++ compiler is found, for AVX-512, AVX2 and any other
-processor. What it computes is what `softmax.softmax_sum` computes in torch, in single precision and up to rounding.
-The idea of never holding all the scores is that of Wijmans et al. (Cut Your Losses in Large-Vocabulary Language Models,
+processor. What it computes is what `softmax` computes in torch, in single precision and up to rounding. The idea of never holding all the scores is that of Wijmans et al. (Cut Your Losses in Large-Vocabulary Language Models,
 ICLR 2025); here each score is computed once, not twice, and no gradient is filtered.
 
 Shapes: T targets, D width, N columns, H hidden pairs.
@@ -68,9 +67,16 @@ def softmax_sum(
     hidden: tuple[Tensor, Tensor] | None = None,
     using: str | None = None,
 ) -> Tensor:
-    """Sum the weighted cross-entropies; see `softmax.softmax_sum` for the arguments, and `takes` for what they may be.
+    """Return the weighted sum of softmax cross-entropies, differentiable by query, table and the targets' scores.
 
-    `using` is one of `instructions()`; None is the best.
+    Args:
+        query_TD, table_ND: as `takes` wants them.
+        target_T: the targets' own scores.
+        weight_T: weight of each target; no gradient.
+        target_in_table: whether the target is one of the table's rows, or counts beside them.
+        bias_N: what is added to all scores of a row of the table; no gradient.
+        hidden: target and row of the table, int64 `[H]` each, of scores that do not count.
+        using: one of `instructions()`; None for the best.
     """
     name = using or instructions()[0]
     return cast(Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, bias_N, hidden, name))  # type: ignore[no-untyped-call]
@@ -128,9 +134,10 @@ class _Loss(torch.autograd.Function):
 
 
 def _by_row(row_H: Tensor, column_H: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
-    """Turn pairs sorted by row into offsets and columns."""
-    boundaries = torch.arange(rows + 1, dtype=row_H.dtype)
-    return torch.searchsorted(row_H.contiguous(), boundaries), column_H.contiguous()
+    """Turn pairs of row and column into the columns of each row, and where they begin."""
+    offset_T1 = torch.zeros(rows + 1, dtype=torch.int64)
+    torch.cumsum(torch.bincount(row_H, minlength=rows), 0, out=offset_T1[1:])
+    return offset_T1, column_H[torch.argsort(row_H, stable=True)]
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -22,7 +22,9 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.training.batches import Batch, Rows, make_batch, pass_batches, trainable_rows
-from rsir_scale.training.losses import cross_entropy, flatten_targets, sampled_softmax
+from rsir_scale.training.exchange import sum_gradients
+from rsir_scale.training.losses import Loss
+from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
 from rsir_scale.training.state import Position, dump_state, restore_state
 from rsir_scale.training.task import TrainingTask
 
@@ -85,12 +87,8 @@ class Fit:
             # What `prepare` finds must not depend on the processor that a worker happens to run on.
             for tensor in self.model.state_dict().values():
                 distributed.broadcast(tensor, 0)
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(),
-            lr=task.config.learning_rate,
-            weight_decay=task.config.weight_decay,
-            fused=True,
-        )
+        self.optimiser = optimiser_of(task.config, self.model)
+        self._loss_of = Loss(task.config, task.sequences.items, task.description.item_count)
         self.position = Position()
         self.best: dict[str, Tensor] = copy_weights(self.model)
         if resume_from is not None:
@@ -121,7 +119,7 @@ class Fit:
         self.position = replace(self.position, update=stop, seconds=spent)
         if score > self.position.best_score:
             self.position = replace(self.position, best_score=score, best_update=stop)
-            self.best = copy_weights(self.model)
+            _copy_into(self.best, self.model)
         return Progress(stop, budget.maximum, loss, score, self.position.best_score, spent)
 
     @property
@@ -146,14 +144,13 @@ class Fit:
         extra = self._auxiliary_loss(batch, update)
         if extra is not None:
             loss = loss + extra / len(rows)
-        loss.backward()  # type: ignore[no-untyped-call]
+        tables = row_tables(self.model)
+        if batch is not None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            require_rows(tables, self.model)
         if self.worker.size > 1:
-            loss = loss.detach().clone()
-            distributed.all_reduce(loss)
-            for parameter in self.model.parameters():
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                distributed.all_reduce(parameter.grad)
+            dense = [one for one in self.model.parameters() if all(one is not table for table in tables)]
+            loss = sum_gradients(dense, tables, loss)
         self.optimiser.step()
         return float(loss.detach())
 
@@ -172,24 +169,11 @@ class Fit:
         return self.model.auxiliary_loss(batch.context_BL, draws=torch.Generator().manual_seed(key))
 
     def _loss(self, batch: Batch | None, update: int) -> Tensor:
-        task = self.task
         if batch is None:
-            # A worker without rows still takes part in the sums.
-            return torch.stack([parameter.sum() for parameter in self.model.parameters()]).sum() * 0.0
-        targets = flatten_targets(self.model.hidden(batch.context_BL), batch)
-        items_VD = self.model.item_vectors()
-        if task.config.loss == "cross_entropy":
-            return cross_entropy(targets, items_VD)
+            return torch.zeros((), device=self.worker.device)
         # Every worker draws the same negatives: the softmax is that of one global batch.
-        draws = torch.Generator().manual_seed(derive_seed(*task.identity, update, Purpose.NEGATIVES))
-        return sampled_softmax(
-            targets,
-            items_VD,
-            batch=batch,
-            negatives=task.config.negatives,
-            logq_correction=task.config.logq_correction,
-            generator=draws,
-        )
+        draws = torch.Generator().manual_seed(derive_seed(*self.task.identity, update, Purpose.NEGATIVES))
+        return self._loss_of(self.model, batch, draws)
 
     def _batch_rows(self, update: int) -> Rows:
         batches = -(-len(self._rows) // self.task.config.batch_size)
@@ -208,6 +192,12 @@ class Fit:
         if worker.size > 1:
             distributed.all_reduce(totals)
         return float(totals[0] / totals[1].clamp(min=1))
+
+
+def _copy_into(weights: dict[str, Tensor], model: Backbone) -> None:
+    """Copy a model's weights over earlier ones, which need no second room."""
+    for name, tensor in model.state_dict().items():
+        weights[name].copy_(tensor)
 
 
 def fit(

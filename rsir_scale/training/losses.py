@@ -1,19 +1,25 @@
 """Next-item losses over the real positions of a batch.
 
-Each returns the weighted *sum* over targets, so that the caller can normalise over the whole batch, also when several
-workers share it.
+Comes in: a backbone, a batch and a generator of negatives. Goes out: the weighted *sum* over targets, so that the
+caller can normalise over the whole batch, also when several workers share it. Sums over many scores are `softmax`'s.
+With a sampled loss nothing here touches more items than the batch and its negatives hold.
 
 Shapes: T targets (real positions of the batch), D width, V items, N negatives, B rows, L positions.
 """
 
-import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rsir_scale.config import TrainingConfig
+from rsir_scale.models.base import Backbone
 from rsir_scale.training.batches import Batch
+from rsir_scale.training.negatives import Negatives, check_negatives, own_negatives, sampler_of
+from rsir_scale.training.softmax import Hidden, softmax_against, softmax_within, softplus_against
 
 
 @dataclass(frozen=True)
@@ -39,65 +45,98 @@ def flatten_targets(hidden_BLD: Tensor, batch: Batch) -> Targets:
     return Targets(hidden_BLD[row_T, position_T], batch.target_BL[row_T, position_T], row_T, batch.weight_B[row_T])
 
 
+class Loss:
+    """The loss that the settings name, of one fit.
+
+    Args:
+        config: the training section.
+        items: all interactions trained on; popularity counts them.
+        item_count: V.
+
+    Raises:
+        ConfigError: more negatives are wanted than there are other items.
+    """
+
+    def __init__(self, config: TrainingConfig, items: npt.NDArray[np.int32], item_count: int) -> None:
+        check_negatives(config, item_count)
+        self._config = config
+        self._item_count = item_count
+        self._sampler = sampler_of(config, items, item_count)
+
+    def __call__(self, backbone: Backbone, batch: Batch, draws: torch.Generator) -> Tensor:
+        """Return the weighted sum over the batch's targets.
+
+        Args:
+            backbone: in training mode.
+            batch: on the backbone's device.
+            draws: CPU generator of the negatives; the same for all workers, whose rows are one global batch.
+        """
+        targets = flatten_targets(backbone.hidden(batch.context_BL), batch)
+        if self._config.loss == "cross_entropy":
+            return cross_entropy(targets, backbone.item_vectors())
+        negatives = self._sampler.draw(self._config.negatives, draws)
+        negative_N = negatives.item_N.to(targets.item_T.device)
+        # One lookup of both: without row updates each makes a gradient of the whole table.
+        sought = torch.cat([targets.item_T, negative_N])
+        target_TD, negative_ND = torch.split(backbone.vectors_of(sought), [len(targets.item_T), len(negative_N)])
+        positive_T = (targets.query_TD * target_TD).sum(1)
+        hidden = own_negatives(batch, targets.row_T, negative_N)
+        if self._config.loss == "sampled_softmax":
+            corrected = negatives if self._config.logq_correction else None
+            return sampled_softmax(targets, positive_T, negative_ND, hidden, corrected)
+        beta = self._beta(len(negative_N)) if self._config.loss == "gbce" else 1.0
+        return binary_cross_entropy(targets, positive_T, negative_ND, hidden, beta=beta)
+
+    def _beta(self, negatives: int) -> float:
+        return gbce_beta(negatives / (self._item_count - 1), self._config.gbce_calibration)
+
+
 def cross_entropy(targets: Targets, items_VD: Tensor) -> Tensor:
     """Softmax cross-entropy over the whole catalogue (padding excluded), weighted sum."""
-    logits_TV = targets.query_TD @ items_VD[1:].T
-    return (targets.weight_T * F.cross_entropy(logits_TV, targets.item_T - 1, reduction="none")).sum()
+    return softmax_within(targets.query_TD, items_VD[1:], targets.item_T - 1, targets.weight_T)
 
 
 def sampled_softmax(
-    targets: Targets,
-    items_VD: Tensor,
-    *,
-    batch: Batch,
-    negatives: int,
-    logq_correction: bool,
-    generator: torch.Generator,
+    targets: Targets, positive_T: Tensor, negative_ND: Tensor, hidden: Hidden, corrected: Negatives | None
 ) -> Tensor:
-    """Softmax over the target and uniform negatives shared by the batch, weighted sum.
+    """Softmax over the target and negatives shared by the batch, weighted sum.
 
-    Negatives that stand in a row's own sequence are masked for that row. With logQ correction (Bengio and Senecal,
-    2008) a negative's logit is raised, against the target's, by the log of the number of items it stands for: the loss
-    then estimates full cross-entropy and does not depend on the number drawn. The authors' setting does without.
+    With logQ correction (Bengio and Senecal, 2008) a negative's score is raised, against the target's, by the log of
+    the number of items it stands for: the loss then estimates full cross-entropy and does not depend on the number
+    drawn. The authors' setting does without.
 
     Args:
         targets: flattened positions.
-        items_VD: item table, row 0 padding.
-        batch: the batch that the targets come from; its items are the rows' own sequences.
-        negatives: draws; duplicates among them count once.
-        logq_correction: whether a negative counts for all the items that it stands for.
-        generator: CPU generator of the draws.
+        positive_T: the targets' own scores.
+        negative_ND: vectors of the negatives.
+        hidden: negatives that stand in a row's own sequence: they do not count for it.
+        corrected: what the negatives stand for; None without correction.
     """
-    catalogue = len(items_VD) - 1
-    drawn = torch.randint(1, catalogue + 1, (negatives,), generator=generator)
-    negative_N = torch.unique(drawn).to(items_VD.device)
-    positive_T = (targets.query_TD * items_VD[targets.item_T]).sum(1)
-    if logq_correction:
-        positive_T = positive_T - math.log(catalogue / len(negative_N))
-    logits_TN = torch.cat([positive_T[:, None], targets.query_TD @ items_VD[negative_N].T], dim=1)
-    row, column = _own_negatives(batch, negative_N)
-    position, hit = _expand(targets.row_T, row)
-    logits_TN[position, 1 + column[hit]] = float("-inf")
-    loss_T = F.cross_entropy(logits_TN, torch.zeros_like(targets.item_T), reduction="none")
-    return (targets.weight_T * loss_T).sum()
+    raised_N = None
+    if corrected is not None:
+        raised = corrected.log_stands_for
+        if isinstance(raised, Tensor):
+            raised_N = raised.to(negative_ND)
+        else:
+            positive_T = positive_T - raised
+    return softmax_against(
+        targets.query_TD, negative_ND, positive_T, targets.weight_T, raised_N=raised_N, hidden=hidden
+    )
 
 
-def _own_negatives(batch: Batch, negative_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the negatives that a row's own sequence holds: rows of the batch and columns of the negatives."""
-    own_BL = torch.cat([batch.context_BL[:, :1], batch.target_BL], dim=1)
-    column_BL = torch.searchsorted(negative_N, own_BL).clamp_(max=len(negative_N) - 1)
-    row, position = (negative_N[column_BL] == own_BL).nonzero(as_tuple=True)
-    return row, column_BL[row, position]
+def binary_cross_entropy(
+    targets: Targets, positive_T: Tensor, negative_ND: Tensor, hidden: Hidden, *, beta: float
+) -> Tensor:
+    """Binary cross-entropy of the target and of negatives shared by the batch, mean of the 1 + N, weighted sum.
 
-
-def _expand(row_T: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Pair every hit on a row with every target position of that row; `row_T` is sorted.
-
-    Returns:
-        Target positions, and for each the number of its hit.
+    The target's term counts `beta` times: 1 is the plain loss, less takes back the overconfidence that comes of seeing
+    a share of the negatives only (gBCE: Petrov and Macdonald, RecSys 2023). Other arguments as in `sampled_softmax`.
     """
-    first, last = torch.searchsorted(row_T, row), torch.searchsorted(row_T, row, right=True)
-    counts = last - first
-    hit = torch.repeat_interleave(torch.arange(len(row), device=row.device), counts)
-    within = torch.arange(len(hit), device=row.device) - (counts.cumsum(0) - counts)[hit]
-    return first[hit] + within, hit
+    weight_T = targets.weight_T / (1 + len(negative_ND))
+    positive = (weight_T * beta * F.softplus(-positive_T)).sum()
+    return positive + softplus_against(targets.query_TD, negative_ND, weight_T, hidden=hidden)
+
+
+def gbce_beta(sampled_share: float, calibration: float) -> float:
+    """Return gBCE's power of the positive probability: 1 at calibration 0, `sampled_share` at calibration 1."""
+    return sampled_share * (calibration * (1.0 - 1.0 / sampled_share) + 1.0 / sampled_share)

@@ -44,7 +44,7 @@ class _World:
         self.column_T = torch.randint(0, columns, (rows,), generator=draws)
         self.weight_T = torch.rand(rows, generator=draws)
         self.bias_N = torch.randn(columns, generator=draws)
-        row_H = torch.randint(0, rows, (2 * rows,), generator=draws).sort().values
+        row_H = torch.randint(0, rows, (2 * rows,), generator=draws)
         column_H = torch.randint(0, columns, (2 * rows,), generator=draws)
         away = column_H != self.column_T[row_H]
         self.hidden = row_H[away], column_H[away]
