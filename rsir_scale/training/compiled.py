@@ -1,8 +1,9 @@
 """Softmax cross-entropy on the CPU, compiled: loss and gradients in one call, memory bounded by a chunk of rows.
 
 `kernel/` holds the code; it is built with the package where a C++ compiler is found, for AVX-512, AVX2 and any other
-processor. What it computes is what `softmax` computes in torch, in single precision and up to rounding. The idea of never holding all the scores is that of Wijmans et al. (Cut Your Losses in Large-Vocabulary Language Models,
-ICLR 2025); here each score is computed once, not twice, and no gradient is filtered.
+processor. What it computes is what `softmax` computes in torch, in single precision and up to rounding. The idea
+of never holding all the scores is that of Wijmans et al. (Cut Your Losses in Large-Vocabulary Language Models, ICLR
+2025); here each score is computed once, not twice, and no gradient is filtered.
 
 Shapes: T targets, D width, N columns, H hidden pairs.
 """
