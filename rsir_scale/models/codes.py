@@ -3,8 +3,8 @@
 Comes in: the training sequences, or vectors that the user has. Goes out: for each item M codes by residual k-means, the
 first the coarsest, and one more that numbers the items which share all M. Nothing of this is learned by gradient.
 Vectors from sequences are right singular vectors of the matrix of who had what, its rows and columns divided by the
-fourth roots of their sums. Divided by the square roots, 1.9 to 7 times as many items of Toys, Beauty and Sports share all
-their codes.
+fourth roots of their sums. Divided by the square roots, 1.9 to 7 times as many items of Toys, Beauty and Sports share
+all their codes.
 
 Shapes: V items, S sequences, M codebooks, d dimensions.
 """
