@@ -3,7 +3,8 @@
 Comes in: the training sequences, or vectors that the user has. Goes out: for each item M codes by residual k-means, the
 first the coarsest, and one more that numbers the items which share all M. Nothing of this is learned by gradient.
 Vectors from sequences are right singular vectors of the matrix of who had what, its rows and columns divided by the
-roots of their sums.
+fourth roots of their sums. Divided by the square roots, 1.9 to 7 times as many items of Toys, Beauty and Sports share
+all their codes.
 
 Shapes: V items, S sequences, M codebooks, d dimensions.
 """
@@ -11,6 +12,7 @@ Shapes: V items, S sequences, M codebooks, d dimensions.
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.errors import ConfigError
@@ -76,7 +78,7 @@ def require_codebook_fits(size: int, item_count: int) -> None:
 def collaborative_vectors(sequences: Sequences, *, item_count: int, width: int, seed: int) -> Float32Matrix:
     """Return `[V, d]`: items that the same sequences hold lie near each other; d is `width`, or as many as there are.
 
-    An item that no sequence holds has a vector of zeros.
+    Vectors have length one, but for zeros where no sequence holds the item.
     """
     row = np.repeat(np.arange(len(sequences)), sequences.lengths)
     pair = np.unique(row * (item_count + 1) + sequences.items)
@@ -84,7 +86,7 @@ def collaborative_vectors(sequences: Sequences, *, item_count: int, width: int, 
     column -= 1
     in_row = np.bincount(row, minlength=len(sequences))
     in_column = np.bincount(column, minlength=item_count)
-    value = (1.0 / np.sqrt(in_row[row].astype(np.float64) * in_column[column])).astype(np.float32)
+    value = ((in_row[row].astype(np.float64) * in_column[column]) ** -0.25).astype(np.float32)
     matrix_SV = torch.sparse_coo_tensor(
         torch.from_numpy(np.stack([row, column])),
         torch.from_numpy(value),
@@ -95,7 +97,8 @@ def collaborative_vectors(sequences: Sequences, *, item_count: int, width: int, 
         torch.manual_seed(seed)
         most = min(width, len(sequences), item_count)
         _, weight_d, vector_Vd = torch.svd_lowrank(matrix_SV, q=most, niter=_POWER_ROUNDS)
-    found: Float32Matrix = (vector_Vd * weight_d).numpy()
+    # The shortest vectors would share codes whatever their direction.
+    found: Float32Matrix = F.normalize(vector_Vd * weight_d).numpy()
     found[in_column == 0] = 0.0
     return found
 
