@@ -7,8 +7,9 @@ layer is as wide as the model, since RecTools has no other; norms stand before t
 alone, without validation, and `epoch_s` the median over `--epochs` of ours and `--rectools-epochs` of theirs, which
 come one right after the other, each in a process of its own: let nothing else run on the core. What differs beside the
 code: RecTools draws its negatives for each position, ours are shared by the batch, and it pads every row to the longest
-context. RecTools pins an older NumPy, so it has an environment of its own, made once in `--env` from
-`rectools-requirements.txt`.
+context. A whole run takes half an hour, most of it RecTools': `--losses` and `--items` measure some anew and leave the
+other rows of the file; the two rows of a loss are always of one call. RecTools pins an older NumPy, so it has an
+environment of its own, made once in `--env` from `rectools-requirements.txt`.
 
 Rows with `items` are one worker of ours on a planted market: `step_s` is the median of an update, `peak_rss_bytes` what
 the whole fit, with validation, the best weights kept and the state saved, took at most beyond what the process had
@@ -34,8 +35,8 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from catalogue_step import measure_step
-from machine import commit, environment
-from result_file import Row
+from machine import commit
+from result_file import Row, read_rows, write_rows
 
 from rsir_scale.config import TrainingConfig
 from rsir_scale.config_file import load_config
@@ -59,10 +60,11 @@ GBCE_CALIBRATION = 0.75
 
 
 def main() -> None:
-    """Measure, print, and write after each row, for a later one may fail."""
+    """Measure, print, and write after each row, for a later one may fail; rows of other losses and sizes stay."""
     arguments = _arguments()
     os.environ["OMP_NUM_THREADS"] = "1"
-    rows: list[Row] = []
+    again = {*arguments.losses, *arguments.items}
+    rows = [row for row in read_rows(arguments.json) if row.get("items", row.get("loss")) not in again]
     for loss in arguments.losses:
         for measure in (measure_ours, measure_rectools):
             if row := measure(arguments, loss):
@@ -174,7 +176,9 @@ def _epochs(seconds: list[float], losses: list[float], sequences: int, batch_siz
 
 def _named(implementation: str, loss: str) -> Row:
     negatives = LOSSES[loss][1]
-    return {"implementation": implementation, "loss": loss} | ({"negatives": negatives} if negatives else {})
+    return {"implementation": implementation, "loss": loss, "threads": 1, "commit": commit()} | (
+        {"negatives": negatives} if negatives else {}
+    )
 
 
 def _in_fresh_process(function: Callable[..., Row], *arguments: Any) -> Row:
@@ -185,8 +189,7 @@ def _in_fresh_process(function: Callable[..., Row], *arguments: Any) -> Row:
 
 def _tell(row: Row, rows: list[Row], path: Path) -> None:
     print(json.dumps({key: value for key, value in row.items() if key != "epochs_s"}), flush=True)
-    found = {"environment": environment() | {"threads": 1, "commit": commit()}, "rows": rows}
-    open_store(path.parent).put(path.name, (json.dumps(found, indent=1) + "\n").encode())
+    write_rows(path, rows)
 
 
 def _arguments() -> argparse.Namespace:

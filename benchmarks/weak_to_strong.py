@@ -109,7 +109,7 @@ def draw(rows: list[Row], metric: str, path: Path) -> None:
     for (teacher, student), row in cells.items():
         gain_TS[sizes.index(teacher), sizes.index(student)] = 100 * row["gain"]
     figure, axes = pyplot.subplots(figsize=(1.5 * len(sizes) + 1.5, 1.2 * len(sizes) + 1))
-    most = float(np.nanmax(np.abs(gain_TS)))
+    most = 1.7 * float(np.nanmax(np.abs(gain_TS)))  # pale enough for the figures in the cells
     image = axes.imshow(gain_TS, cmap="RdBu", vmin=-most, vmax=most)
     for (teacher, student), row in cells.items():
         told = f"{row['gain']:+.1%}\n[{row['low']:+.1%}, {row['high']:+.1%}]"

@@ -163,6 +163,15 @@ def test_an_interval_whose_loss_was_not_told_is_no_result(study: Any) -> None:
         workers.check_whole(told, 10, 3)
 
 
+def test_curves_of_workers_are_compared_interval_by_interval(study: Any) -> None:
+    one = {"workers": 1, "loss": [4.0, 2.0], "validation_ndcg_20": [0.1, 0.2], "fit_s": 9.0}
+    two = {"workers": 2, "loss": [4.1, 1.8], "validation_ndcg_20": [0.1, 0.23], "fit_s": 6.0}
+    found = study("two_workers").compare(two, one)
+    assert found["largest_loss_difference"] == pytest.approx(0.1)
+    assert found["largest_ndcg_20_difference"] == pytest.approx(0.03)
+    assert found["speedup"] == 1.5
+
+
 def test_both_sides_of_the_timing_train_on_the_same_items(study: Any) -> None:
     real = market().training_sequences()
     cut = study("training")._latest(real, 6)
