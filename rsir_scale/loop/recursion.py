@@ -177,6 +177,6 @@ def _search_facts(store: Store, iteration: int) -> list[str]:
 def _model_files(store: Store, iteration: int) -> list[FileEntry]:
     return [
         entry_of(store, layout.model(iteration), "model"),
-        read_model(store, iteration).weights,
+        *read_model(store, iteration).weights,
         entry_of(store, layout.metrics(iteration), "metrics"),
     ]

@@ -66,7 +66,7 @@ def verify_rows(
 def _model(store: Store, iteration: int, ledger: Ledger) -> Backbone | None:
     key = layout.model(iteration)
     model = None if ledger.blames(key) else ledger.guard(key, lambda: read_model(store, iteration))
-    if model is None or ledger.blames(model.weights.key):
+    if model is None or any(ledger.blames(entry.key) for entry in model.weights):
         return None
     return ledger.guard(key, lambda: load_trained(store, iteration))
 

@@ -1,61 +1,42 @@
-"""The model of an iteration, in the run directory.
+"""The model of an iteration, in the run directory: weights in files of bounded size, loaded one at a time.
 
-Weights are written under an attempt's name; `model/model.json`, created only if absent, then says what the model is and
-which weights are its own. The iteration has a model when that file exists, and only one ever counts.
+The record that names them is `runs/trained.py`'s; what writes an iteration's sequences is decided here, once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from rsir_scale.errors import IntegrityError
+from torch import Tensor
+
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, load_backbone
+from rsir_scale.models.checkpoint import backbone_from
+from rsir_scale.models.shards import SHARD_BYTES, read_pieces, write_shards
 from rsir_scale.runs import layout
-from rsir_scale.runs.records import FileEntry, Record, write_entry
-from rsir_scale.storage import AlreadyExistsError, Store, sha256_of
+from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.trained import TrainedModel, has_model, publish_model, read_model
+from rsir_scale.storage import Store
+
+__all__ = ["TrainedModel", "has_model", "load_trained", "publish_model", "publish_weights", "read_model"]
 
 
-class TrainedModel(Record):
-    """What `model/model.json` holds.
+def publish_weights(
+    store: Store, iteration: int, weights: Mapping[str, Tensor], *, attempt: str, shard_bytes: int = SHARD_BYTES
+) -> tuple[FileEntry, ...]:
+    """Write weights under the attempt's own name; they count once a `TrainedModel` names them.
 
-    Attributes:
-        description: how to build the backbone.
-        weights: the safetensors object and its hash.
-        updates: optimiser updates done; best_update: where the kept weights stood.
-        validation_score: NDCG@20 on the validation items at that update.
-        train_s: wall time of the fit, over all starts.
+    Args:
+        store: of the run.
+        iteration: whose model it is.
+        weights: by name, as in the backbone's `state_dict`.
+        attempt: names the files.
+        shard_bytes: bytes of weights in one file, about.
     """
-
-    description: ModelDescription
-    weights: FileEntry
-    updates: int
-    best_update: int
-    validation_score: float
-    train_s: float
-
-
-def publish_weights(store: Store, iteration: int, data: bytes, *, attempt: str) -> FileEntry:
-    """Write weights under the attempt's own name; they count once a `TrainedModel` names them."""
-    return write_entry(store, layout.weights(iteration, attempt), "weights", data)
-
-
-def publish_model(store: Store, iteration: int, model: TrainedModel) -> TrainedModel:
-    """Make a model the iteration's own, and return the one that is: this one, or an earlier attempt's."""
-    try:
-        store.create(layout.model(iteration), model.to_bytes())
-    except AlreadyExistsError:
-        return read_model(store, iteration)
-    return model
-
-
-def has_model(store: Store, iteration: int) -> bool:
-    """Whether the iteration's training is done."""
-    return store.exists(layout.model(iteration))
-
-
-def read_model(store: Store, iteration: int) -> TrainedModel:
-    """Read the record. Raises ObjectMissingError, IntegrityError."""
-    key = layout.model(iteration)
-    return TrainedModel.from_bytes(store.read(key), f"{store.root}/{key}")
+    return write_shards(
+        store,
+        weights,
+        key=lambda part: layout.weights(iteration, attempt, part),
+        kind="weights",
+        shard_bytes=shard_bytes,
+    )
 
 
 def load_trained(
@@ -74,10 +55,4 @@ def load_trained(
         IntegrityError: the weights are not the ones that the record names, or not finite.
     """
     model = read_model(store, iteration)
-    digest, _ = sha256_of(store, model.weights.key)
-    if digest != model.weights.sha256:
-        raise IntegrityError(
-            f"{store.root}/{model.weights.key} has SHA-256 {digest}, its record says {model.weights.sha256}: restore it"
-        )
-    description = model.description.model_dump_json().encode()
-    return load_backbone(description, store.read(model.weights.key), device=device, item_name=item_name)
+    return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
