@@ -34,6 +34,7 @@ from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry, entry_of
 from rsir_scale.runs.settle import settle
 from rsir_scale.runs.status import SELECTION_METRIC
+from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.storage import Store
 
 
@@ -100,7 +101,7 @@ def _evaluation(run: Run, dataset: PreparedDataset, iteration: int) -> Evaluatio
 
 
 def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iteration: int) -> None:
-    """Let theta_k write from D_k, settle duplicates, and write what makes it count."""
+    """Let theta_k, or the teacher, write from D_k, settle duplicates, and write what makes it count."""
     store = run.store
     exists = store.exists(layout.manifest(iteration))
     if exists and read_manifest(store, iteration).generation is not None:
@@ -159,6 +160,7 @@ def _close(
         explicit=deviations(config),
         dataset_fingerprint=dataset.meta.fingerprint,
         files=(*_model_files(store, iteration), evaluation.ranks, *files),
+        teacher=read_teacher(store),
         generation=generation,
         metrics=evaluation.metrics,
         timings={"train_s": round(model.train_s, 3)} | (timings or {}),

@@ -4,18 +4,40 @@ The record that names them is `runs/trained.py`'s; what writes an iteration's se
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
+from rsir_scale.config import GenerationConfig
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import backbone_from
+from rsir_scale.models.checkpoint import ModelDescription, backbone_from
 from rsir_scale.models.shards import SHARD_BYTES, read_pieces, write_shards
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import TrainedModel, has_model, publish_model, read_model
-from rsir_scale.storage import Store
+from rsir_scale.storage import ObjectMissingError, Store
 
-__all__ = ["TrainedModel", "has_model", "load_trained", "publish_model", "publish_weights", "read_model"]
+__all__ = [
+    "TrainedModel",
+    "WritingModel",
+    "has_model",
+    "load_trained",
+    "load_writing_model",
+    "publish_model",
+    "publish_weights",
+    "read_model",
+    "read_writing_model",
+]
+
+
+@dataclass(frozen=True)
+class WritingModel:
+    """The record of what writes an iteration's sequences: where it stands, how to build it, and its weights."""
+
+    key: str
+    description: ModelDescription
+    weights: tuple[FileEntry, ...]
 
 
 def publish_weights(
@@ -55,4 +77,33 @@ def load_trained(
         IntegrityError: the weights are not the ones that the record names, or not finite.
     """
     model = read_model(store, iteration)
+    return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
+
+
+def read_writing_model(store: Store, config: GenerationConfig, iteration: int) -> WritingModel:
+    """Say what writes an iteration's sequences: the run's teacher, or theta_k where it has none.
+
+    Raises:
+        ObjectMissingError: there is no such model.
+        IntegrityError: its record is damaged.
+    """
+    if config.teacher is None:
+        model = read_model(store, iteration)
+        return WritingModel(layout.model(iteration), model.description, model.weights)
+    teacher = read_teacher(store)
+    if teacher is None:
+        raise ObjectMissingError(f"{store.root}/{layout.TEACHER} is missing, and the run has a teacher: restore it")
+    return WritingModel(layout.TEACHER, teacher.description, teacher.weights)
+
+
+def load_writing_model(
+    store: Store,
+    config: GenerationConfig,
+    iteration: int,
+    *,
+    device: str = "cpu",
+    item_name: Callable[[int], str] | None = None,
+) -> Backbone:
+    """Load what writes an iteration's sequences, and checks them; arguments and errors as of `load_trained`."""
+    model = read_writing_model(store, config, iteration)
     return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)

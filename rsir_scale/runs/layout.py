@@ -10,6 +10,8 @@ import uuid
 RUN_CONFIG = "run.yaml"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
+# Who writes all sequences, where that is not the run's own model.
+TEACHER = "teacher/teacher.json"
 # What Ray Train writes for itself; empty between trainings.
 RAY_SCRATCH = "ray"
 
@@ -17,6 +19,11 @@ RAY_SCRATCH = "ray"
 def new_attempt() -> str:
     """A name for one attempt at writing something: 12 hexadecimal digits, of no influence on any result."""
     return uuid.uuid4().hex[:12]
+
+
+def teacher_weights(attempt: str, part: int) -> str:
+    """A copy of the teacher's weights, or of some of them."""
+    return f"teacher/weights-{part:05d}.{attempt}.safetensors"
 
 
 def lease(generation: int) -> str:

@@ -28,7 +28,6 @@ FileKind = Literal[
     "search",
     "clusters",
     "state",
-    "teacher",
 ]
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.runs import layout
-from rsir_scale.runs.records import FileEntry, Record
+from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
 from rsir_scale.storage import AlreadyExistsError, Store
 
 
@@ -48,6 +48,27 @@ class TrainedModel(Record):
     def _one_file_is_a_list_of_one(cls, value: Any) -> Any:
         # Runs of version 0.1 have one weights file, and its entry stands alone.
         return [value] if isinstance(value, dict) else value
+
+
+class Teacher(Record):
+    """What `teacher/teacher.json` holds: another run's model, copied, that writes every iteration's sequences.
+
+    Attributes:
+        run: where its run lay; iteration: whose model it was.
+        description: how to build the backbone.
+        weights: the copies in this run, and their hashes.
+        weights_sha256: of all of them; with the description, who the teacher is.
+        validation_score: NDCG@20 in its own run.
+        dataset_fingerprint: of the data that it was trained on.
+    """
+
+    run: str
+    iteration: Count
+    description: ModelDescription
+    weights: tuple[FileEntry, ...] = Field(min_length=1)
+    weights_sha256: Sha256
+    validation_score: float
+    dataset_fingerprint: str
 
 
 def weights_sha256(weights: tuple[FileEntry, ...]) -> str:
