@@ -230,7 +230,7 @@ def test_a_teacher_that_reads_less_than_the_run_is_refused(tmp_path: Path) -> No
 
 @cache
 def _other_market(change: str) -> PreparedDataset:
-    """The tiny market with a user less, with one item renamed, or with one item more."""
+    """The tiny market with a user renamed, with one item renamed, or with one item more."""
     rows = [
         (user, item, time) for user, item, time in interactions(with_times=True) if change != "users" or user != "u3"
     ]
