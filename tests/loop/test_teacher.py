@@ -231,9 +231,9 @@ def test_a_teacher_that_reads_less_than_the_run_is_refused(tmp_path: Path) -> No
 @cache
 def _other_market(change: str) -> PreparedDataset:
     """The tiny market with a user renamed, with one item renamed, or with one item more."""
-    rows = [
-        (user, item, time) for user, item, time in interactions(with_times=True) if change != "users" or user != "u3"
-    ]
+    rows = interactions(with_times=True)
+    if change == "users":
+        rows = [("u59a" if user == "u59" else user, item, time) for user, item, time in rows]
     if change == "renamed":
         rows = [(user, "999" if item == "110" else item, time) for user, item, time in rows]
     if change == "more":
@@ -261,7 +261,7 @@ def test_a_teacher_of_another_vocabulary_is_refused_naming_the_difference(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_teacher_of_other_users_with_the_same_items_is_taken_and_the_difference_is_a_recorded_fact(
+def test_a_teacher_of_other_data_with_the_same_items_is_taken_and_the_difference_is_a_recorded_fact(
     tmp_path: Path,
 ) -> None:
     dataset = _other_market("users")
