@@ -20,7 +20,7 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset, re
 from rsir_scale.generation.decode import decode
 from rsir_scale.generation.rules import cut_sources, rules_of
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone, weights_bytes
+from rsir_scale.models.checkpoint import ModelDescription, build_backbone, copy_weights
 from rsir_scale.models.repository import TrainedModel, publish_model, publish_weights
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.randomness import Purpose, derive_seed
@@ -67,12 +67,12 @@ def plant(job: Job) -> dict[str, Any]:
     plant_weights(backbone, cluster_V, noise=noise)
     store = open_store(job.run)
     with open_run(store, config, dataset):
-        entry = publish_weights(store, 0, weights_bytes(backbone), attempt=layout.new_attempt())
+        weights = publish_weights(store, 0, copy_weights(backbone), attempt=layout.new_attempt())
         publish_model(
             store,
             0,
             TrainedModel(
-                description=description, weights=entry, updates=0, best_update=0, validation_score=0.0, train_s=0.0
+                description=description, weights=weights, updates=0, best_update=0, validation_score=0.0, train_s=0.0
             ),
         )
     vectors = backbone.item_vectors()

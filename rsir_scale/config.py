@@ -169,6 +169,11 @@ class GenerationConfig(Section):
     allow_repeats: Literal["auto", "true", "false"] = Field(
         default="auto", description="may an item be chosen twice; auto: where a tenth of the interactions repeat"
     )
+    teacher: str | None = Field(
+        default=None,
+        description="another run's directory, RUN or RUN@ITERATION (else its best by validation): its model writes the "
+        "sequences of every iteration; the run keeps a copy and is resumed with the same weights only",
+    )
     actors: PositiveInt = Field(default=1, description="Ray actors that generate; changes no result")
     use_gpu: bool = Field(default=False, description="one GPU for each actor")
     batch_size: PositiveInt = Field(default=2048, description="(sequence, trial) rows decoded together")
@@ -266,6 +271,8 @@ class Config(Section):
 
 NO_EFFECT = frozenset(
     {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
+    # Held to what lies there, as is data.path: a teacher may move, but not change.
+    | {"generation.teacher"}
     # Presets are spelled out in the keys they fill.
     | {"training.preset"}
 )

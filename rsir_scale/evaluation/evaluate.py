@@ -2,7 +2,7 @@
 
 The rank of a target is 1 + the number of other items that score at least as high: equal scores count against the model.
 With history masking the items of the context cannot beat the target, as if their scores were -inf. Users are ranked in
-blocks of similar length, so memory is bounded by one block of scores.
+tiles of similar length and items in blocks, so memory is bounded by one tile of scores and one block of the table.
 
 Shapes: B rows, L positions, D width, V items.
 """
@@ -15,11 +15,9 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import HeldOut, Sequences
+from rsir_scale.evaluation.blocks import ITEMS_PER_BLOCK, ROWS_PER_GROUP, Counter, item_blocks, tile_rows
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import blocks_by_length, pad_latest
-from rsir_scale.ranking.count import count_true
-
-_SCORES_PER_BLOCK = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -61,39 +59,63 @@ def test_set(training: Sequences, held_out: HeldOut) -> EvaluationSet:
 
 
 @torch.inference_mode()
-def rank_targets(backbone: Backbone, evaluation: EvaluationSet, *, mask_history: bool) -> npt.NDArray[np.int64]:
+def rank_targets(
+    backbone: Backbone, evaluation: EvaluationSet, *, mask_history: bool, items_per_block: int = ITEMS_PER_BLOCK
+) -> npt.NDArray[np.int64]:
     """Rank each row's target among all items of the catalogue.
+
+    Args:
+        backbone: whose queries and items.
+        evaluation: users, contexts and targets.
+        mask_history: whether items of the context cannot beat the target.
+        items_per_block: items of the catalogue in memory beside it; changes no rank.
 
     Returns:
         int64 ranks in 1..V, in the order of the rows.
     """
     was_training = backbone.training
     backbone.eval()
-    ranks = np.zeros(len(evaluation.targets), dtype=np.int64)
+    ranks = np.ones(len(evaluation.targets), dtype=np.int64)
     items_VD = backbone.item_vectors().detach()
-    rows_per_block = max(1, _SCORES_PER_BLOCK // len(items_VD))
-    table_DV = items_VD.T.contiguous()
-    scores_BV = items_VD.new_empty((min(rows_per_block, len(ranks)), len(items_VD)))
-    for rows in blocks_by_length(evaluation.contexts.lengths, rows=rows_per_block):
-        context_BL = pad_latest(evaluation.contexts, rows, max_length=backbone.max_length).to(items_VD.device)
-        history_BL = pad_latest(evaluation.contexts, rows, max_length=_longest(evaluation.contexts)).to(items_VD.device)
-        target_B = torch.from_numpy(evaluation.targets[rows].astype(np.int64)).to(items_VD.device)
-        block_BV = torch.mm(backbone.encode(context_BL), table_DV, out=scores_BV[: len(rows)])
-        ranks[rows] = _ranks(block_BV, target_B, history_BL if mask_history else None).cpu().numpy()
+    rows_per_tile = tile_rows(min(len(items_VD), items_per_block))
+    tiles_per_group = max(1, ROWS_PER_GROUP // rows_per_tile)
+    tiles = blocks_by_length(evaluation.contexts.lengths, rows=rows_per_tile)
+    counter = Counter()
+    for start in range(0, len(tiles), tiles_per_group):
+        group = [
+            _ask(backbone, items_VD, evaluation, rows, mask_history) for rows in tiles[start : start + tiles_per_group]
+        ]
+        for first, stop in item_blocks(0, len(items_VD), items=items_per_block):
+            table_DN = items_VD[first:stop].T.contiguous()
+            for tile in group:
+                found = counter.reaching(tile.query_BD, table_DN, tile.threshold_B1, tile.excluded_BL - first)
+                ranks[tile.rows] += found.cpu().numpy()
     backbone.train(was_training)
     return ranks
 
 
-def _longest(sequences: Sequences) -> int:
-    return int(sequences.lengths.max(initial=1))
+@dataclass(frozen=True)
+class _Tile:
+    """Rows that are scored together, and what they ask of a block of items; padding, item 0, is excluded."""
+
+    rows: npt.NDArray[np.int64]
+    query_BD: Tensor
+    threshold_B1: Tensor
+    excluded_BL: Tensor
 
 
-def _ranks(scores_BV: Tensor, target_B: Tensor, history_BL: Tensor | None) -> Tensor:
-    """Rank targets in a block of scores that may be overwritten; column 0 is padding."""
-    target_score_B1 = scores_BV.gather(1, target_B[:, None])
-    minus_infinity = float("-inf")
-    scores_BV[:, 0] = minus_infinity
-    if history_BL is not None:
-        scores_BV.scatter_(1, history_BL, minus_infinity)
-    scores_BV.scatter_(1, target_B[:, None], minus_infinity)
-    return 1 + count_true(scores_BV >= target_score_B1)
+def _ask(
+    backbone: Backbone,
+    items_VD: Tensor,
+    evaluation: EvaluationSet,
+    rows: npt.NDArray[np.int64],
+    mask_history: bool,
+) -> _Tile:
+    contexts = evaluation.contexts
+    query_BD = backbone.encode(pad_latest(contexts, rows, max_length=backbone.max_length).to(items_VD.device))
+    target_B1 = torch.from_numpy(evaluation.targets[rows].astype(np.int64))[:, None]
+    excluded = [torch.zeros_like(target_B1), target_B1]
+    if mask_history:
+        excluded.append(pad_latest(contexts, rows, max_length=int(contexts.lengths.max(initial=1))))
+    threshold_B1 = Counter.own_scores(query_BD, items_VD[target_B1[:, 0].to(items_VD.device)])
+    return _Tile(rows, query_BD, threshold_B1, torch.cat(excluded, dim=1).to(items_VD.device))

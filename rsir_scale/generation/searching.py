@@ -20,7 +20,7 @@ from rsir_scale.errors import IntegrityError
 from rsir_scale.generation.audition import Verdict, audition
 from rsir_scale.generation.rules import Rules, cluster_count, cut_sources, rules_of
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.repository import load_trained
+from rsir_scale.models.repository import load_writing_model
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.ranking.base import ItemSearch, require_finite_items
 from rsir_scale.ranking.build import clustered_search, exact_search
@@ -66,7 +66,7 @@ def prepare_search(
     """
     if not decides(config.fidelity) or store.exists(layout.search(plan.iteration)):
         return
-    backbone = load_trained(store, plan.iteration, device=device, item_name=dataset.item_name)
+    backbone = load_writing_model(store, config.generation, plan.iteration, device=device, item_name=dataset.item_name)
     require_finite(backbone.item_vectors(), dataset)
     maker = _Maker(store, config, plan.iteration, backbone.item_vectors())
     verdict = _verdict(store, dataset, config, plan, backbone, maker)

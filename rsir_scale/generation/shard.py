@@ -17,7 +17,7 @@ from rsir_scale.generation.rows import part_rows, shard_counts
 from rsir_scale.generation.rules import Rules, cut_sources, rules_of
 from rsir_scale.generation.searching import open_search, prepare_search
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.repository import load_trained
+from rsir_scale.models.repository import load_writing_model
 from rsir_scale.ranking.base import ItemSearch
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_part
@@ -42,15 +42,15 @@ class Generator:
 def open_generator(
     store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, *, device: str = "cpu"
 ) -> Generator:
-    """Load the iteration's model and build the search over its item table.
+    """Load what writes the iteration and build the search over its item table.
 
     Raises:
-        ObjectMissingError: the iteration has no model.
+        ObjectMissingError: there is no such model.
         IntegrityError: its weights or its clusters are damaged, or an item vector is not finite.
         ConfigError: the settings cannot work on this dataset, or the search not on this device.
     """
     rules = rules_of(config, dataset)
-    backbone = load_trained(store, plan.iteration, device=device, item_name=dataset.item_name)
+    backbone = load_writing_model(store, config.generation, plan.iteration, device=device, item_name=dataset.item_name)
     search = open_search(store, dataset, config.fidelity, plan.iteration, backbone.item_vectors())
     return Generator(store, dataset, plan, rules, config.seed, backbone, search)
 

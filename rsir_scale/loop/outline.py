@@ -13,6 +13,8 @@ from rsir_scale.generation.rules import rules_of
 from rsir_scale.loop.preflight import Need, Node, needs
 from rsir_scale.models.probe import check_model
 from rsir_scale.training.negatives import check_negatives
+from rsir_scale.runs.teacher import check_weights, find_teacher
+from rsir_scale.runs.trained import weights_sha256
 from rsir_scale.training.task import budget_of
 
 
@@ -21,7 +23,7 @@ def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> 
 
     Raises:
         ConfigError: the settings cannot work on this dataset.
-        InputError: there is nothing to learn from.
+        InputError: there is nothing to learn from, or the teacher does not fit.
     """
     rules_of(config, dataset)
     check_model(config, dataset)
@@ -34,6 +36,7 @@ def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> 
         "items": meta.items,
         "training_pairs": meta.training_pairs,
         "config_fingerprint": config.fingerprint(),
+        "teacher": _teacher(config, dataset),
         "nodes": len(nodes),
         "cpus": sum(node.cpus for node in nodes),
         "gpus": sum(node.gpus for node in nodes),
@@ -41,6 +44,15 @@ def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> 
         "generation": _resources(generation),
         "iterations": _iterations(config, dataset),
     }
+
+
+def _teacher(config: Config, dataset: PreparedDataset) -> dict[str, Any] | None:
+    found = find_teacher(config, dataset)
+    if found is None:
+        return None
+    check_weights(found)
+    model = found.model
+    return {"model": found.name, "width": model.description.model.width, "sha256": weights_sha256(model.weights)}
 
 
 def _resources(need: Need) -> dict[str, int]:

@@ -35,6 +35,7 @@ from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry, entry_of
 from rsir_scale.runs.settle import settle
 from rsir_scale.runs.status import SELECTION_METRIC
+from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.storage import Store
 from rsir_scale.training.negatives import check_negatives
 
@@ -104,7 +105,7 @@ def _evaluation(run: Run, dataset: PreparedDataset, iteration: int) -> Evaluatio
 
 
 def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iteration: int) -> None:
-    """Let theta_k write from D_k, settle duplicates, and write what makes it count."""
+    """Let theta_k, or the teacher, write from D_k, settle duplicates, and write what makes it count."""
     store = run.store
     exists = store.exists(layout.manifest(iteration))
     if exists and read_manifest(store, iteration).generation is not None:
@@ -163,6 +164,7 @@ def _close(
         explicit=deviations(config),
         dataset_fingerprint=dataset.meta.fingerprint,
         files=(*_model_files(store, iteration), evaluation.ranks, *files),
+        teacher=read_teacher(store),
         generation=generation,
         metrics=evaluation.metrics,
         timings={"train_s": round(model.train_s, 3)} | (timings or {}),
@@ -181,6 +183,6 @@ def _search_facts(store: Store, iteration: int) -> list[str]:
 def _model_files(store: Store, iteration: int) -> list[FileEntry]:
     return [
         entry_of(store, layout.model(iteration), "model"),
-        read_model(store, iteration).weights,
+        *read_model(store, iteration).weights,
         entry_of(store, layout.metrics(iteration), "metrics"),
     ]

@@ -7,6 +7,7 @@ not looked at, so that one changed byte gives one fault and not a hundred. Files
 leftovers of attempts that lost are no fault.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -70,6 +71,7 @@ def verify(store: Store, dataset: PreparedDataset, *, rows_per_iteration: int | 
     config = ledger.guard(layout.RUN_CONFIG, lambda: read_config(store))
     _check_dataset(store, dataset, ledger)
     manifests = _manifests(store, config, dataset, ledger)
+    _check_teacher(store, config, manifests, ledger)
     rows = rechecked = 0
     for manifest in manifests:
         earlier_whole = not ledger.damaged
@@ -135,6 +137,22 @@ def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, le
             ledger.add(key, "it belongs to other data than the run's dataset")
         manifests.append(manifest)
     return manifests
+
+
+def _check_teacher(store: Store, config: Config | None, manifests: list[Manifest], ledger: Ledger) -> None:
+    """Hold the run's copy of its teacher to what each manifest says of it."""
+    if config is None or not manifests:
+        return
+    named = manifests[0].teacher
+    for manifest in manifests:
+        if manifest.teacher != named or (manifest.teacher is None) != (config.generation.teacher is None):
+            ledger.add(layout.manifest(manifest.iteration), "it names another teacher than the run has")
+            return
+    if named is None:
+        return
+    _hash(store, layout.TEACHER, layout.TEACHER, hashlib.sha256(named.to_bytes()).hexdigest(), ledger)
+    for entry in named.weights:
+        _hash(store, entry.key, entry.key, entry.sha256, ledger)
 
 
 def _check_metrics(store: Store, manifest: Manifest, ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""The stored rows of one iteration, checked again shard by shard with the iteration's own model.
+"""The stored rows of one iteration, checked again shard by shard with the model that wrote them.
 
 Comes in: the plan and a ledger that already knows which files are damaged. Goes out: faults with their rows, into the
 ledger, and how many rows were scored again. A shard of which the part or a source file is damaged is left out: its
@@ -18,7 +18,7 @@ from rsir_scale.generation.rules import cut_sources, rules_of
 from rsir_scale.generation.searching import open_clusters
 from rsir_scale.loop.faults import Ledger
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.repository import load_trained, read_model
+from rsir_scale.models.repository import load_writing_model, read_writing_model
 from rsir_scale.runs import layout
 from rsir_scale.runs.columns import PART_SCHEMA
 from rsir_scale.runs.commits import CommitRecord, read_commits
@@ -43,7 +43,7 @@ def verify_rows(
     commits = read_commits(store, plan)
     total = sum(record.part.rows or 0 for record in commits)
     stride = 1 if limit is None else max(1, -(-total // max(1, limit)))
-    backbone = _model(store, plan.iteration, ledger)
+    backbone = _writing_model(store, config, plan.iteration, ledger)
     key = layout.search(plan.iteration)
     if backbone is None or ledger.blames(key):
         return 0
@@ -63,12 +63,14 @@ def verify_rows(
     return scored
 
 
-def _model(store: Store, iteration: int, ledger: Ledger) -> Backbone | None:
-    key = layout.model(iteration)
-    model = None if ledger.blames(key) else ledger.guard(key, lambda: read_model(store, iteration))
-    if model is None or ledger.blames(model.weights.key):
+def _writing_model(store: Store, config: Config, iteration: int, ledger: Ledger) -> Backbone | None:
+    key = layout.model(iteration) if config.generation.teacher is None else layout.TEACHER
+    if ledger.blames(key):
         return None
-    return ledger.guard(key, lambda: load_trained(store, iteration))
+    model = ledger.guard(key, lambda: read_writing_model(store, config.generation, iteration))
+    if model is None or any(ledger.blames(entry.key) for entry in model.weights):
+        return None
+    return ledger.guard(key, lambda: load_writing_model(store, config.generation, iteration))
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """A backbone as bytes: weights as safetensors, its shape as JSON. Nothing is ever unpickled.
 
 Loading checks that the weights are the ones that the model's description calls for: names, shapes and finite values.
+Pieces of weights go straight into the backbone, so that loading holds one table and one object at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from pydantic import ValidationError
+from safetensors.torch import save
 from torch import Tensor
 
-from rsir_scale.config import Config, ModelConfig
+from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
@@ -20,6 +20,19 @@ from rsir_scale.models.hstu import HSTU
 from rsir_scale.models.plugin import plugin_class
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.models.semantic_id import SemanticId
+from rsir_scale.models.shards import Piece, assemble, pieces_of
+from rsir_scale.runs.trained import ModelDescription
+
+__all__ = [
+    "BACKBONES",
+    "ModelDescription",
+    "backbone_from",
+    "build_backbone",
+    "copy_weights",
+    "describe",
+    "load_backbone",
+    "weights_bytes",
+]
 
 Build = Callable[..., Backbone]
 BACKBONES: dict[str, Build] = {
@@ -29,16 +42,6 @@ BACKBONES: dict[str, Build] = {
     "semantic_id": SemanticId,
 }
 _ITEM_TABLE = "items.weight"  # row 0 is padding
-
-
-class ModelDescription(BaseModel):
-    """All that is needed to build the backbone that a weights file fits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    model: ModelConfig
-    item_count: PositiveInt
-    max_length: PositiveInt
 
 
 def describe(config: Config, dataset: PreparedDataset) -> ModelDescription:
@@ -72,40 +75,61 @@ def copy_weights(backbone: Backbone) -> dict[str, Tensor]:
 def load_backbone(
     description: bytes, weights: bytes, *, device: str = "cpu", item_name: Callable[[int], str] | None = None
 ) -> Backbone:
+    """Rebuild a trained backbone from a `ModelDescription` as JSON and weights as one object; see `backbone_from`."""
+    try:
+        described = ModelDescription.model_validate_json(description)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"the model's description is damaged ({error}): restore it, or train the iteration again"
+        ) from error
+    return backbone_from(described, pieces_of(weights), device=device, item_name=item_name)
+
+
+def backbone_from(
+    description: ModelDescription,
+    pieces: Iterable[Piece],
+    *,
+    device: str = "cpu",
+    item_name: Callable[[int], str] | None = None,
+) -> Backbone:
     """Rebuild a trained backbone in evaluation mode.
 
     Args:
-        description: a `ModelDescription` as JSON.
-        weights: as safetensors.
+        description: what to build.
+        pieces: its weights.
         device: where the backbone goes.
         item_name: what the user calls an item, by its index; without it errors have the index alone.
 
     Raises:
-        IntegrityError: the bytes are no model description or no safetensors, weights and description disagree, or a
-            weight is not finite.
+        IntegrityError: weights and description disagree, or a weight is not finite.
         ConfigError: the description names a class of the user's that cannot be imported here.
     """
-    try:
-        described = ModelDescription.model_validate_json(description)
-        tensors = load(weights)
-    except (ValidationError, SafetensorError) as error:
-        raise IntegrityError(
-            f"model files are damaged ({error}): restore them, or train the iteration again"
-        ) from error
-    backbone = build_backbone(described)
-    expected = {name: tensor.shape for name, tensor in backbone.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    if expected != found:
-        differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise IntegrityError(
-            f"weights do not fit the model description at {differing}: the two files are not of a pair"
-        )
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            row = int((~torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)).nonzero()[0])
-            whose = f", {item_name(row)}" if item_name and row and name == _ITEM_TABLE else ""
-            raise IntegrityError(
-                f"weights hold NaN or infinity in row {row} of {name!r}{whose}: train the iteration again"
-            )
-    backbone.load_state_dict(tensors)
+    backbone = build_backbone(description)
+    # Entries of a state_dict share their memory with the backbone's own tensors.
+    own = backbone.state_dict()
+    found = assemble(_checked(pieces, {name: tensor.shape for name, tensor in own.items()}, item_name), into=own)
+    _refuse_misfits(own.keys() - found.keys())
     return backbone.to(device).eval()
+
+
+def _checked(
+    pieces: Iterable[Piece], expected: dict[str, torch.Size], item_name: Callable[[int], str] | None
+) -> Iterator[Piece]:
+    for piece in pieces:
+        if expected.get(piece.name) != piece.shape:
+            _refuse_misfits({piece.name})
+        if not torch.isfinite(piece.values).all():
+            rows = piece.values.reshape(len(piece.values) if piece.values.dim() else 1, -1)
+            row = piece.first + int((~torch.isfinite(rows).all(1)).nonzero()[0])
+            whose = f", {item_name(row)}" if item_name and row and piece.name == _ITEM_TABLE else ""
+            raise IntegrityError(
+                f"weights hold NaN or infinity in row {row} of {piece.name!r}{whose}: train the iteration again"
+            )
+        yield piece
+
+
+def _refuse_misfits(names: set[str]) -> None:
+    if names:
+        raise IntegrityError(
+            f"weights do not fit the model description at {sorted(names)}: the two files are not of a pair"
+        )

@@ -1,62 +1,66 @@
-"""The model of an iteration, in the run directory.
+"""The model of an iteration, in the run directory: weights in files of bounded size, loaded one at a time.
 
-Weights are written under an attempt's name; `model/model.json`, created only if absent, then says what the model is and
-which weights are its own. The iteration has a model when that file exists, and only one ever counts.
+The record that names them is `runs/trained.py`'s; what writes an iteration's sequences is decided here, once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+from torch import Tensor
+
+from rsir_scale.config import GenerationConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, load_backbone
+from rsir_scale.models.checkpoint import ModelDescription, backbone_from
+from rsir_scale.models.shards import SHARD_BYTES, read_pieces, write_shards
 from rsir_scale.runs import layout
 from rsir_scale.runs.open_run import read_config
-from rsir_scale.runs.records import FileEntry, Record, write_entry
-from rsir_scale.storage import AlreadyExistsError, Store, sha256_of
+from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.teacher import read_teacher
+from rsir_scale.runs.trained import TrainedModel, has_model, publish_model, read_model
+from rsir_scale.storage import ObjectMissingError, Store
+
+__all__ = [
+    "TrainedModel",
+    "WritingModel",
+    "has_model",
+    "load_trained",
+    "load_writing_model",
+    "publish_model",
+    "publish_weights",
+    "read_model",
+    "read_writing_model",
+]
 
 
-class TrainedModel(Record):
-    """What `model/model.json` holds.
+@dataclass(frozen=True)
+class WritingModel:
+    """The record of what writes an iteration's sequences: where it stands, how to build it, and its weights."""
 
-    Attributes:
-        description: how to build the backbone.
-        weights: the safetensors object and its hash.
-        updates: optimiser updates done; best_update: where the kept weights stood.
-        validation_score: NDCG@20 on the validation items at that update.
-        train_s: wall time of the fit, over all starts.
-    """
-
+    key: str
     description: ModelDescription
-    weights: FileEntry
-    updates: int
-    best_update: int
-    validation_score: float
-    train_s: float
+    weights: tuple[FileEntry, ...]
 
 
-def publish_weights(store: Store, iteration: int, data: bytes, *, attempt: str) -> FileEntry:
-    """Write weights under the attempt's own name; they count once a `TrainedModel` names them."""
-    return write_entry(store, layout.weights(iteration, attempt), "weights", data)
+def publish_weights(
+    store: Store, iteration: int, weights: Mapping[str, Tensor], *, attempt: str, shard_bytes: int = SHARD_BYTES
+) -> tuple[FileEntry, ...]:
+    """Write weights under the attempt's own name; they count once a `TrainedModel` names them.
 
-
-def publish_model(store: Store, iteration: int, model: TrainedModel) -> TrainedModel:
-    """Make a model the iteration's own, and return the one that is: this one, or an earlier attempt's."""
-    try:
-        store.create(layout.model(iteration), model.to_bytes())
-    except AlreadyExistsError:
-        return read_model(store, iteration)
-    return model
-
-
-def has_model(store: Store, iteration: int) -> bool:
-    """Whether the iteration's training is done."""
-    return store.exists(layout.model(iteration))
-
-
-def read_model(store: Store, iteration: int) -> TrainedModel:
-    """Read the record. Raises ObjectMissingError, IntegrityError."""
-    key = layout.model(iteration)
-    return TrainedModel.from_bytes(store.read(key), f"{store.root}/{key}")
+    Args:
+        store: of the run.
+        iteration: whose model it is.
+        weights: by name, as in the backbone's `state_dict`.
+        attempt: names the files.
+        shard_bytes: bytes of weights in one file, about.
+    """
+    return write_shards(
+        store,
+        weights,
+        key=lambda part: layout.weights(iteration, attempt, part),
+        kind="weights",
+        shard_bytes=shard_bytes,
+    )
 
 
 def load_trained(
@@ -77,16 +81,45 @@ def load_trained(
         ConfigError: the class of the user's cannot be imported here.
     """
     model = read_model(store, iteration)
-    named = model.description.model
+    _refuse_unnamed_class(store, model.description, layout.model(iteration))
+    return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
+
+
+def read_writing_model(store: Store, config: GenerationConfig, iteration: int) -> WritingModel:
+    """Say what writes an iteration's sequences: the run's teacher, or theta_k where it has none.
+
+    Raises:
+        ObjectMissingError: there is no such model.
+        IntegrityError: its record is damaged.
+    """
+    if config.teacher is None:
+        model = read_model(store, iteration)
+        return WritingModel(layout.model(iteration), model.description, model.weights)
+    teacher = read_teacher(store)
+    if teacher is None:
+        raise ObjectMissingError(f"{store.root}/{layout.TEACHER} is missing, and the run has a teacher: restore it")
+    return WritingModel(layout.TEACHER, teacher.description, teacher.weights)
+
+
+def load_writing_model(
+    store: Store,
+    config: GenerationConfig,
+    iteration: int,
+    *,
+    device: str = "cpu",
+    item_name: Callable[[int], str] | None = None,
+) -> Backbone:
+    """Load what writes an iteration's sequences, and checks them; arguments and errors as of `load_trained`."""
+    model = read_writing_model(store, config, iteration)
+    _refuse_unnamed_class(store, model.description, model.key)
+    return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
+
+
+def _refuse_unnamed_class(store: Store, description: ModelDescription, key: str) -> None:
+    """Raise IntegrityError where a record names a class of the user's that the run's settings do not."""
+    named = description.model
     if named.is_plugin and read_config(store).model.backbone != named.backbone:
         raise IntegrityError(
-            f"{store.root}/{layout.model(iteration)} names the class {named.backbone}, which {layout.RUN_CONFIG} does "
-            "not, and so nothing of it is imported: restore the one that was changed"
+            f"{store.root}/{key} names the class {named.backbone}, which {layout.RUN_CONFIG} does not, and so nothing "
+            "of it is imported: restore the one that was changed"
         )
-    digest, _ = sha256_of(store, model.weights.key)
-    if digest != model.weights.sha256:
-        raise IntegrityError(
-            f"{store.root}/{model.weights.key} has SHA-256 {digest}, its record says {model.weights.sha256}: restore it"
-        )
-    description = model.description.model_dump_json().encode()
-    return load_backbone(description, store.read(model.weights.key), device=device, item_name=item_name)

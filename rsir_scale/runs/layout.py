@@ -10,6 +10,8 @@ import uuid
 RUN_CONFIG = "run.yaml"
 PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
+# Who writes all sequences, where that is not the run's own model.
+TEACHER = "teacher/teacher.json"
 # What Ray Train writes for itself; empty between trainings.
 RAY_SCRATCH = "ray"
 
@@ -17,6 +19,11 @@ RAY_SCRATCH = "ray"
 def new_attempt() -> str:
     """A name for one attempt at writing something: 12 hexadecimal digits, of no influence on any result."""
     return uuid.uuid4().hex[:12]
+
+
+def teacher_weights(attempt: str, part: int) -> str:
+    """A copy of the teacher's weights, or of some of them."""
+    return f"teacher/weights-{part:05d}.{attempt}.safetensors"
 
 
 def lease(generation: int) -> str:
@@ -39,19 +46,29 @@ def extension(iteration: int) -> str:
     return f"{folder(iteration)}/generation/MANIFEST.json"
 
 
+def training(iteration: int) -> str:
+    """All of an iteration's training that is gone when it is done."""
+    return f"{folder(iteration)}/training"
+
+
 def training_state(iteration: int) -> str:
-    """Where training stands; gone when it is done."""
-    return f"{folder(iteration)}/training/state.safetensors"
+    """Where training stands, and which files hold its tensors; gone when it is done."""
+    return f"{training(iteration)}/state.json"
+
+
+def training_tensors(iteration: int, attempt: str, part: int) -> str:
+    """Some tensors of a state; they count while the state names them."""
+    return f"{training(iteration)}/state-{part:05d}.{attempt}.safetensors"
 
 
 def training_progress(iteration: int) -> str:
     """How far training is, for the driver to show; gone when it is done."""
-    return f"{folder(iteration)}/training/progress.json"
+    return f"{training(iteration)}/progress.json"
 
 
-def weights(iteration: int, attempt: str) -> str:
-    """Weights of theta_k."""
-    return f"{folder(iteration)}/model/weights.{attempt}.safetensors"
+def weights(iteration: int, attempt: str, part: int) -> str:
+    """Weights of theta_k, or some of them."""
+    return f"{folder(iteration)}/model/weights-{part:05d}.{attempt}.safetensors"
 
 
 def model(iteration: int) -> str:

@@ -15,6 +15,7 @@ from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
+from rsir_scale.runs.trained import Teacher
 from rsir_scale.storage import AlreadyExistsError, Store
 
 FORMAT_VERSION = 1
@@ -47,6 +48,7 @@ class Manifest(Record):
     explicit: tuple[str, ...]
     dataset_fingerprint: str
     files: tuple[FileEntry, ...]
+    teacher: Teacher | None = Field(default=None, description="what wrote, where it was not the iteration's own model")
     generation: Generation | None
     metrics: dict[str, float]
     timings: dict[str, float]

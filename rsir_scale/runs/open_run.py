@@ -18,34 +18,19 @@ from typing import Any
 
 import psutil
 import yaml
-from pydantic import ValidationError
 
 from rsir_scale.config import Config, effective_settings
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import ConfigError, InputError, IntegrityError
+from rsir_scale.errors import ConfigError, InputError
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.lease import Clock, Lease
-from rsir_scale.runs.records import Count, Record
+from rsir_scale.runs.teacher import adopt, read_teacher, settle_teacher
 from rsir_scale.storage import Store
 
+__all__ = ["DatasetFacts", "Provenance", "Run", "is_run", "open_run", "read_config", "read_provenance"]
+
 _PACKAGES = ("rsir-scale", "torch", "ray", "numpy", "polars", "pyarrow", "safetensors")
-
-
-class DatasetFacts(Record):
-    """Which data a run is of."""
-
-    fingerprint: str
-    users: Count
-    items: Count
-    training_pairs: Count
-
-
-class Provenance(Record):
-    """Where and with what a run began."""
-
-    versions: dict[str, str]
-    host: dict[str, str | int]
-    dataset: DatasetFacts
 
 
 @dataclass(frozen=True)
@@ -63,49 +48,23 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
     """Create or open the run directory and hold its lease.
 
     Raises:
-        InputError: the folder holds something that is no run.
-        ConfigError: the run has other settings or other data, or the store cannot create atomically.
+        InputError: the folder holds something that is no run, or the teacher does not fit.
+        ConfigError: the run has other settings, other data or another teacher, or the store cannot create atomically.
         LeaseHeldError: another driver works on it.
     """
     _check_folder(store)
+    config, found = settle_teacher(store, config, dataset)
     stored = _check_same(store, config, dataset)
     with Lease(store, clock=clock) as lease:
         if stored is None:
             stored = _check_same(store, config, dataset)
         provenance = _begin(store, dataset)
+        if found is not None:
+            adopt(store, found)
         if stored != config:
             store.put(layout.RUN_CONFIG, _to_yaml(config))
-        yield Run(store=store, config=config, lease=lease, facts=_changed_versions(provenance.versions))
-
-
-def is_run(store: Store) -> bool:
-    """Whether a run was begun here."""
-    return store.exists(layout.RUN_CONFIG)
-
-
-def read_config(store: Store) -> Config:
-    """The resolved config of a run.
-
-    Raises:
-        InputError: there is no run here.
-        IntegrityError: run.yaml is damaged.
-    """
-    data = store.read_if_exists(layout.RUN_CONFIG)
-    if data is None:
-        raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
-    try:
-        return Config.model_validate(yaml.safe_load(data.decode("utf-8")))
-    except (UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise IntegrityError(
-            f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({error}): restore it, or start again in an "
-            "empty run directory"
-        ) from error
-
-
-def read_provenance(store: Store) -> Provenance | None:
-    """Where the run began; None before it did. Raises IntegrityError."""
-    data = store.read_if_exists(layout.PROVENANCE)
-    return None if data is None else Provenance.from_bytes(data, f"{store.root}/{layout.PROVENANCE}")
+        facts = (*_changed_versions(provenance.versions), *_teacher_facts(store, dataset))
+        yield Run(store=store, config=config, lease=lease, facts=facts)
 
 
 def _check_folder(store: Store) -> None:
@@ -163,6 +122,14 @@ def _begin(store: Store, dataset: PreparedDataset) -> Provenance:
     )
     store.create(layout.PROVENANCE, provenance.to_bytes())
     return provenance
+
+
+def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:
+    teacher = read_teacher(store)
+    if teacher is None or teacher.dataset_fingerprint == dataset.meta.fingerprint:
+        return ()
+    fact = f"the teacher was trained on other data, with fingerprint {teacher.dataset_fingerprint}"
+    return (f"{fact}: what is held out here may have been in it",)
 
 
 def _to_yaml(config: Config) -> bytes:

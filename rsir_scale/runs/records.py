@@ -16,7 +16,18 @@ from rsir_scale.storage import Store, sha256_of
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 FileKind = Literal[
-    "part", "commit", "errors", "dropped", "plan", "weights", "model", "metrics", "ranks", "search", "clusters"
+    "part",
+    "commit",
+    "errors",
+    "dropped",
+    "plan",
+    "weights",
+    "model",
+    "metrics",
+    "ranks",
+    "search",
+    "clusters",
+    "state",
 ]
 
 

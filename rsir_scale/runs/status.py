@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.commits import read_commits, total_counts
 from rsir_scale.runs.events import RUN_DONE, RUN_FAILED, TRAINING_STARTED, read_events
 from rsir_scale.runs.manifest import Manifest, combined_digest, read_chain
-from rsir_scale.runs.open_run import read_config, read_provenance
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.storage import Store
 

@@ -25,7 +25,7 @@ from rsir_scale.training.batches import Batch, Rows, make_batch, pass_batches, t
 from rsir_scale.training.exchange import sum_gradients
 from rsir_scale.training.losses import Loss
 from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
-from rsir_scale.training.state import Position, dump_state, restore_state
+from rsir_scale.training.state import FitState, Position, dump_state, restore_state
 from rsir_scale.training.task import TrainingTask
 
 _SELECTION_CUTOFF = 20
@@ -71,7 +71,7 @@ class Fit:
     """The state of one fit on one worker: model, optimiser, position and best weights so far."""
 
     def __init__(
-        self, task: TrainingTask, worker: Worker, *, resume_from: bytes | None, warm_start: dict[str, Tensor] | None
+        self, task: TrainingTask, worker: Worker, *, resume_from: FitState | None, warm_start: dict[str, Tensor] | None
     ):
         self.task = task
         self.worker = worker
@@ -109,11 +109,8 @@ class Fit:
         self.model.train()
         losses = [self._update(update) for update in range(self.position.update, stop)]
         loss = float(np.mean(losses))
-        if not np.isfinite(loss):
-            raise ResumableError(
-                f"training loss is {loss} between updates {self.position.update} and {stop} at "
-                f"training.learning_rate={self.task.config.learning_rate}: lower the rate in a new run directory"
-            )
+        if not (np.isfinite(loss) and all(bool(weight.isfinite().all()) for weight in self.model.parameters())):
+            raise ResumableError(self._diverged(loss, stop))
         score = self._validate()
         spent = self.position.seconds + time.perf_counter() - started
         self.position = replace(self.position, update=stop, seconds=spent)
@@ -122,14 +119,28 @@ class Fit:
             _copy_into(self.best, self.model)
         return Progress(stop, budget.maximum, loss, score, self.position.best_score, spent)
 
+    def _diverged(self, loss: float, stop: int) -> str:
+        last, rate = self.position, self.task.config.learning_rate
+        kept = (
+            f"the state saved after update {last.update} is kept (best NDCG@20 {last.best_score:.4f} at update "
+            f"{last.best_update}), and the same command goes on from it"
+            if last.update
+            else "no state was saved before, so the same command starts this fit anew"
+        )
+        return (
+            f"training loss is {loss}, or a weight is no number, between updates {last.update} and {stop} at "
+            f"training.learning_rate={rate}: {kept}; draws are keyed by update, so if it ends here again, set a lower "
+            "rate in a new run directory"
+        )
+
     @property
     def finished(self) -> bool:
         """Whether the budget or the patience is spent."""
         since_best = self.position.update - self.position.best_update
         return self.position.update >= self.task.budget.maximum or since_best >= self.task.budget.patience
 
-    def state(self) -> bytes:
-        """Serialise all that a resumed fit needs."""
+    def state(self) -> FitState:
+        """All that a resumed fit needs, uncopied: the next interval changes it."""
         return dump_state(self.position, self.model, self.best, self.optimiser)
 
     def _update(self, update: int) -> float:
@@ -204,9 +215,9 @@ def fit(
     task: TrainingTask,
     worker: Worker,
     *,
-    resume_from: bytes | None = None,
+    resume_from: FitState | None = None,
     warm_start: dict[str, Tensor] | None = None,
-    save_state: Callable[[bytes], None] | None = None,
+    save_state: Callable[[FitState], None] | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> FitResult:
     """Train until the budget or the patience is spent.
@@ -214,9 +225,9 @@ def fit(
     Args:
         task: data, settings, budget and identity.
         worker: this process's share.
-        resume_from: a state that `save_state` was given; training goes on exactly from there.
+        resume_from: a state that `save_state` was given; training goes on exactly from there, in its tensors.
         warm_start: weights to begin with instead of random ones (RSIR-FT); the optimiser starts fresh.
-        save_state: called on rank 0 after each validation, with the state to resume from.
+        save_state: called on rank 0 after each validation, with the state to resume from; its tensors change after.
         report: called on every worker after each validation.
 
     Raises:

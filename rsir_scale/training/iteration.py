@@ -6,8 +6,6 @@ saved, and leaves the model behind when the budget or the patience is spent.
 
 from collections.abc import Callable
 
-from safetensors.torch import save
-
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import read_item_vectors
@@ -18,6 +16,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load, training_files
 from rsir_scale.storage import Store
 from rsir_scale.training.epoch import Progress, Worker, fit
+from rsir_scale.training.state import StateFiles
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights
 
 
@@ -68,16 +67,16 @@ def train_iteration(
         task: what is fitted; None for what `training_task` makes of the run. Studies train on other data this way.
     """
     task = task or training_task(store, dataset, config, iteration)
-    state_key = layout.training_state(iteration)
+    saved = StateFiles(store, iteration)
     warm_start = None
     if config.loop.variant == "finetune" and iteration > 0:
         warm_start = copy_weights(load_trained(store, iteration - 1))
     result = fit(
         task,
         worker,
-        resume_from=store.read_if_exists(state_key),
+        resume_from=saved.read(),
         warm_start=warm_start,
-        save_state=lambda state: store.put(state_key, state),
+        save_state=saved.write,
         report=report,
     )
     if worker.rank != 0:
@@ -88,11 +87,11 @@ def train_iteration(
         iteration,
         TrainedModel(
             description=task.description,
-            weights=publish_weights(store, iteration, save(result.weights), attempt=layout.new_attempt()),
+            weights=publish_weights(store, iteration, result.weights, attempt=layout.new_attempt()),
             updates=position.update,
             best_update=position.best_update,
             validation_score=position.best_score,
             train_s=position.seconds,
         ),
     )
-    store.delete(state_key)
+    saved.delete()

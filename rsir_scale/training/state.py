@@ -1,14 +1,20 @@
-"""Where a fit stands, as one safetensors object: weights, best weights, optimiser moments and position.
+"""Where a fit stands: weights, best weights, optimiser moments and position, kept so that a crash loses one interval.
 
-No random state is kept, because every draw is keyed by the number of its update. Nothing is pickled.
+Tensors go into attempt-named objects of bounded size; after them one JSON, replaced whole, names them, and those that
+it named before are deleted. Killed anywhere, the store holds the old state or the new one. No random state is kept,
+because every draw is keyed by the number of its update. Nothing is pickled.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor, nn
+
+from rsir_scale.models.shards import SHARD_BYTES, assemble, read_pieces, write_shards
+from rsir_scale.runs import layout
+from rsir_scale.runs.records import FileEntry, Record
+from rsir_scale.storage import Store
 
 _MODEL, _BEST, _OPTIMISER = "model/", "best/", "optimiser/"
 
@@ -30,32 +36,117 @@ class Position:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class FitState:
+    """A state as it is saved and resumed; the tensors of a running fit are its own, and change with its next update.
+
+    Attributes:
+        position: where the fit stands.
+        tensors: by name: `model/…`, `best/…`, `optimiser/<parameter>/<moment>`.
+    """
+
+    position: Position
+    tensors: dict[str, Tensor]
+
+    def copy(self) -> "FitState":
+        """The same state, with tensors that nobody else changes."""
+        return replace(self, tensors={name: tensor.detach().clone() for name, tensor in self.tensors.items()})
+
+
+class _StateRecord(Record):
+    """What `training/state.json` holds."""
+
+    update: int
+    best_update: int
+    best_score: float
+    seconds: float
+    tensors: tuple[FileEntry, ...]
+
+
 def dump_state(
-    position: Position, model: nn.Module, best: dict[str, Tensor], optimiser: torch.optim.Optimizer
-) -> bytes:
-    """Serialise the state of a fit."""
+    position: Position, model: nn.Module, best: Mapping[str, Tensor], optimiser: torch.optim.Optimizer
+) -> FitState:
+    """Name all that a resumed fit needs; nothing is copied, so it must be saved before the fit goes on."""
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
     tensors |= {_BEST + name: tensor for name, tensor in best.items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"{_OPTIMISER}{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
-    owned = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    return save(owned, metadata={"position": json.dumps(asdict(position))})
+    return FitState(position, tensors)
 
 
 def restore_state(
-    data: bytes, model: nn.Module, optimiser: torch.optim.Optimizer
+    state: FitState, model: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Position, dict[str, Tensor]]:
-    """Put a serialised state back into a model and its optimiser; return the position and the best weights."""
-    tensors = load(data)
-    model.load_state_dict(_under(tensors, _MODEL))
+    """Put a state back into a model and its optimiser; return the position and the best weights.
+
+    The tensors of the state may become the optimiser's and the best weights: they are not to be used again.
+    """
+    model.load_state_dict(_under(state.tensors, _MODEL))
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under(tensors, _OPTIMISER).items():
+    for name, tensor in _under(state.tensors, _OPTIMISER).items():
         index, _, moment = name.partition("/")
         moments.setdefault(int(index), {})[moment] = tensor
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return Position(**json.loads(header["__metadata__"]["position"])), _under(tensors, _BEST)
+    return state.position, _under(state.tensors, _BEST)
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+class StateFiles:
+    """The saved state of one iteration's training.
+
+    Args:
+        store: of the run.
+        iteration: k.
+        shard_bytes: bytes of tensors in one object, about.
+    """
+
+    def __init__(self, store: Store, iteration: int, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self._store = store
+        self._iteration = iteration
+        self._shard_bytes = shard_bytes
+        self._key = layout.training_state(iteration)
+
+    def read(self) -> FitState | None:
+        """The last state that was saved whole; None before any.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        record = self._record()
+        if record is None:
+            return None
+        tensors = assemble(read_pieces(self._store, record.tensors))
+        return FitState(Position(**record.model_dump(exclude={"tensors"})), tensors)
+
+    def write(self, state: FitState) -> None:
+        """Save a state in place of the last one. Raises StorageFullError, after which the last one still counts."""
+        attempt = layout.new_attempt()
+        entries = write_shards(
+            self._store,
+            state.tensors,
+            key=lambda part: layout.training_tensors(self._iteration, attempt, part),
+            kind="state",
+            shard_bytes=self._shard_bytes,
+        )
+        record = _StateRecord(**asdict(state.position), tensors=entries)
+        self._store.put(self._key, record.to_bytes())
+        self._sweep(keep={entry.key for entry in entries})
+
+    def delete(self) -> None:
+        """Remove the state: its training is done."""
+        self._store.delete(self._key)
+        self._sweep(keep=set())
+
+    def _record(self) -> _StateRecord | None:
+        data = self._store.read_if_exists(self._key)
+        return None if data is None else _StateRecord.from_bytes(data, f"{self._store.root}/{self._key}")
+
+    def _sweep(self, *, keep: set[str]) -> None:
+        """Delete tensors that no state names, those of attempts that were killed among them: they are large."""
+        prefix = self._key.removesuffix(".json")
+        for key in list(self._store.list(layout.training(self._iteration))):
+            if key.startswith(f"{prefix}-") and key not in keep:
+                self._store.delete(key)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -5,16 +5,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rsir_scale.evaluation import early as module
 from rsir_scale.evaluation.early import EarlyRanks
 from rsir_scale.evaluation.evaluate import EvaluationSet
 from tests.evaluation.worlds import Case, cases, sequences_of
 
 
-@given(case=cases(), mask_history=st.booleans(), cutoff=st.integers(1, 20))
-def test_ranks_up_to_the_cutoff_are_those_of_a_plain_loop(case: Case, mask_history: bool, cutoff: int) -> None:
-    early = EarlyRanks(case.users, item_count=case.backbone.item_count, mask_history=mask_history)
+@given(
+    case=cases(),
+    mask_history=st.booleans(),
+    cutoff=st.integers(1, 20),
+    items=st.integers(1, 50),
+    rows=st.sampled_from([1, 3, 100]),
+)
+def test_ranks_up_to_the_cutoff_are_those_of_a_plain_loop_whatever_the_blocks(
+    case: Case, mask_history: bool, cutoff: int, items: int, rows: int
+) -> None:
+    count = case.backbone.item_count
+    early = EarlyRanks(case.users, item_count=count, mask_history=mask_history, items_per_block=items)
     expected = case.naive_ranks(mask_history=mask_history)
-    found = early.within(case.backbone, cutoff).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_ROWS_PER_TILE", rows)
+        patch.setattr(module, "ROWS_PER_GROUP", 2 * rows)
+        found = early.within(case.backbone, cutoff).tolist()
     assert [min(rank, cutoff + 1) for rank in found] == [min(rank, cutoff + 1) for rank in expected]
 
 

@@ -13,11 +13,20 @@ from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
 from tests.evaluation.worlds import Case, LastItemBackbone, cases, sequences_of
 
 
-@given(case=cases(), mask_history=st.booleans(), block=st.sampled_from([1, 90, 8_000_000]))
-def test_ranks_are_those_of_a_plain_loop(case: Case, mask_history: bool, block: int) -> None:
+@given(
+    case=cases(),
+    mask_history=st.booleans(),
+    items=st.integers(1, 50),
+    tile=st.sampled_from([1, 3, 100]),
+    group=st.sampled_from([1, 7, 100]),
+)
+def test_ranks_are_those_of_a_plain_loop_whatever_the_blocks(
+    case: Case, mask_history: bool, items: int, tile: int, group: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "_SCORES_PER_BLOCK", block)
-        ranks = rank_targets(case.backbone, case.users, mask_history=mask_history)
+        patch.setattr(evaluate, "tile_rows", lambda _: tile)
+        patch.setattr(evaluate, "ROWS_PER_GROUP", group)
+        ranks = rank_targets(case.backbone, case.users, mask_history=mask_history, items_per_block=items)
     assert ranks.tolist() == case.naive_ranks(mask_history=mask_history)
 
 
@@ -26,6 +35,17 @@ def test_a_model_that_scores_all_items_alike_ranks_the_target_last() -> None:
     users = EvaluationSet(sequences_of([[1, 2, 3]]), np.array([7], dtype=np.int32))
     assert rank_targets(backbone, users, mask_history=False).tolist() == [10]
     assert rank_targets(backbone, users, mask_history=True).tolist() == [7]
+
+
+@pytest.mark.parametrize("users", [1, 5, 130])
+def test_items_of_one_vector_tie_to_the_last_bit_across_blocks(users: int) -> None:
+    count, draws = 140_000, torch.Generator().manual_seed(users)
+    backbone = LastItemBackbone(torch.zeros((1, 16)), torch.zeros((1, 16)), max_length=3)
+    backbone.item_count = count
+    backbone.items_VD = torch.randn(16, generator=draws).expand(count + 1, 16).contiguous()
+    backbone.reads_VD = torch.randn((users + 1, 16), generator=draws)
+    rows = EvaluationSet(sequences_of([[1 + user] for user in range(users)]), np.full(users, count, dtype=np.int32))
+    assert (rank_targets(backbone, rows, mask_history=False) == count).all()
 
 
 def test_no_users_have_no_ranks() -> None:

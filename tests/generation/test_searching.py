@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from rsir_scale.config import Config
 from rsir_scale.config_file import resolve
@@ -16,6 +16,7 @@ from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import open_clusters, open_search, prepare_search, read_search
 from rsir_scale.generation.shard import generate_locally
 from rsir_scale.models.repository import load_trained, publish_weights, read_model
+from rsir_scale.models.shards import assemble, read_pieces
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.content import content_of
@@ -189,10 +190,10 @@ def test_a_stored_model_that_is_not_finite_is_refused_by_the_logs_own_id_before_
 def _damage(run: TinyRun, *, item_index: int, value: float) -> None:
     """Give theta_0 a weight that is no number, with a hash that fits: as a training that diverged leaves it."""
     model = read_model(run.store, 0)
-    tensors = load(run.store.read(model.weights.key))
+    tensors = assemble(read_pieces(run.store, model.weights))
     tensors["items.weight"][item_index, 3] = value
-    entry = publish_weights(run.store, 0, save(tensors), attempt=layout.new_attempt())
-    (run.path / layout.model(0)).write_bytes(model.model_copy(update={"weights": entry}).to_bytes())
+    weights = publish_weights(run.store, 0, tensors, attempt=layout.new_attempt())
+    (run.path / layout.model(0)).write_bytes(model.model_copy(update={"weights": weights}).to_bytes())
 
 
 @pytest.mark.parametrize("fidelity", [{"clusters": ITEMS + 1}, {"clusters": 4, "nprobe": 5}, {"nprobe": 32}])

@@ -71,7 +71,7 @@ def test_a_run_killed_in_training_and_in_generation_commits_what_an_undisturbed_
     config_file: Path, tmp_path: Path, local_digest: str, settings: Make
 ) -> None:
     run_dir = tmp_path / "run"
-    moments = ["iteration=000/training/state.safetensors", "iteration=000/generation/commits", "iteration=001/training"]
+    moments = ["iteration=000/training/state.json", "iteration=000/generation/commits", "iteration=001/training"]
     for moment in moments:
         with driver(config_file, run_dir) as process:
             wait(process, (run_dir / moment).exists)

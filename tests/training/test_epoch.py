@@ -13,6 +13,7 @@ from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.checkpoint import copy_weights
 from rsir_scale.training.epoch import Fit, FitResult, Progress, Worker, fit, trained_backbone
+from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
 from tests.training.market import ITEMS, market, task, without_dropout
 
@@ -45,10 +46,10 @@ def test_a_fit_learns_a_planted_market_a_quarter_better_than_popularity(loss: st
     assert _gain_at_20(rank_targets(backbone, users, mask_history=True)) > 1.25 * _popularity_gain(users)
 
 
-def _states(fitted: TrainingTask) -> tuple[list[bytes], list[Progress], FitResult]:
-    states: list[bytes] = []
+def _states(fitted: TrainingTask) -> tuple[list[FitState], list[Progress], FitResult]:
+    states: list[FitState] = []
     reports: list[Progress] = []
-    result = fit(fitted, ALONE, save_state=states.append, report=reports.append)
+    result = fit(fitted, ALONE, save_state=lambda state: states.append(state.copy()), report=reports.append)
     return states, reports, result
 
 
@@ -135,8 +136,29 @@ def test_a_warm_start_begins_with_the_weights_given() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_the_fit_and_names_the_learning_rate() -> None:
-    with pytest.raises(ResumableError, match=r"training\.learning_rate=1e\+30"):
+    with pytest.raises(ResumableError, match=r"training\.learning_rate=1e\+30: no state was saved before"):
         fit(task(learning_rate=1e30, max_epochs=3), ALONE)
+
+
+def test_a_fit_that_diverges_later_names_the_state_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = task(max_epochs=3)
+    interval = fitted.budget.interval
+    states: list[FitState] = []
+    update = Fit._update
+
+    def broken(self: Fit, number: int) -> float:
+        loss = update(self, number)
+        if number == 2 * interval - 1:
+            # The loss of an update does not show what the update did to the weights.
+            self.model.item_vectors().data[3] = float("nan")
+        return loss
+
+    monkeypatch.setattr(Fit, "_update", broken)
+    with pytest.raises(ResumableError, match=rf"saved after update {interval} is kept .* at update {interval}\)"):
+        fit(fitted, ALONE, save_state=lambda state: states.append(state.copy()))
+    monkeypatch.undo()
+    assert [state.position.update for state in states] == [interval]
+    assert _same(fit(fitted, ALONE, resume_from=states[-1]).weights, fit(fitted, ALONE).weights)
 
 
 def test_synthetic_weight_scales_the_share_of_synthetic_sequences() -> None:

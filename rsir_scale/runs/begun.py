@@ -1,0 +1,60 @@
+"""What a run began with: its resolved settings in `run.yaml`, and in `provenance.json` where and on which data.
+
+Comes in: a run's store. Goes out: validated records, or an error that names the file. `open_run` writes both.
+"""
+
+import yaml
+from pydantic import ValidationError
+
+from rsir_scale.config import Config
+from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.runs import layout
+from rsir_scale.runs.records import Count, Record
+from rsir_scale.storage import Store
+
+
+class DatasetFacts(Record):
+    """Which data a run is of."""
+
+    fingerprint: str
+    users: Count
+    items: Count
+    training_pairs: Count
+
+
+class Provenance(Record):
+    """Where and with what a run began."""
+
+    versions: dict[str, str]
+    host: dict[str, str | int]
+    dataset: DatasetFacts
+
+
+def is_run(store: Store) -> bool:
+    """Whether a run was begun here."""
+    return store.exists(layout.RUN_CONFIG)
+
+
+def read_config(store: Store) -> Config:
+    """The resolved config of a run.
+
+    Raises:
+        InputError: there is no run here.
+        IntegrityError: run.yaml is damaged.
+    """
+    data = store.read_if_exists(layout.RUN_CONFIG)
+    if data is None:
+        raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
+    try:
+        return Config.model_validate(yaml.safe_load(data.decode("utf-8")))
+    except (UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        raise IntegrityError(
+            f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({error}): restore it, or start again in an "
+            "empty run directory"
+        ) from error
+
+
+def read_provenance(store: Store) -> Provenance | None:
+    """Where the run began; None before it did. Raises IntegrityError."""
+    data = store.read_if_exists(layout.PROVENANCE)
+    return None if data is None else Provenance.from_bytes(data, f"{store.root}/{layout.PROVENANCE}")

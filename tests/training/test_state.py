@@ -1,0 +1,103 @@
+"""A saved state comes back bit for bit; killed at any step of saving the next one, the store holds one of the two."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rsir_scale.errors import IntegrityError
+from rsir_scale.runs import layout
+from rsir_scale.storage import LocalStore, open_store
+from rsir_scale.training.epoch import Fit, Worker, fit
+from rsir_scale.training.state import FitState, StateFiles
+from tests.training.market import task
+
+SMALL = 1 << 13
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def _states() -> list[FitState]:
+    """The states after the first and the second interval of a fit."""
+    states: list[FitState] = []
+    fit(task(max_epochs=2), Worker(), save_state=lambda state: states.append(state.copy()))
+    return states
+
+
+def _same(one: FitState | None, other: FitState) -> bool:
+    return (
+        one is not None
+        and one.position == other.position
+        and one.tensors.keys() == other.tensors.keys()
+        and all(torch.equal(one.tensors[name], tensor) for name, tensor in other.tensors.items())
+    )
+
+
+@pytest.mark.parametrize("shard_bytes", [SMALL, 1 << 28])
+def test_a_state_comes_back_and_replaces_the_last_one(tmp_path: Path, shard_bytes: int) -> None:
+    store = open_store(tmp_path)
+    files = StateFiles(store, 0, shard_bytes=shard_bytes)
+    assert files.read() is None
+    for state in _states():
+        files.write(state)
+        assert _same(files.read(), state)
+        parts = [key for key in store.list(layout.training(0)) if key.endswith(".safetensors")]
+        assert len({key.split(".")[-2] for key in parts}) == 1
+    files.delete()
+    assert list(store.list(layout.training(0))) == []
+
+
+def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_next_save_clears_up(tmp_path: Path) -> None:
+    old, new = _states()
+    steps: list[tuple[str, str]] = []
+    store = LocalStore(tmp_path / "whole", before=lambda *step: steps.append(step))
+    StateFiles(store, 0, shard_bytes=1 << 15).write(old)
+    begin = len(steps)
+    StateFiles(store, 0, shard_bytes=1 << 15).write(new)
+    total = len(steps) - begin
+    found = []
+    for stop in range(total):
+        folder = tmp_path / f"stop-{stop}"
+        StateFiles(open_store(folder), 0, shard_bytes=1 << 15).write(old)
+        left = [stop]
+
+        def before(step: str, key: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+
+        with pytest.raises(Killed):
+            StateFiles(LocalStore(folder, before=before), 0, shard_bytes=1 << 15).write(new)
+        files = StateFiles(open_store(folder), 0, shard_bytes=1 << 15)
+        state = files.read()
+        assert _same(state, old) or _same(state, new)
+        found.append(_same(state, new))
+        files.write(new)
+        assert len(list(open_store(folder).list(layout.training(0)))) == len(list(store.list(layout.training(0))))
+    # Once the new one counts, it does at every later step.
+    assert found == sorted(found)
+    assert {False, True} == set(found)
+
+
+def test_a_damaged_part_of_a_state_is_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    files = StateFiles(store, 0, shard_bytes=SMALL)
+    files.write(_states()[0])
+    key = next(key for key in store.list(layout.training(0)) if "state-00003" in key)
+    data = bytearray(store.read(key))
+    data[-1] ^= 1
+    store.put(key, bytes(data))
+    with pytest.raises(IntegrityError, match="state-00003"):
+        files.read()
+
+
+def test_what_other_files_of_the_training_hold_is_left_alone(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.put(layout.training_progress(0), b"{}")
+    running = Fit(task(), Worker(), resume_from=None, warm_start=None)
+    files = StateFiles(store, 0)
+    files.write(running.state())
+    files.delete()
+    assert list(store.list(layout.training(0))) == [layout.training_progress(0)]
