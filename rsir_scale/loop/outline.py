@@ -12,9 +12,9 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.loop.preflight import Need, Node, needs
 from rsir_scale.models.probe import check_model
-from rsir_scale.training.negatives import check_negatives
 from rsir_scale.runs.teacher import check_weights, find_teacher
 from rsir_scale.runs.trained import weights_sha256
+from rsir_scale.training.negatives import check_negatives
 from rsir_scale.training.task import budget_of
 
 
