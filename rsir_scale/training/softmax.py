@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_SCORES_AT_ONCE = 1 << 22  # 16 MiB in single precision, twice
+_SCORES_AT_ONCE = 1 << 20  # 4 MiB in single precision, twice: about what caches hold
 
 
 class Hidden(NamedTuple):
