@@ -93,6 +93,8 @@ class Fit:
         self.best: dict[str, Tensor] = copy_weights(self.model)
         if resume_from is not None:
             self.position, self.best = restore_state(resume_from, self.model, self.optimiser)
+        # To take differences of all offsets anew would cost each update the time of the whole data.
+        self._lengths = task.sequences.lengths
         self._rows = trainable_rows(task.sequences)
         self._validation = EarlyRanks(
             task.validation.part(rank=worker.rank, of=worker.size),
@@ -145,7 +147,7 @@ class Fit:
 
     def _update(self, update: int) -> float:
         rows = self._batch_rows(update)
-        lengths = np.minimum(self.task.sequences.lengths[rows] - 1, self.task.description.max_length)
+        lengths = np.minimum(self._lengths[rows] - 1, self.task.description.max_length)
         total_weight = float((lengths * self.task.weights[rows]).sum())
         seed = derive_seed(*self.task.identity, update, self.worker.rank, Purpose.DROPOUT)
         torch.manual_seed(seed)
@@ -190,9 +192,11 @@ class Fit:
         batches = -(-len(self._rows) // self.task.config.batch_size)
         number, index = divmod(update, batches)
         if self._pass[0] != number:
-            lengths = self.task.sequences.lengths
             key = (*self.task.identity, number)
-            self._pass = (number, pass_batches(lengths, self._rows, batch_size=self.task.config.batch_size, key=key))
+            self._pass = (
+                number,
+                pass_batches(self._lengths, self._rows, batch_size=self.task.config.batch_size, key=key),
+            )
         return self._pass[1][index]
 
     def _validate(self) -> float:

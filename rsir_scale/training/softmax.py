@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from rsir_scale.training import compiled
 
-_SCORES_AT_ONCE = 1 << 22  # 16 MiB in single precision, twice
+_SCORES_AT_ONCE = 1 << 20  # 4 MiB in single precision, twice: about what caches hold
 
 
 class Hidden(NamedTuple):

@@ -57,7 +57,7 @@ def test_items_have_codes_of_their_own_in_each_iteration() -> None:
 
 def _config(**model: object) -> Config:
     raw = {"data": {"path": str(tiny_dataset().path)}, "model": {"width": 8, **model}}
-    return resolve({**raw, "training": {"max_epochs": 1}, "loop": {"iterations": 0}})
+    return resolve({**raw, "training": {"max_epochs": 1, "negatives": 8}, "loop": {"iterations": 0}})
 
 
 def _refused(config: Config, folder: Path, error: type[Exception], said: str) -> None:

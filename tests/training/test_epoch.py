@@ -38,9 +38,18 @@ def _popularity_gain(users: EvaluationSet) -> float:
     return _gain_at_20(np.array(ranks))
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "cross_entropy"])
-def test_a_fit_learns_a_planted_market_a_quarter_better_than_popularity(loss: str) -> None:
-    learned = task(loss=loss, max_epochs=20, patience=20)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "sampled_softmax"},
+        {"loss": "cross_entropy"},
+        {"loss": "bce", "max_epochs": 60},
+        {"negative_sampling": "popularity", "logq_correction": True, "item_updates": "sparse"},
+    ],
+    ids=lambda changes: "+".join(str(value) for value in changes.values()),
+)
+def test_a_fit_learns_a_planted_market_a_quarter_better_than_popularity(changes: dict[str, object]) -> None:
+    learned = task(**({"max_epochs": 20, "patience": 60} | changes))
     backbone = trained_backbone(learned, fit(learned, ALONE))
     users = held_out_test_set(market().training_sequences(), market().held_out())
     assert _gain_at_20(rank_targets(backbone, users, mask_history=True)) > 1.25 * _popularity_gain(users)
@@ -53,8 +62,9 @@ def _states(fitted: TrainingTask) -> tuple[list[FitState], list[Progress], FitRe
     return states, reports, result
 
 
-def test_a_fit_taken_up_after_any_interval_ends_in_the_same_bits() -> None:
-    fitted = task(max_epochs=4)
+@pytest.mark.parametrize("item_updates", ["dense", "sparse"])
+def test_a_fit_taken_up_after_any_interval_ends_in_the_same_bits(item_updates: str) -> None:
+    fitted = task(max_epochs=4, item_updates=item_updates)
     states, reports, whole = _states(fitted)
     assert len(states) == 4
     for stopped, state in enumerate(states[:-1]):
@@ -133,6 +143,19 @@ def test_a_warm_start_begins_with_the_weights_given() -> None:
     still = task(learning_rate=1e-30, max_epochs=1, seed=9)
     assert _same(fit(still, ALONE, warm_start=first).weights, first)
     assert not _same(fit(still, ALONE).weights, first)
+
+
+def test_sparse_updates_leave_items_alone_that_no_batch_and_no_negative_holds() -> None:
+    running = Fit(task(item_updates="sparse", negatives=1), ALONE, resume_from=None, warm_start=None)
+    before = running.model.item_vectors().detach().clone()
+    running.model.train()
+    running._update(0)
+    changed = set((running.model.item_vectors() != before).any(1).nonzero()[:, 0].tolist())
+    sequences = running.task.sequences
+    held = {item for row in running._batch_rows(0) for item in sequences.row(row).tolist()}
+    assert changed
+    assert len(changed - held) <= 1
+    assert len(changed) < ITEMS
 
 
 def test_a_loss_that_is_no_number_stops_the_fit_and_names_the_learning_rate() -> None:

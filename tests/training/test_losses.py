@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rsir_scale.config import TrainingConfig
+from rsir_scale.errors import ConfigError
+from rsir_scale.models.base import Backbone
 from rsir_scale.training.batches import Batch, make_batch
-from rsir_scale.training.losses import cross_entropy, flatten_targets, sampled_softmax
+from rsir_scale.training.losses import (
+    Loss,
+    binary_cross_entropy,
+    cross_entropy,
+    flatten_targets,
+    gbce_beta,
+    sampled_softmax,
+)
+from rsir_scale.training.negatives import Negatives, PopularitySampler, Sampler, UniformSampler, own_negatives
 from tests.training.market import sequences_of
 
 ITEMS, WIDTH = 12, 3
@@ -31,11 +42,14 @@ class Step:
         self.items_VD[0] = 50.0
         self.targets = flatten_targets(self.hidden_BLD, self.batch)
 
-    def sampled(self, negatives: int, *, logq: bool, seed: int = 0) -> Tensor:
-        draws = torch.Generator().manual_seed(seed)
-        return sampled_softmax(
-            self.targets, self.items_VD, batch=self.batch, negatives=negatives, logq_correction=logq, generator=draws
-        )
+    def sampled(self, negatives: int, *, logq: bool, seed: int = 0, sampler: Sampler | None = None) -> Tensor:
+        drawn = (sampler or UniformSampler(ITEMS)).draw(negatives, torch.Generator().manual_seed(seed))
+        hidden = own_negatives(self.batch, self.targets.row_T, drawn.item_N)
+        vectors = self.items_VD[drawn.item_N]
+        return sampled_softmax(self.targets, self.positives(), vectors, hidden, drawn if logq else None)
+
+    def positives(self) -> Tensor:
+        return (self.targets.query_TD * self.items_VD[self.targets.item_T]).sum(1)
 
     def naive(self, drawn: set[int], *, mask_own: bool, raised: float = 0.0) -> float:
         """The weighted sum over positions of -log softmax(target), over the target and the negatives `drawn`."""
@@ -98,6 +112,96 @@ def test_own_items_and_padding_get_no_gradient_as_negatives() -> None:
     alone.sampled(2000, logq=True).backward()
     assert alone.items_VD.grad is not None
     assert not alone.items_VD.grad[1].any()
+
+
+def test_with_logq_correction_popular_negatives_estimate_the_same_sum_as_uniform_ones() -> None:
+    step = Step([[1, 2], [4, 5]], seed=2)
+    counts = np.array([0, *range(1, 40, 3)[:ITEMS]])
+    expected = step.naive(set(range(1, ITEMS + 1)), mask_own=True)
+
+    def mean(*, logq: bool) -> float:
+        sampler = PopularitySampler(counts, 1.0)
+        return float(np.mean([float(step.sampled(8, logq=logq, seed=seed, sampler=sampler)) for seed in range(300)]))
+
+    assert abs(mean(logq=True) - expected) < 0.35 * abs(mean(logq=False) - expected)
+
+
+def _sigmoid(score: float) -> float:
+    return 1.0 / (1.0 + math.exp(-score))
+
+
+@given(rows=ROWS, seed=st.integers(0, 999), negatives=st.integers(1, 30), beta=st.floats(0.01, 1.0))
+def test_binary_cross_entropy_is_the_formula_over_the_drawn_negatives(
+    rows: list[list[int]], seed: int, negatives: int, beta: float
+) -> None:
+    step = Step(rows, seed)
+    drawn = UniformSampler(ITEMS).draw(negatives, torch.Generator().manual_seed(seed))
+    hidden = own_negatives(step.batch, step.targets.row_T, drawn.item_N)
+    vectors = step.items_VD[drawn.item_N]
+    found = binary_cross_entropy(step.targets, step.positives(), vectors, hidden, beta=beta)
+    expected = 0.0
+    for b, row in enumerate(rows):
+        for position, target in enumerate(row[1:]):
+            scores = (step.items_VD @ step.hidden_BLD[b, position]).tolist()
+            terms = [math.log(_sigmoid(scores[target]) ** beta)]
+            terms += [math.log(1.0 - _sigmoid(scores[item])) for item in set(drawn.item_N.tolist()) - set(row)]
+            expected -= step.weights[b] * sum(terms) / (1 + len(drawn.item_N))
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
+@given(share=st.floats(1e-5, 1.0), calibration=st.floats(0.0, 1.0))
+def test_gbce_goes_from_plain_binary_cross_entropy_to_the_share_of_items_sampled(
+    share: float, calibration: float
+) -> None:
+    assert gbce_beta(share, 0.0) == pytest.approx(1.0)
+    assert gbce_beta(share, 1.0) == pytest.approx(share, abs=1e-12)
+    assert share - 1e-9 <= gbce_beta(share, calibration) <= 1.0 + 1e-9
+
+
+class _Told(Backbone):
+    """A backbone whose hidden states and table are given."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(item_count=ITEMS, max_length=9, width=WIDTH)
+        self.step = step
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return self.step.hidden_BLD
+
+    def item_vectors(self) -> Tensor:
+        return self.step.items_VD
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "popularity"])
+@pytest.mark.parametrize("loss", ["sampled_softmax", "bce", "gbce", "cross_entropy"])
+def test_the_settings_name_the_loss(loss: str, sampling: str) -> None:
+    step = Step([[1, 2, 3], [4, 5]], seed=5)
+    occurrences = np.repeat(np.arange(1, ITEMS + 1, dtype=np.int32), np.arange(1, ITEMS + 1))
+    config = TrainingConfig(loss=loss, negatives=6, negative_sampling=sampling, logq_correction=True)
+    found = float(Loss(config, occurrences, ITEMS)(_Told(step), step.batch, torch.Generator().manual_seed(3)))
+    sampler: Sampler = UniformSampler(ITEMS)
+    if sampling == "popularity":
+        sampler = PopularitySampler(np.bincount(occurrences), 0.75)
+    drawn: Negatives = sampler.draw(6, torch.Generator().manual_seed(3))
+    hidden = own_negatives(step.batch, step.targets.row_T, drawn.item_N)
+    vectors = step.items_VD[drawn.item_N]
+    beta = gbce_beta(len(drawn.item_N) / (ITEMS - 1), 0.75)
+    expected = {
+        "cross_entropy": lambda: cross_entropy(step.targets, step.items_VD),
+        "sampled_softmax": lambda: sampled_softmax(step.targets, step.positives(), vectors, hidden, drawn),
+        "bce": lambda: binary_cross_entropy(step.targets, step.positives(), vectors, hidden, beta=1.0),
+        "gbce": lambda: binary_cross_entropy(step.targets, step.positives(), vectors, hidden, beta=beta),
+    }
+    assert found == pytest.approx(float(expected[loss]()), rel=1e-6)
+
+
+def test_more_negatives_than_other_items_are_refused_where_negatives_are_drawn() -> None:
+    items = np.ones(5, dtype=np.int32)
+    for loss in ("sampled_softmax", "bce", "gbce"):
+        Loss(TrainingConfig(loss=loss, negatives=ITEMS - 1), items, ITEMS)
+        with pytest.raises(ConfigError, match=rf"training\.negatives={ITEMS} .* set 1\.\.{ITEMS - 1}, or training"):
+            Loss(TrainingConfig(loss=loss, negatives=ITEMS), items, ITEMS)
+    Loss(TrainingConfig(loss="cross_entropy", negatives=ITEMS), items, ITEMS)
 
 
 def test_flattening_keeps_the_real_positions_in_order() -> None:

@@ -13,29 +13,30 @@ from rsir_scale.training.task import TrainingTask
 from tests.training.market import task, without_dropout
 
 
-def _task() -> TrainingTask:
+def _task(item_updates: str) -> TrainingTask:
     # 257 users in batches of 64: the last batch of a pass holds one row, so the second worker has none of it.
     # Dropout belongs to the worker, so that the comparison needs a model without it.
-    return without_dropout(task(max_epochs=2))
+    return without_dropout(task(max_epochs=2, item_updates=item_updates))
 
 
-def _work(rank: int, folder: str) -> None:
+def _work(rank: int, folder: str, item_updates: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     reports: list[Progress] = []
-    result = fit(_task(), Worker(rank=rank, size=2), report=reports.append)
+    result = fit(_task(item_updates), Worker(rank=rank, size=2), report=reports.append)
     scores = torch.tensor([[p.update, p.loss, p.score] for p in reports], dtype=torch.float64)
     Path(folder, f"{rank}.safetensors").write_bytes(save({**result.weights, "reports": scores}))
     distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_workers_train_what_one_trains(tmp_path: Path) -> None:
-    multiprocessing.spawn(_work, args=(str(tmp_path),), nprocs=2)
+@pytest.mark.parametrize("item_updates", ["dense", "sparse"])
+def test_two_workers_train_what_one_trains(tmp_path: Path, item_updates: str) -> None:
+    multiprocessing.spawn(_work, args=(str(tmp_path), item_updates), nprocs=2)
     first, second = (load((tmp_path / f"{rank}.safetensors").read_bytes()) for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     reports: list[Progress] = []
-    alone = fit(_task(), Worker(), report=reports.append)
+    alone = fit(_task(item_updates), Worker(), report=reports.append)
     for update, loss, score, progress in zip(*first.pop("reports").T.tolist(), reports, strict=True):
         assert update == progress.update
         assert loss == pytest.approx(progress.loss, rel=1e-5)
