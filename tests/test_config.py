@@ -63,6 +63,7 @@ OTHER_VALUES: dict[str, Any] = {
     "generation.min_length": 4,
     "generation.max_length": 30,
     "generation.allow_repeats": "true",
+    "generation.teacher": "runs/another@1",
     "generation.actors": 2,
     "generation.use_gpu": True,
     "generation.batch_size": 64,
@@ -113,7 +114,15 @@ def test_every_setting_says_what_it_means_or_is_named_in_full() -> None:
 
 
 # What a resume may change, said a second time: an addition to NO_EFFECT has to be argued here too.
-CHANGES_NO_RESULT = {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
+# Paths do not count, but what lies there does: the dataset's fingerprint and the teacher's weights are compared apart.
+CHANGES_NO_RESULT = {
+    "data.path",
+    "generation.teacher",
+    "loop.iterations",
+    "loop.patience",
+    "generation.actors",
+    "fidelity.scan",
+}
 
 
 # A preset changes the keys that it fills; the tests on presets look at those.
