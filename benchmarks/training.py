@@ -78,7 +78,10 @@ def main() -> None:
 def settings_for(items: int) -> list[str]:
     """The overrides of the fit of a catalogue of so many items; the same batch and negatives for all."""
     del items
-    return ["training.loss=sampled_softmax", "training.negatives=512", "training.batch_size=256"]
+    return [
+        *("training.loss=sampled_softmax", "training.negatives=512", "training.batch_size=256"),
+        "training.item_updates=sparse",
+    ]
 
 
 def measure_ours(arguments: argparse.Namespace, loss: str) -> Row | None:
