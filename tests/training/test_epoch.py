@@ -1,10 +1,12 @@
 """A fit learns, stops when it should, and ends in the same bits whenever it was stopped and taken up again."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rsir_scale.data.dataset import concatenate
 from rsir_scale.errors import ResumableError
@@ -156,6 +158,39 @@ def test_sparse_updates_leave_items_alone_that_no_batch_and_no_negative_holds() 
     assert changed
     assert len(changed - held) <= 1
     assert len(changed) < ITEMS
+
+
+class _LargeTensors(TorchDispatchMode):
+    """Names the operations that make a tensor of at least `size` elements, but for those within tensors known."""
+
+    def __init__(self, size: int, known: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.size = size
+        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        made = [one for one in (out if isinstance(out, tuple | list) else [out]) if isinstance(one, torch.Tensor)]
+        large = [one for one in made if not one.is_sparse and one.numel() >= self.size]
+        if any(one.untyped_storage().data_ptr() not in self.known for one in large):
+            self.found.append(str(func))
+        return out
+
+
+@pytest.mark.parametrize("item_updates", ["dense", "sparse"])
+@pytest.mark.parametrize("negative_sampling", ["uniform", "popularity"])
+def test_a_sparse_update_makes_nothing_of_the_size_of_the_catalogue(item_updates: str, negative_sampling: str) -> None:
+    catalogue = 50_000
+    small = task(item_updates=item_updates, negative_sampling=negative_sampling, logq_correction=True, negatives=8)
+    large = replace(small, description=small.description.model_copy(update={"item_count": catalogue}))
+    running = Fit(large, ALONE, resume_from=None, warm_start=None)
+    running.model.train()
+    running._update(0)
+    moments = [value for state in running.optimiser.state.values() for value in state.values()]
+    with _LargeTensors(catalogue, [*running.model.parameters(), *moments]) as seen:
+        running._update(1)
+    assert bool(seen.found) == (item_updates == "dense"), seen.found
 
 
 def test_a_loss_that_is_no_number_stops_the_fit_and_names_the_learning_rate() -> None:
