@@ -16,8 +16,15 @@ from rsir_scale.errors import ConfigError
 _TRAINING_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "strong": {
-        "model": {"norm": "pre", "dropout": 0.6, "feed_forward": 256},
-        "training": {"negatives": 4096, "logq_correction": True},
+        "model": {"width": 128, "norm": "pre", "dropout": 0.6, "feed_forward": 256, "embedding_scale": True},
+        "training": {
+            "loss": "cross_entropy",
+            "batch_size": 512,
+            "learning_rate": 5e-4,
+            # For whoever samples after all:
+            "negatives": 4096,
+            "logq_correction": True,
+        },
     },
 }
 _READINGS: dict[str, dict[str, dict[str, Any]]] = {
