@@ -123,8 +123,8 @@ class TrainingConfig(Section):
     )
     item_updates: Literal["dense", "sparse"] = Field(
         default="dense",
-        description="sparse: an update reads and changes only the items of its batch and negatives, by a row-wise Adam "
-        "whose moments rest with the others; for large catalogues, with a sampled loss",
+        description="sparse: an update reads and changes only the items of its batch and negatives, by an Adam with "
+        "one second moment an item; other items move when they are read next; for large catalogues, with a sampled loss",
     )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam")

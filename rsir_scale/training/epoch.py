@@ -110,6 +110,7 @@ class Fit:
         stop = min(self.position.update + budget.interval, budget.maximum)
         self.model.train()
         losses = [self._update(update) for update in range(self.position.update, stop)]
+        self.optimiser.settle()
         loss = float(np.mean(losses))
         if not (np.isfinite(loss) and all(bool(weight.isfinite().all()) for weight in self.model.parameters())):
             raise ResumableError(self._diverged(loss, stop))
