@@ -17,7 +17,9 @@ from torch.autograd.function import once_differentiable
 
 from rsir_scale.training import compiled
 
-_SCORES_AT_ONCE = 1 << 20  # 4 MiB in single precision, twice: about what caches hold
+_SCORES_AT_ONCE = 1 << 20  # 4 MiB in single precision, twice: about what a processor's caches hold
+_SCORES_AT_ONCE_ON_A_GPU = 1 << 25
+_ROWS_AT_LEAST = 16  # each chunk adds to the gradient of the whole table: with fewer rows that takes most of the time
 
 
 class Hidden(NamedTuple):
@@ -102,7 +104,7 @@ class _SoftmaxSum(torch.autograd.Function):
     ) -> Tensor:
         total, gradients = query_TD.new_zeros(()), _Gradients(query_TD, table_ND)
         by_positive_T = torch.empty_like(weight_T, dtype=query_TD.dtype)
-        for rows in _chunks(len(query_TD), len(table_ND)):
+        for rows in _chunks(query_TD, len(table_ND)):
             score_CN = _scores(query_TD[rows], table_ND, raised_N, _within(hidden, rows))
             if positive_T is not None:
                 score_CN = torch.cat([positive_T[rows, None], score_CN], dim=1)
@@ -132,7 +134,7 @@ class _SoftplusSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query_TD: Tensor, table_ND: Tensor, weight_T: Tensor, hidden: Hidden | None) -> Tensor:
         total, gradients = query_TD.new_zeros(()), _Gradients(query_TD, table_ND)
-        for rows in _chunks(len(query_TD), len(table_ND)):
+        for rows in _chunks(query_TD, len(table_ND)):
             score_CN = _scores(query_TD[rows], table_ND, None, _within(hidden, rows))
             total += (weight_T[rows] * F.softplus(score_CN).sum(1)).sum()
             gradients.add(rows, score_CN.sigmoid_().mul_(weight_T[rows, None]))
@@ -159,10 +161,11 @@ class _Gradients:
         self.table_ND.addmm_(by_score_CN.T, query_TD[rows])
 
 
-def _chunks(targets: int, columns: int) -> Iterator[slice]:
-    rows = max(1, _SCORES_AT_ONCE // max(1, columns))
-    for start in range(0, targets, rows):
-        yield slice(start, min(start + rows, targets))
+def _chunks(query_TD: Tensor, columns: int) -> Iterator[slice]:
+    at_once = _SCORES_AT_ONCE if query_TD.device.type == "cpu" else _SCORES_AT_ONCE_ON_A_GPU
+    rows = max(_ROWS_AT_LEAST, at_once // max(1, columns))
+    for start in range(0, len(query_TD), rows):
+        yield slice(start, min(start + rows, len(query_TD)))
 
 
 def _within(hidden: Hidden | None, rows: slice) -> Hidden | None:

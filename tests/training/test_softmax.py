@@ -1,5 +1,7 @@
 """Sums over chunks of scores are those of plain autograd, in value and in gradient, however the chunks fall."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -48,11 +50,12 @@ def _agree(world: World, found: Tensor, expected: Tensor) -> None:
         torch.testing.assert_close(one, other)
 
 
-@pytest.fixture(params=[1, 8, 1 << 20], autouse=True, scope="module")
-def _scores_at_once(request: pytest.FixtureRequest) -> object:
-    usual, softmax._SCORES_AT_ONCE = softmax._SCORES_AT_ONCE, request.param
-    yield
-    softmax._SCORES_AT_ONCE = usual
+@pytest.fixture(params=[1, 2, 16], autouse=True, scope="module")
+def _rows_at_least(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(softmax, "_SCORES_AT_ONCE", 1)
+        patch.setattr(softmax, "_ROWS_AT_LEAST", request.param)
+        yield
 
 
 @given(SIZES)
