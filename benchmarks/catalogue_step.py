@@ -14,15 +14,17 @@ import psutil
 import torch
 from memory import own_peak
 
+from rsir_scale.config import Config
 from rsir_scale.config_file import apply_overrides, resolve
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.storage import open_store
 from rsir_scale.training import epoch
 from rsir_scale.training.epoch import Worker
-from rsir_scale.training.iteration import train_iteration
+from rsir_scale.training.iteration import train_iteration, training_task
 
 USERS, EPOCHS, SEED = 4096, 3, 2023
+SMALL = 1000  # items of the fit that goes before
 WARM_UP = 8  # updates, of the first of which optimisers make their moments
 _RESET_PEAK = "5"  # see proc(5), clear_refs
 
@@ -30,20 +32,10 @@ _RESET_PEAK = "5"  # see proc(5), clear_refs
 def measure_step(items: int, work: Path, settings: list[str]) -> dict[str, Any]:
     """The row of a catalogue; called in a process of its own, whose peak memory is set back."""
     torch.set_num_threads(1)
-    market = work / f"market-{USERS}x{items}"
-    if not (market / "dataset.json").exists():
-        synthesize(users=USERS, items=items, out=market, seed=SEED)
-    config = resolve(
-        apply_overrides({"data": {"path": str(market)}}, [f"training.max_epochs={EPOCHS}", f"seed={SEED}", *settings])
-    )
-    folder = work / f"fit-{items}"
-    shutil.rmtree(folder, ignore_errors=True)
-    dataset = open_dataset(market)
+    # What libraries load at a first fit, and what its batches take, is not the table's.
+    _fit(SMALL, work, settings)
     seconds = _timed_updates()
-    before = _rss_with_peak_set_back()
-    train_iteration(open_store(folder), dataset, config, 0, worker=Worker())
-    peak = own_peak()
-    shutil.rmtree(folder)
+    config, before, peak = _fit(items, work, settings)
     table = (items + 1) * config.model.width * 4
     return {
         "items": items,
@@ -56,6 +48,23 @@ def measure_step(items: int, work: Path, settings: list[str]) -> dict[str, Any]:
         "negatives": config.training.negatives,
         "settings": settings,
     }
+
+
+def _fit(items: int, work: Path, settings: list[str]) -> tuple[Config, int, int]:
+    """Fit once; returns the config, the resident size before there was a model, and the peak from there on."""
+    market, folder = work / f"market-{USERS}x{items}", work / f"fit-{items}"
+    if not (market / "dataset.json").exists():
+        synthesize(users=USERS, items=items, out=market, seed=SEED)
+    overrides = [f"training.max_epochs={EPOCHS}", f"seed={SEED}", *settings]
+    config = resolve(apply_overrides({"data": {"path": str(market)}}, overrides))
+    shutil.rmtree(folder, ignore_errors=True)
+    dataset, store = open_dataset(market), open_store(folder)
+    task = training_task(store, dataset, config, 0)
+    before = _rss_with_peak_set_back()
+    train_iteration(store, dataset, config, 0, worker=Worker(), task=task)
+    peak = own_peak()
+    shutil.rmtree(folder)
+    return config, before, peak
 
 
 def _timed_updates() -> list[float]:

@@ -19,7 +19,7 @@ from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.records import FileEntry, FileKind, write_entry
 from rsir_scale.storage import Store
 
-SHARD_BYTES = 256 << 20
+SHARD_BYTES = 64 << 20
 _ROWS = "rows"
 
 

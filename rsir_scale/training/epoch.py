@@ -112,7 +112,7 @@ class Fit:
         losses = [self._update(update) for update in range(self.position.update, stop)]
         self.optimiser.settle()
         loss = float(np.mean(losses))
-        if not (np.isfinite(loss) and all(bool(weight.isfinite().all()) for weight in self.model.parameters())):
+        if not (np.isfinite(loss) and all(_is_finite(weight) for weight in self.model.parameters())):
             raise ResumableError(self._diverged(loss, stop))
         score = self._validate()
         spent = self.position.seconds + time.perf_counter() - started
@@ -208,6 +208,11 @@ class Fit:
         if worker.size > 1:
             distributed.all_reduce(totals)
         return float(totals[0] / totals[1].clamp(min=1))
+
+
+def _is_finite(weight: Tensor) -> bool:
+    """Whether all values are numbers, without a mask of the whole table: extremes take no room, and NaN is one."""
+    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(weight.detach()))
 
 
 def _copy_into(weights: dict[str, Tensor], model: Backbone) -> None:
