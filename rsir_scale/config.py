@@ -124,7 +124,7 @@ class TrainingConfig(Section):
     item_updates: Literal["dense", "sparse"] = Field(
         default="dense",
         description="sparse: an update reads and changes only the items of its batch and negatives, by an Adam with "
-        "one second moment an item; other items move when they are read next; for large catalogues, with a sampled loss",
+        "one second moment an item; others move when they are read next; for large catalogues, with a sampled loss",
     )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam")
