@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 import yaml
 from machine import commit
+from paired_gain import tell
 from result_file import Row, add_row, read_rows
 
 from rsir_scale.config import Config, effective_settings
@@ -31,7 +32,7 @@ from rsir_scale.evaluation.evaluate import rank_targets, validation_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.repository import has_model, load_trained, read_model
 from rsir_scale.storage import open_store
-from rsir_scale.training.epoch import Progress, Worker
+from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
 
 METRICS = (("NDCG", 10), ("NDCG", 20), ("Recall", 10))
@@ -134,15 +135,6 @@ def fitted(config: Config, dataset: PreparedDataset, folder: Path, name: str) ->
         "epochs": model.updates / interval,
         "seconds": round(model.train_s, 1),
     }
-
-
-def tell(name: str, progress: Progress) -> None:
-    """Print one validation."""
-    print(
-        f"{name} update {progress.update}/{progress.maximum} loss {progress.loss:.4f} NDCG@20 {progress.score:.4f} "
-        f"(best {progress.best_score:.4f}) {progress.seconds:.0f} s",
-        flush=True,
-    )
 
 
 def print_report(rows: list[Row]) -> None:

@@ -26,7 +26,7 @@ def plugin_class(backbone: str) -> type[Backbone]:
     module_name, _, class_name = backbone.partition(":")
     try:
         found = getattr(import_module(module_name), class_name)
-    except Exception as error:
+    except Exception as error:  # whatever the module of the user raises when it is run
         raise ConfigError(
             f"model.backbone={backbone} cannot be imported ({type(error).__name__}: {error}): install its package, or "
             "put the folder that holds it on PYTHONPATH, on every node of a cluster"

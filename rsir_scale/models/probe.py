@@ -99,7 +99,7 @@ class _Asked:
             return call()
         except ConfigError:
             raise
-        except Exception as error:
+        except Exception as error:  # the code is the user's: anything may come
             raise self.fault(method, f"{type(error).__name__}: {error}", wanted) from error
 
     def tensor(self, method: str, call: Callable[[], Any], shape: tuple[int, ...]) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from rsir_scale.errors import ConfigError
 from rsir_scale.extension import load_extension, names_of
 
 _LANES = 16
@@ -78,8 +79,16 @@ def softmax_sum(
         bias_N: what is added to all scores of a row of the table; no gradient.
         hidden: target and row of the table, int64 `[H]` each, of scores that do not count.
         using: one of `instructions()`; None for the best.
+
+    Raises:
+        ConfigError: the kernel was not built, or lacks the instructions.
     """
-    name = using or instructions()[0]
+    name = using or next(iter(instructions()), "none")
+    if name not in instructions():
+        raise ConfigError(
+            f"a compiled loss with {name!r} is not available here (found: {', '.join(instructions()) or 'none'}): "
+            "install a C++ compiler and run `pip install --force-reinstall --no-deps .`, or use `softmax`"
+        )
     return cast(Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, bias_N, hidden, name))  # type: ignore[no-untyped-call]
 
 

@@ -212,7 +212,7 @@ class Fit:
 
 def _is_finite(weight: Tensor) -> bool:
     """Whether all values are numbers, without a mask of the whole table: extremes take no room, and NaN is one."""
-    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(weight.detach()))
+    return weight.numel() == 0 or all(bool(extreme.isfinite()) for extreme in torch.aminmax(weight.detach()))
 
 
 def _copy_into(weights: dict[str, Tensor], model: Backbone) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from rsir_scale.errors import ConfigError
 from rsir_scale.training.compiled import instructions, softmax_sum, takes
 
 pytestmark = pytest.mark.skipif(not instructions(), reason="the kernel was not built: no C++ compiler was found")
@@ -134,6 +135,13 @@ def test_a_score_that_is_no_number_makes_the_loss_none() -> None:
     query_TD, table_ND = torch.ones(1, 16), torch.ones(3, 16)
     table_ND[1, 3] = float("nan")
     assert softmax_sum(query_TD, table_ND, torch.zeros(1), torch.ones(1), target_in_table=True).isnan()
+
+
+def test_instructions_that_are_not_here_are_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="a compiled loss with 'abacus' is not available here"):
+        softmax_sum(
+            torch.ones(1, 16), torch.ones(3, 16), torch.zeros(1), torch.ones(1), target_in_table=True, using="abacus"
+        )
 
 
 def test_other_precisions_and_widths_are_left_to_torch() -> None:
