@@ -36,11 +36,13 @@ from rsir_scale.generation.rows import keeps, part_rows
 from rsir_scale.generation.rules import Rules, cut_sources, rules_of
 from rsir_scale.generation.state import DecodingRows
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.repository import has_model, load_trained
+from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 from rsir_scale.ranking.build import exact_search
+from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.commits import write_part
-from rsir_scale.runs.open_run import open_run, read_config
+from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.trained import has_model
 from rsir_scale.storage import open_store
 from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration

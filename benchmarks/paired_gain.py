@@ -28,12 +28,13 @@ from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.evaluation.significance import paired_gain
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.models.repository import has_model
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.manifest import read_chain
-from rsir_scale.runs.open_run import open_run, read_config
+from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.status import read_status
+from rsir_scale.runs.trained import has_model
 from rsir_scale.storage import open_store
 from rsir_scale.training.epoch import Progress
 

@@ -20,13 +20,14 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset, re
 from rsir_scale.generation.decode import decode
 from rsir_scale.generation.rules import cut_sources, rules_of
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone, copy_weights
-from rsir_scale.models.repository import TrainedModel, publish_model, publish_weights
+from rsir_scale.models.checkpoint import build_backbone, copy_weights
+from rsir_scale.models.repository import publish_weights
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.ranking.build import exact_search
 from rsir_scale.runs import layout
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.trained import ModelDescription, TrainedModel, publish_model
 from rsir_scale.storage import open_store
 
 SEED = 2023

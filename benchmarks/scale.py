@@ -39,8 +39,9 @@ from rsir_scale.loop.driver import Cluster
 from rsir_scale.loop.preflight import needs
 from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.commits import read_commits
-from rsir_scale.runs.open_run import is_run, open_run
+from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.settle import settle
 from rsir_scale.storage import Store, open_store

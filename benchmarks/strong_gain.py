@@ -33,10 +33,11 @@ from rsir_scale.data.dataset import Sequences, concatenate, open_dataset
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, evaluate_iteration, read_evaluation
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.evaluation.significance import paired_gain
-from rsir_scale.models.repository import has_model, load_trained
+from rsir_scale.models.repository import load_trained
 from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.runs import layout
 from rsir_scale.runs.status import read_status
+from rsir_scale.runs.trained import has_model
 from rsir_scale.storage import open_store
 from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task

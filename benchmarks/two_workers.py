@@ -22,8 +22,9 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.loop.driver import Cluster
 from rsir_scale.loop.preflight import needs
 from rsir_scale.loop.stop import Stopper
-from rsir_scale.models.repository import read_model
-from rsir_scale.runs.open_run import is_run, open_run
+from rsir_scale.runs.begun import is_run
+from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.trained import read_model
 from rsir_scale.storage import open_store
 from rsir_scale.training.epoch import Progress
 from rsir_scale.training.task import budget_of

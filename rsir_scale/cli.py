@@ -19,7 +19,7 @@ from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError
-from rsir_scale.runs.open_run import read_config
+from rsir_scale.runs.begun import read_config
 from rsir_scale.storage import Store, open_store
 
 app = typer.Typer(

@@ -24,8 +24,8 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.generation.searching import decides, prepare_search
 from rsir_scale.generation.shard import Generator, open_generator, run_shard
+from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.commits import CommitRecord
-from rsir_scale.runs.open_run import read_config
 from rsir_scale.runs.plan import Shard, read_plan
 from rsir_scale.storage import Store, open_store
 

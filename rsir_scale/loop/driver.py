@@ -30,11 +30,11 @@ from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine,
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.stop import StoppedError, Stopper
 from rsir_scale.models.probe import check_model
-from rsir_scale.models.repository import read_model
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
 from rsir_scale.runs.open_run import Run, open_run
 from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.trained import read_model
 from rsir_scale.storage import Store, open_store
 from rsir_scale.training.negatives import check_negatives
 from rsir_scale.training.trainer import train_with_ray

@@ -29,8 +29,8 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.exact import best_first
+from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.manifest import read_chain
-from rsir_scale.runs.open_run import read_config, read_provenance
 from rsir_scale.runs.status import best_iteration
 from rsir_scale.storage import Store, open_store
 

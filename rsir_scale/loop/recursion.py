@@ -16,7 +16,7 @@ from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import read_search, search_files
 from rsir_scale.models.probe import check_model
-from rsir_scale.models.repository import has_model, load_trained, read_model
+from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.manifest import (
@@ -36,6 +36,7 @@ from rsir_scale.runs.records import FileEntry, entry_of
 from rsir_scale.runs.settle import settle
 from rsir_scale.runs.status import SELECTION_METRIC
 from rsir_scale.runs.teacher import read_teacher
+from rsir_scale.runs.trained import has_model, read_model
 from rsir_scale.storage import Store
 from rsir_scale.training.negatives import check_negatives
 

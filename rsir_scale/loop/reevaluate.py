@@ -7,8 +7,9 @@ from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import rank_targets, test_set, validation_set
 from rsir_scale.evaluation.iteration import read_evaluation
 from rsir_scale.evaluation.metrics import summarise
-from rsir_scale.models.repository import has_model, load_trained
-from rsir_scale.runs.open_run import read_config
+from rsir_scale.models.repository import load_trained
+from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.trained import has_model
 from rsir_scale.storage import Store
 
 

@@ -20,8 +20,8 @@ from rsir_scale.loop.faults import Fault, Ledger
 from rsir_scale.loop.verify_generation import check_generation
 from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import is_run, read_config, read_provenance
 from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest
-from rsir_scale.runs.open_run import is_run, read_config, read_provenance
 from rsir_scale.storage import Store, open_store, sha256_of
 
 _FAULTS_SHOWN = 100

@@ -23,17 +23,6 @@ from rsir_scale.models.semantic_id import SemanticId
 from rsir_scale.models.shards import Piece, assemble, pieces_of
 from rsir_scale.runs.trained import ModelDescription
 
-__all__ = [
-    "BACKBONES",
-    "ModelDescription",
-    "backbone_from",
-    "build_backbone",
-    "copy_weights",
-    "describe",
-    "load_backbone",
-    "weights_bytes",
-]
-
 Build = Callable[..., Backbone]
 BACKBONES: dict[str, Build] = {
     "sasrec": SASRec,

@@ -18,10 +18,11 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone, describe
+from rsir_scale.models.checkpoint import build_backbone, describe
 from rsir_scale.models.codes import require_codebook_fits
 from rsir_scale.models.kmeans import load_faiss
 from rsir_scale.models.plugin import expected
+from rsir_scale.runs.trained import ModelDescription
 
 _TOLERANCE = 1e-3  # relative; rounding in single precision is a thousand times smaller
 _LENGTH = 3

@@ -11,26 +11,14 @@ from torch import Tensor
 from rsir_scale.config import GenerationConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, backbone_from
+from rsir_scale.models.checkpoint import backbone_from
 from rsir_scale.models.shards import SHARD_BYTES, read_pieces, write_shards
 from rsir_scale.runs import layout
-from rsir_scale.runs.open_run import read_config
+from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.teacher import read_teacher
-from rsir_scale.runs.trained import TrainedModel, has_model, publish_model, read_model
+from rsir_scale.runs.trained import ModelDescription, read_model
 from rsir_scale.storage import ObjectMissingError, Store
-
-__all__ = [
-    "TrainedModel",
-    "WritingModel",
-    "has_model",
-    "load_trained",
-    "load_writing_model",
-    "publish_model",
-    "publish_weights",
-    "read_model",
-    "read_writing_model",
-]
 
 
 @dataclass(frozen=True)

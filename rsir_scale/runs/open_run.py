@@ -28,8 +28,6 @@ from rsir_scale.runs.lease import Clock, Lease
 from rsir_scale.runs.teacher import adopt, read_teacher, settle_teacher
 from rsir_scale.storage import Store
 
-__all__ = ["DatasetFacts", "Provenance", "Run", "is_run", "open_run", "read_config", "read_provenance"]
-
 _PACKAGES = ("rsir-scale", "torch", "ray", "numpy", "polars", "pyarrow", "safetensors")
 
 

@@ -11,9 +11,10 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
-from rsir_scale.models.repository import TrainedModel, load_trained, publish_model, publish_weights
+from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load, training_files
+from rsir_scale.runs.trained import TrainedModel, publish_model
 from rsir_scale.storage import Store
 from rsir_scale.training.epoch import Progress, Worker, fit
 from rsir_scale.training.state import StateFiles

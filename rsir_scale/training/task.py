@@ -13,7 +13,7 @@ from rsir_scale.config import TrainingConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import EvaluationSet
-from rsir_scale.models.checkpoint import ModelDescription
+from rsir_scale.runs.trained import ModelDescription
 from rsir_scale.training.batches import trainable_rows, updates_per_pass
 
 

@@ -26,9 +26,9 @@ from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 from rsir_scale.config import TrainingConfig
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
-from rsir_scale.models.repository import has_model
 from rsir_scale.runs import layout
-from rsir_scale.runs.open_run import read_config
+from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.trained import has_model
 from rsir_scale.storage import Store, open_store
 from rsir_scale.training.epoch import Progress, Worker
 from rsir_scale.training.iteration import train_iteration

@@ -15,7 +15,7 @@ from rsir_scale.generation import audition, searching
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import open_clusters, open_search, prepare_search, read_search
 from rsir_scale.generation.shard import generate_locally
-from rsir_scale.models.repository import load_trained, publish_weights, read_model
+from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.models.shards import assemble, read_pieces
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import missing_shards
@@ -23,6 +23,7 @@ from rsir_scale.runs.content import content_of
 from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.plan import read_plan
+from rsir_scale.runs.trained import read_model
 from rsir_scale.storage import Store
 from tests.loop.tiny_run import ITEMS, TinyRun, tiny_run
 

@@ -13,7 +13,8 @@ from rsir_scale.config import ModelConfig
 from rsir_scale.data.sequences import Sequences, offsets_of
 from rsir_scale.generation.rules import Rules
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone
+from rsir_scale.models.checkpoint import build_backbone
+from rsir_scale.runs.trained import ModelDescription
 from tests.generation.literal import QueryOf, Vector
 
 # Decoding a world takes a twentieth of a second: properties that the comparison with the literal reference implies, or

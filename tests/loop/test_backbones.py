@@ -13,10 +13,11 @@ from rsir_scale.loop.outline import outline
 from rsir_scale.loop.recommend import load_model
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.verify import verify
-from rsir_scale.models.repository import load_trained, read_model
+from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import layout
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.trained import read_model
 from rsir_scale.storage import open_store
 from tests.loop.tiny_run import TinyRun, tiny_dataset, tiny_run
 from tests.models.written import written_backbones

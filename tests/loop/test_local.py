@@ -8,9 +8,9 @@ from rsir_scale.config_file import resolve
 from rsir_scale.errors import ConfigError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.models.repository import has_model
 from rsir_scale.runs.open_run import Run, open_run
 from rsir_scale.runs.plan import read_plan
+from rsir_scale.runs.trained import has_model
 from rsir_scale.storage import open_store
 from tests.loop.tiny_run import tiny_run
 

@@ -21,13 +21,15 @@ from rsir_scale.loop.outline import outline
 from rsir_scale.loop.preflight import Node
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.verify import verify
-from rsir_scale.models.repository import load_trained, load_writing_model, publish_weights, read_model
+from rsir_scale.models.repository import load_trained, load_writing_model, publish_weights
 from rsir_scale.models.shards import assemble, read_pieces
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.lineage import committed_files, load
 from rsir_scale.runs.manifest import read_chain
-from rsir_scale.runs.open_run import open_run, read_config
+from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.teacher import read_teacher
+from rsir_scale.runs.trained import read_model
 from rsir_scale.storage import Store, open_store
 from tests.loop.tiny_run import interactions, tiny_dataset, tiny_run
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone, load_backbone, weights_bytes
+from rsir_scale.models.checkpoint import build_backbone, load_backbone, weights_bytes
+from rsir_scale.runs.trained import ModelDescription
 
 ITEMS, LENGTH = 30, 9
 TINY = 1e-12

@@ -6,7 +6,8 @@ from safetensors.torch import load, save
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import IntegrityError
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone, load_backbone, weights_bytes
+from rsir_scale.models.checkpoint import build_backbone, load_backbone, weights_bytes
+from rsir_scale.runs.trained import ModelDescription
 
 MODEL = ModelConfig(width=4, blocks=1, heads=2, feed_forward=4)
 DESCRIPTION = ModelDescription(model=MODEL, item_count=6, max_length=5)

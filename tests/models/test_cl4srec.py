@@ -5,10 +5,11 @@ import math
 import torch
 
 from rsir_scale.config import ModelConfig
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone
+from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.cl4srec import CL4SRec
 from rsir_scale.models.compiled import CompiledBlocks, instructions
 from rsir_scale.models.views import Shares, two_views
+from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract, contexts
 
 

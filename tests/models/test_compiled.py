@@ -9,10 +9,11 @@ from torch import Tensor
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone
+from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.compiled import CompiledBlocks, instructions, takes
 from rsir_scale.models.layers import PlainBlocks, TransformerBlock
 from rsir_scale.models.memory import Memory
+from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import contexts
 
 LENGTH = 9

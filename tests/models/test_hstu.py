@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from rsir_scale.config import ModelConfig
-from rsir_scale.models.checkpoint import ModelDescription
 from rsir_scale.models.hstu import HSTUBlock
+from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract
 
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import ModelDescription
 from rsir_scale.models.memory import Memory
 from rsir_scale.models.plugin import plugin_class
 from rsir_scale.models.probe import probe
+from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract
 from tests.models.written import written_backbones
 

@@ -7,16 +7,10 @@ import pytest
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import IntegrityError
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone, copy_weights, weights_bytes
-from rsir_scale.models.repository import (
-    TrainedModel,
-    has_model,
-    load_trained,
-    publish_model,
-    publish_weights,
-    read_model,
-)
+from rsir_scale.models.checkpoint import build_backbone, copy_weights, weights_bytes
+from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
+from rsir_scale.runs.trained import ModelDescription, TrainedModel, has_model, publish_model, read_model
 from rsir_scale.storage import Store, open_store
 
 MODEL = ModelConfig(width=4, blocks=1, heads=2, feed_forward=4)

@@ -3,7 +3,8 @@
 import torch
 
 from rsir_scale.config import ModelConfig
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone
+from rsir_scale.models.checkpoint import build_backbone
+from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from rsir_scale.config import ModelConfig
-from rsir_scale.models.checkpoint import ModelDescription, build_backbone, load_backbone, weights_bytes
+from rsir_scale.models.checkpoint import build_backbone, load_backbone, weights_bytes
 from rsir_scale.models.semantic_id import CodedItems, SemanticId
+from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract, some_sequences
 
 SIZE, CODEBOOKS = 6, 2

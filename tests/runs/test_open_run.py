@@ -8,8 +8,9 @@ import pytest
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, LeaseHeldError
 from rsir_scale.runs import layout
 from rsir_scale.runs import open_run as module
+from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.lease import Lease
-from rsir_scale.runs.open_run import open_run, read_config, read_provenance
+from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage import LocalStore, open_store
 from tests.runs.world import config, dataset
 

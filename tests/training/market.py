@@ -12,7 +12,7 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.evaluation.evaluate import validation_set
-from rsir_scale.models.checkpoint import ModelDescription
+from rsir_scale.runs.trained import ModelDescription
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights
 
 ITEMS, USERS, LENGTH = 80, 257, 20
