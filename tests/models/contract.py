@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from rsir_scale.config import TrainingConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.data.sequences import offsets_of
+from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, load_backbone, weights_bytes
 from rsir_scale.runs.trained import ModelDescription
+from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
 
 ITEMS, LENGTH = 30, 9
 TINY = 1e-12
@@ -225,6 +228,23 @@ class BackboneContract:
         (backbone.hidden(context_BL) * real_BL1).pow(3).sum().backward()
         torch.optim.SGD(backbone.parameters(), lr=0.1).step()
         assert torch.equal(backbone.item_vectors()[0], before_D)
+
+    def test_a_sparse_update_changes_the_items_read_and_no_others(self) -> None:
+        backbone = self.built().train()
+        config = TrainingConfig(item_updates="sparse")
+        if (table := backbone.item_embedding()) is None:
+            with pytest.raises(ConfigError, match="item_updates=sparse"):
+                optimiser_of(config, backbone)
+            return
+        optimiser, before_VD = optimiser_of(config, backbone), table.weight.detach().clone()
+        context_BL, others = torch.tensor([[3, 1, 4], [1, 5, 0]]), torch.tensor([9, 2])
+        extra = backbone.auxiliary_loss(context_BL, draws=torch.Generator().manual_seed(5))
+        query_BD = backbone.hidden(context_BL)[[0, 1], [2, 1]]
+        ((query_BD @ backbone.vectors_of(others).T).pow(2).sum() + (0.0 if extra is None else extra)).backward()
+        require_rows(row_tables(backbone), backbone)
+        optimiser.step()
+        changed = (table.weight != before_VD).any(1).nonzero()[:, 0]
+        assert changed.tolist() == [1, 2, 3, 4, 5, 9]
 
     @pytest.mark.parametrize("rows", [1, 2])
     def test_one_item_is_a_context(self, rows: int) -> None:
