@@ -48,6 +48,10 @@ class ModelConfig(Section):
     embedding_scale: bool = Field(
         default=False, description="multiply item vectors by sqrt(width) on their way into the encoder"
     )
+    similarity: Literal["dot", "cosine"] = Field(
+        default="dot", description="score of a query and an item: inner product, or cosine over the temperature"
+    )
+    temperature: Annotated[float, Field(gt=0.0)] = Field(default=0.07, description="divides the cosine (cosine)")
     contrast_weight: Annotated[float, Field(ge=0.0)] = Field(
         default=0.1, description="cl4srec: weight of the contrastive loss"
     )

@@ -26,7 +26,8 @@ def blocks(language: str) -> list[str]:
 def own_log_commands() -> list[list[str]]:
     """The `rsir` commands of "On your own log", without their comments."""
     block = next(block for block in blocks("") if block.startswith("rsir data import"))
-    return [shlex.split(line, comments=True) for line in block.splitlines() if line.strip()]
+    lines = block.replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
 
 
 @pytest.fixture

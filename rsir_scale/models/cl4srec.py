@@ -42,6 +42,6 @@ class CL4SRec(SASRec):
         return self._weight * F.cross_entropy(similarity_VV, other_V, reduction="sum") / 2
 
     def _of_view(self, view: View) -> Tensor:
-        vectors_BLD = torch.where(view.masked_BL[:, :, None], self.hidden_item, self.vectors_of(view.item_BL))
+        vectors_BLD = torch.where(view.masked_BL[:, :, None], self.hidden_item, self.items(view.item_BL))
         last_B = (view.item_BL > 0).sum(1) - 1
         return self._through(vectors_BLD)[torch.arange(len(last_B), device=last_B.device), last_B]

@@ -1,6 +1,8 @@
 """What the causal backbones share: item and position vectors in, a stack of blocks, a query out.
 
 A backbone says what its item vectors and its blocks are. Weights of linear layers and embeddings start from N(0, 0.02).
+With `model.similarity: cosine` queries and item vectors leave the backbone with length temperature^-1/2, so that their
+inner product is the cosine over the temperature, and nobody else has to know; what the blocks read is not scaled.
 
 Shapes: B rows, N new positions, L positions, D width, V items.
 """
@@ -10,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsir_scale.config import ModelConfig
@@ -28,6 +31,8 @@ class BlockEncoder(Backbone):
         super().__init__(item_count=item_count, max_length=max_length, width=config.width)
         # Vaswani et al. (2017), Sec. 3.4.
         self._scale = math.sqrt(config.width) if config.embedding_scale else 1.0
+        # The length of what leaves the backbone; None: as it comes.
+        self._length = 1.0 / math.sqrt(config.temperature) if config.similarity == "cosine" else None
         self.items = self._new_items(config)
         self.positions = nn.Embedding(max_length, config.width)
         self.dropout = Dropout(config.dropout)
@@ -49,7 +54,7 @@ class BlockEncoder(Backbone):
 
     def hidden(self, context_BL: Tensor) -> Tensor:
         """Return the query after each position; see `Backbone.hidden`."""
-        return self._through(self.vectors_of(context_BL))
+        return self._through(self.items(context_BL))
 
     def memory(self) -> Memory:
         """Return an empty memory; see `Backbone.memory`."""
@@ -57,30 +62,34 @@ class BlockEncoder(Backbone):
 
     def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
         """Encode more positions; see `Backbone.advance`."""
-        x_ND = self._embedded(self.vectors_of(item_N), position_N)
-        query_ND: Tensor = self.final_norm(memory.blocks.advance(x_ND, memory, position_N, path_NL))
-        return query_ND
+        x_ND = self._embedded(self.items(item_N), position_N)
+        return self._leaving(self.final_norm(memory.blocks.advance(x_ND, memory, position_N, path_NL)))
 
     def item_vectors(self) -> Tensor:
-        """Return the table that queries and items share; see `Backbone.item_vectors`."""
-        return self.items.get_parameter("weight")
+        """Return the vectors that queries meet; see `Backbone.item_vectors`."""
+        return self._leaving(self._table())
 
     def vectors_of(self, item: Tensor) -> Tensor:
-        """Return some rows of the table; see `Backbone.vectors_of`."""
-        vectors: Tensor = self.items(item)
-        return vectors
+        """Return some of them; see `Backbone.vectors_of`."""
+        return self._leaving(self.items(item))
 
     def item_embedding(self) -> nn.Embedding | None:
-        """Return the shared embedding; see `Backbone.item_embedding`."""
+        """Return the embedding that queries and items share; see `Backbone.item_embedding`."""
         return self.items if isinstance(self.items, nn.Embedding) else None
 
+    def _table(self) -> Tensor:
+        """Return the vectors of all items as the blocks read them, `[V + 1, D]`."""
+        return self.items.get_parameter("weight")
+
     def _through(self, vectors_BLD: Tensor) -> Tensor:
-        """Take the vectors of whole contexts through all blocks."""
+        """Take the vectors of whole contexts through all blocks, to queries."""
         x_BLD = self._embedded(vectors_BLD, torch.arange(vectors_BLD.shape[1], device=vectors_BLD.device))
         for block in self.blocks:
             x_BLD = block(x_BLD)
-        hidden_BLD: Tensor = self.final_norm(x_BLD)
-        return hidden_BLD
+        return self._leaving(self.final_norm(x_BLD))
+
+    def _leaving(self, vectors: Tensor) -> Tensor:
+        return vectors if self._length is None else F.normalize(vectors, dim=-1) * self._length
 
     def _blocks(self) -> Iterator[Block]:
         for block in self.blocks:

@@ -3,8 +3,8 @@
 No softmax: each score goes through SiLU and is divided by `max_length`, so what a position reads does not depend on how
 far the batch is padded. A learned bias says how far back an item lies; there are no times here. As in the authors' code
 for public data, position vectors are added to the items', and the projection that leaves a block starts from Glorot's
-uniform. Layer norms, without parameters, come first in a block and before its gate; a norm ends the stack, where the
-authors scale vectors to length one.
+uniform. Layer norms, without parameters, come first in a block and before its gate; a norm ends the stack. The authors
+score by the cosine, which is `model.similarity`.
 
 Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width of a head.
 """

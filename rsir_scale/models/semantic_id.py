@@ -73,14 +73,13 @@ class SemanticId(SASRec):
         found_VM = residual_codes(item_vectors, codebooks=self._codebooks, size=self._size, seed=seed)
         self._coded.take_codes(numbered(found_VM, size=self._size))
 
-    def item_vectors(self) -> Tensor:
-        """Return the sums of all items' code vectors; see `Backbone.item_vectors`."""
-        return self._coded.table()
-
     def _new_items(self, config: ModelConfig) -> nn.Module:
         return CodedItems(
             item_count=self.item_count, codebooks=config.codebooks, size=config.codebook_size, width=config.width
         )
+
+    def _table(self) -> Tensor:
+        return self._coded.table()
 
     @property
     def _coded(self) -> CodedItems:

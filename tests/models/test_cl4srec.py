@@ -25,6 +25,11 @@ class TestCL4SRec(BackboneContract):
         return _described(dropout=dropout)
 
 
+class TestCL4SRecCosine(BackboneContract):
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        return _described(dropout=dropout, similarity="cosine")
+
+
 def _built(**changes: object) -> CL4SRec:
     backbone = build_backbone(_described(**changes), seed=1).double()
     assert isinstance(backbone, CL4SRec)

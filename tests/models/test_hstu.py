@@ -21,6 +21,12 @@ class TestHSTUScaled(BackboneContract):
         return ModelDescription(model=model, item_count=ITEMS, max_length=LENGTH)
 
 
+class TestHSTUCosine(BackboneContract):
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        model = ModelConfig(backbone="hstu", width=8, blocks=1, heads=2, dropout=dropout, similarity="cosine")
+        return ModelDescription(model=model, item_count=ITEMS, max_length=LENGTH)
+
+
 def test_a_block_is_the_sum_over_earlier_positions_written_out() -> None:
     torch.manual_seed(1)
     width, heads, length = 6, 2, 5

@@ -1,6 +1,7 @@
 """SASRec keeps the contract of a backbone, with layer norm in either place."""
 
 import torch
+import torch.nn.functional as F
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.models.checkpoint import build_backbone
@@ -27,6 +28,27 @@ class TestSASRecScaled(BackboneContract):
         return _described(
             ModelConfig(width=8, blocks=1, heads=1, feed_forward=4, dropout=dropout, embedding_scale=True)
         )
+
+
+class TestSASRecCosine(BackboneContract):
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        return _described(
+            ModelConfig(width=8, blocks=2, heads=2, feed_forward=12, dropout=dropout, similarity="cosine")
+        )
+
+
+def test_a_cosine_is_the_angle_over_the_temperature_whatever_the_lengths() -> None:
+    model = ModelConfig(width=16, dropout=0.0, temperature=0.25)
+    dot, cosine = (
+        build_backbone(_described(model.model_copy(update={"similarity": similarity})), seed=1).eval()
+        for similarity in ("dot", "cosine")
+    )
+    context_BL = torch.tensor([[3, 1, 2], [5, 0, 0]])
+    with torch.no_grad():
+        scores_BV = cosine.encode(context_BL) @ cosine.item_vectors()[1:].T
+        angle_BV = F.cosine_similarity(dot.encode(context_BL)[:, None], dot.item_vectors()[None, 1:], dim=-1)
+    assert torch.allclose(scores_BV, angle_BV / 0.25, rtol=0, atol=1e-5)
+    assert not cosine.item_vectors()[0].any()
 
 
 def test_scaling_multiplies_item_vectors_by_the_root_of_the_width_in_the_encoder_alone() -> None:

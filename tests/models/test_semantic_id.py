@@ -24,6 +24,11 @@ class TestSemanticId(BackboneContract):
         return _described(dropout=dropout)
 
 
+class TestSemanticIdCosine(BackboneContract):
+    def description(self, *, dropout: float = 0.0) -> ModelDescription:
+        return _described(dropout=dropout, similarity="cosine")
+
+
 def _prepared(*, seed: int = 1, item_vectors: np.ndarray | None = None) -> SemanticId:
     backbone = build_backbone(_described(), seed=1)
     assert isinstance(backbone, SemanticId)
