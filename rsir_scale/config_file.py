@@ -16,11 +16,16 @@ from rsir_scale.errors import ConfigError
 _TRAINING_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "strong": {
-        "model": {"width": 128, "norm": "pre", "dropout": 0.6, "feed_forward": 256, "embedding_scale": True},
+        "model": {
+            "width": 128,
+            "norm": "pre",
+            "feed_forward": 256,
+            "embedding_scale": True,
+            "similarity": "cosine",
+        },
         "training": {
             "loss": "cross_entropy",
             "batch_size": 512,
-            "learning_rate": 5e-4,
             # For whoever samples after all:
             "negatives": 4096,
             "logq_correction": True,
