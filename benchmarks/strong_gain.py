@@ -8,7 +8,9 @@ For each seed there is one base, theta_0, and from it, with equal budgets in opt
 - `rsir-finetune`, `rsir-retrain`: the config's recursion, warm-started or from scratch;
 - `extra`: theta_0 trained on with D_0 alone;
 - `copies-…`: D_0 and each of its sequences once more; `reordered-…`: the once-more with a random window of a fifth of
-  its items shuffled (two at least), the paper's heuristic. In the variant of the arm that they are set against.
+  its items shuffled (two at least), the paper's heuristic; `thinned-…`: D_0 and each of its sequences m times more,
+  each time without up to half of its items, order kept, which is what most accepted sequences look like. In the variant of
+  the arm that they are set against.
 
 The first two are ordinary run directories of `paired_gain.py`. A copy of the data is none, for no recursion writes one:
 its fit is an ordinary one in a folder under `fits/`, with theta_0 copied there and no manifest. All of it resumes after
@@ -28,8 +30,10 @@ import torch
 from paired_gain import AA_ARM, METRICS, ranks_of, run_arm, tell
 from result_file import Row, write_rows
 
+from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import Sequences, concatenate, open_dataset
+from rsir_scale.data.sequences import offsets_of
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, evaluate_iteration, read_evaluation
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.evaluation.significance import paired_gain
@@ -44,9 +48,10 @@ from rsir_scale.training.iteration import train_iteration, training_task
 from rsir_scale.training.task import sequence_weights
 
 WINDOW_SHARE = 0.2
+MOST_LEFT_OUT = 0.5
 VARIANTS = ("finetune", "retrain")
 FITS = "fits"
-Copy = Callable[[Sequences, int], Sequences]
+Copy = Callable[[Sequences, int, Config], Sequences]
 
 
 def main() -> None:
@@ -87,26 +92,44 @@ def fit_folder(out: Path, arm: str, seed: int) -> Path:
     return out / FITS / f"{arm}-seed{seed}"
 
 
-def same_again(real: Sequences, first_id: int) -> Sequences:
+def same_again(real: Sequences, first_id: int, config: Config) -> Sequences:  # noqa: ARG001
     """Each sequence once more, under ids of its own from `first_id` on."""
     return replace(real, ids=first_id + np.arange(len(real)))
 
 
-def reordered(real: Sequences, first_id: int, *, seed: int = 0) -> Sequences:
+def reordered(real: Sequences, first_id: int, config: Config) -> Sequences:
     """Each sequence once more, a random window of its items shuffled; draws are keyed by sequence and position."""
-    lengths = real.lengths
+    lengths, seed = real.lengths, config.seed
     window = np.minimum(lengths, np.maximum(2, np.ceil(WINDOW_SHARE * lengths).astype(np.int64)))
     start = (uniforms(seed, real.ids, Purpose.START) * (lengths - window + 1)).astype(np.int64)
-    row = np.repeat(np.arange(len(real)), lengths)
-    position = np.arange(len(real.items)) - real.offsets[:-1][row]
+    row, position = places(real)
     shuffled = start[row] + uniforms(seed, real.ids[row], position, Purpose.SHUFFLE) * window[row]
     inside = (position >= start[row]) & (position < (start + window)[row])
-    return replace(
-        same_again(real, first_id), items=real.items[np.lexsort((np.where(inside, shuffled, position), row))]
-    )
+    order = np.lexsort((np.where(inside, shuffled, position), row))
+    return replace(same_again(real, first_id, config), items=real.items[order])
 
 
-COPIES: dict[str, Copy] = {"copies": same_again, "reordered": reordered}
+def thinned(real: Sequences, first_id: int, config: Config) -> Sequences:
+    """Each sequence m times more without some of its items, two left at least; draws are keyed as in `reordered`."""
+    times = config.generation.trials_per_sequence
+    copies = real.select(np.repeat(np.arange(len(real)), times))
+    number = np.tile(np.arange(times), len(real))
+    left_out = MOST_LEFT_OUT * uniforms(config.seed, copies.ids, number, Purpose.START)
+    row, position = places(copies)
+    draw = uniforms(config.seed, copies.ids[row], number[row], position, Purpose.SHUFFLE)
+    stays = draw >= left_out[row]
+    lengths = np.bincount(row[stays], minlength=len(copies))
+    ids = first_id + np.arange(len(copies))
+    return Sequences(ids, offsets_of(lengths), copies.items[stays]).select(np.flatnonzero(lengths >= 2))
+
+
+def places(sequences: Sequences) -> tuple[np.ndarray, np.ndarray]:
+    """The row of each item, and its position there."""
+    row = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    return row, np.arange(len(sequences.items)) - sequences.offsets[:-1][row]
+
+
+COPIES: dict[str, Copy] = {"copies": same_again, "reordered": reordered, "thinned": thinned}
 
 
 def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path, folder: Path) -> None:
@@ -115,8 +138,7 @@ def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path,
     dataset, store = open_dataset(config.data.path), open_store(folder)
     shutil.copytree(base / layout.folder(0) / "model", folder / layout.folder(0) / "model", dirs_exist_ok=True)
     real = dataset.training_sequences()
-    copy = partial(reordered, seed=config.seed) if name == "reordered" else COPIES[name]
-    both = concatenate([real, copy(real, dataset.meta.users)])
+    both = concatenate([real, COPIES[name](real, dataset.meta.users, config)])
     weights = sequence_weights(both, real_count=dataset.meta.users, synthetic_weight=config.training.synthetic_weight)
     task = replace(training_task(store, dataset, config, 0), sequences=both, weights=weights)
     for iteration in range(1, config.loop.iterations + 1):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsir_scale.config_file import load_config
+from rsir_scale.config_file import load_config, resolve
 from rsir_scale.errors import ConfigError
 from rsir_scale.training.epoch import Progress
 from tests.training.market import LENGTH, market, sequences_of
@@ -113,7 +113,8 @@ def test_a_malformed_list_of_trials_is_refused(study: Any, tmp_path: Path, text:
 def test_a_reordered_copy_shuffles_one_window_and_depends_on_no_order(study: Any) -> None:
     strong = study("strong_gain")
     real = sequences_of([list(range(1, 1 + length)) for length in (1, 2, 3, 6, 20, 50)])
-    copy = strong.reordered(real, 100, seed=5)
+    config = resolve({"data": {"path": "nowhere"}, "seed": 5})
+    copy = strong.reordered(real, 100, config)
     assert copy.ids.tolist() == list(range(100, 106))
     for row in range(len(real)):
         before, after = real.row(row), copy.row(row)
@@ -121,9 +122,26 @@ def test_a_reordered_copy_shuffles_one_window_and_depends_on_no_order(study: Any
         changed = np.flatnonzero(before != after)
         assert not len(changed) or changed[-1] - changed[0] < max(2, np.ceil(0.2 * len(before)))
     assert (copy.items != real.items).any()
-    some = strong.reordered(real.select([5, 3]), 0, seed=5)
+    some = strong.reordered(real.select([5, 3]), 0, config)
     assert some.row(0).tolist() == copy.row(5).tolist()
     assert some.row(1).tolist() == copy.row(3).tolist()
+
+
+def test_a_thinned_copy_leaves_items_out_and_depends_on_no_order(study: Any) -> None:
+    strong = study("strong_gain")
+    real = sequences_of([list(range(1, 1 + length)) for length in (2, 3, 20, 50)])
+    config = resolve({"data": {"path": "nowhere"}, "generation": {"trials_per_sequence": 40}})
+    copies = strong.thinned(real, 100, config)
+    assert copies.ids[0] >= 100
+    assert len(set(copies.ids)) == len(copies)
+    assert copies.lengths.min() == 2
+    last = copies.select(np.flatnonzero(copies.ids >= 100 + 3 * 40))
+    assert len(last) == 40
+    for row in range(len(last)):
+        assert (np.diff(last.row(row)) > 0).all()
+    assert 50 * 0.65 < last.lengths.mean() < 50 * 0.85
+    alone = strong.thinned(real.select([3]), 220, config)
+    assert alone.items.tolist() == last.items.tolist()
 
 
 def test_rsir_is_set_against_its_base_more_training_and_copies(
@@ -134,9 +152,15 @@ def test_rsir_is_set_against_its_base_more_training_and_copies(
     call(monkeypatch, strong, *arguments)
     call(monkeypatch, strong, "report", "--out", out, "--json", found)
     rows = json.loads(found.read_text())["rows"]
-    assert {row["against"] for row in rows} == {"base", "extra", "copies-finetune", "reordered-finetune"}
+    assert {row["against"] for row in rows} == {
+        "base",
+        "extra",
+        "copies-finetune",
+        "reordered-finetune",
+        "thinned-finetune",
+    }
     assert all(row["seeds"] == [0, 1] and len(row["per_seed"]) == 2 for row in rows)
-    assert len(rows) == 4 * 2 * 4
+    assert len(rows) == 5 * 2 * 4
     monkeypatch.setattr(strong, "train_iteration", lambda *_, **__: pytest.fail("a finished fit was made again"))
     call(monkeypatch, strong, *arguments)
 
