@@ -9,8 +9,8 @@ For each seed there is one base, theta_0, and from it, with equal budgets in opt
 - `extra`: theta_0 trained on with D_0 alone;
 - `copies-…`: D_0 and each of its sequences once more; `reordered-…`: the once-more with a random window of a fifth of
   its items shuffled (two at least), the paper's heuristic; `thinned-…`: D_0 and each of its sequences m times more,
-  each time without up to half of its items, order kept, which is what most accepted sequences look like. In the variant of
-  the arm that they are set against.
+  each time without up to half of its items, order kept, which is what most accepted sequences look like. In the
+  variant of the arm that they are set against.
 
 The first two are ordinary run directories of `paired_gain.py`. A copy of the data is none, for no recursion writes one:
 its fit is an ordinary one in a folder under `fits/`, with theta_0 copied there and no manifest. All of it resumes after
