@@ -25,7 +25,7 @@ from paired_gain import tell
 from result_file import Row, add_row, read_rows
 
 from rsir_scale.config import Config, effective_settings
-from rsir_scale.config_file import deviations, load_config
+from rsir_scale.config_file import load_config, resolve
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import ConfigError, ResumableError
 from rsir_scale.evaluation.evaluate import rank_targets, validation_set
@@ -83,10 +83,13 @@ def read_trials(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def chosen_settings(config: Config) -> Row:
-    """What a base depends on, where it is not the default of the preset, and the preset itself."""
-    settings = effective_settings(config)
-    keys = [key for key in deviations(config) if key.startswith(BASE_SECTIONS)]
-    return {"training.preset": config.training.preset} | {key: settings[key] for key in keys}
+    """What a base depends on, where it is not the default; a preset is spelled out, for its values may change."""
+    defaults = effective_settings(resolve({"data": {"path": config.data.path}}))
+    return {
+        key: value
+        for key, value in effective_settings(config).items()
+        if key.startswith(BASE_SECTIONS) and value != defaults[key]
+    }
 
 
 def is_done(name: str, config: Config, out: Path) -> bool:

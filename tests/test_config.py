@@ -12,7 +12,7 @@ from rsir_scale.config import NO_EFFECT, Config, effective_settings, flatten
 from rsir_scale.config_file import apply_overrides, load_config, resolve
 from rsir_scale.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").rglob("*.yaml"))
 REQUIRED_CONFIGS = {"quickstart", "toys", "beauty", "sports", "yelp", "toys-released", "million"}
 MINIMAL = {"data": {"path": "data/somewhere"}}
 
