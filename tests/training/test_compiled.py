@@ -1,5 +1,8 @@
 """The compiled loss is the plain one, with its gradients, on every set of instructions that is here."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -148,3 +151,28 @@ def test_other_precisions_and_widths_are_left_to_torch() -> None:
     assert takes(torch.ones(2, 32), torch.ones(3, 32))
     assert not takes(torch.ones(2, 32).double(), torch.ones(3, 32).double())
     assert not takes(torch.ones(2, 20), torch.ones(3, 20))
+
+
+NO_ROOM_FOR_THREADS = """
+import resource
+import torch
+from rsir_scale.training.compiled import softmax_sum
+
+torch.set_num_threads(1)
+query, table, target = torch.randn(600, 64), torch.randn(3000, 64), torch.randint(3000, (600,))
+def loss(): return softmax_sum(query, table, (query * table[target]).sum(1), torch.ones(600), target_in_table=True)
+with torch.no_grad():
+    alone = loss()
+    torch.get_num_threads = lambda: 8
+    assert torch.equal(loss(), alone)
+    room = 4096 * int(open("/proc/self/statm").read().split()[0]) + 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    torch.get_num_threads = lambda: 64
+    assert torch.equal(loss(), alone)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_where_no_more_threads_can_be_made_the_loss_is_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_ROOM_FOR_THREADS], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
