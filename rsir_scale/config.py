@@ -130,6 +130,10 @@ class TrainingConfig(Section):
         description="sparse: an update reads and changes only the items of its batch and negatives, by an Adam with "
         "one second moment an item; others move when they are read next; for large catalogues, with a sampled loss",
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of the encoder's matrix products while training; loss, weights and validation stay float32",
+    )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="L2 penalty of Adam")

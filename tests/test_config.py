@@ -45,6 +45,7 @@ OTHER_VALUES: dict[str, Any] = {
     "training.gbce_calibration": 0.5,
     "training.item_updates": "sparse",
     "training.logq_correction": True,
+    "training.precision": "bfloat16",
     "training.batch_size": 32,
     "training.learning_rate": 0.01,
     "training.weight_decay": 0.1,

@@ -23,7 +23,7 @@ from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.training.batches import Batch, Rows, make_batch, pass_batches, trainable_rows
 from rsir_scale.training.exchange import sum_gradients
-from rsir_scale.training.losses import Loss
+from rsir_scale.training.losses import Loss, encoding
 from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
 from rsir_scale.training.state import FitState, Position, dump_state, restore_state
 from rsir_scale.training.task import TrainingTask
@@ -180,7 +180,8 @@ class Fit:
         if batch is None:
             return None
         key = derive_seed(*self.task.identity, update, self.worker.rank, Purpose.AUXILIARY)
-        return self.model.auxiliary_loss(batch.context_BL, draws=torch.Generator().manual_seed(key))
+        with encoding(self.task.config, self.worker.device):
+            return self.model.auxiliary_loss(batch.context_BL, draws=torch.Generator().manual_seed(key))
 
     def _loss(self, batch: Batch | None, update: int) -> Tensor:
         if batch is None:

@@ -7,6 +7,7 @@ With a sampled loss nothing here touches more items than the batch and its negat
 Shapes: T targets (real positions of the batch), D width, V items, N negatives, B rows, L positions.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,14 @@ class Targets:
     item_T: Tensor
     row_T: Tensor
     weight_T: Tensor
+
+
+def encoding(config: TrainingConfig, device: torch.device) -> AbstractContextManager[None]:
+    """The context in which contexts are encoded while training: matrix products in the precision that is set.
+
+    Losses stay outside: what a score loses in bfloat16 is more than what tells two candidates apart.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 def flatten_targets(hidden_BLD: Tensor, batch: Batch) -> Targets:
@@ -71,7 +80,11 @@ class Loss:
             batch: on the backbone's device.
             draws: CPU generator of the negatives; the same for all workers, whose rows are one global batch.
         """
-        targets = flatten_targets(backbone.hidden(batch.context_BL), batch)
+        with encoding(self._config, batch.context_BL.device):
+            hidden_BLD = backbone.hidden(batch.context_BL)
+        if hidden_BLD.dtype == torch.bfloat16:
+            hidden_BLD = hidden_BLD.float()
+        targets = flatten_targets(hidden_BLD, batch)
         if self._config.loss == "cross_entropy":
             return cross_entropy(targets, backbone.item_vectors())
         negatives = self._sampler.draw(self._config.negatives, draws)

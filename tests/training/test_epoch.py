@@ -46,6 +46,7 @@ def _popularity_gain(users: EvaluationSet) -> float:
         {"loss": "sampled_softmax"},
         {"loss": "cross_entropy"},
         {"loss": "bce", "max_epochs": 60},
+        {"loss": "cross_entropy", "precision": "bfloat16"},
         {"negative_sampling": "popularity", "logq_correction": True, "item_updates": "sparse"},
     ],
     ids=lambda changes: "+".join(str(value) for value in changes.values()),
@@ -111,6 +112,15 @@ def test_training_stops_when_patience_in_updates_is_spent() -> None:
     # The first validation is the best, and nothing changes after it.
     assert [report.update for report in reports] == [interval, 2 * interval, 3 * interval]
     assert result.position.best_update == interval
+
+
+def test_bfloat16_rounds_what_is_encoded_and_neither_weights_nor_scores() -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        running = Fit(without_dropout(task(precision=precision)), ALONE, resume_from=None, warm_start=None)
+        losses[precision] = running._update(0)
+        assert {tensor.dtype for tensor in running.state().tensors.values()} == {torch.float32}
+    assert 0 < abs(losses["bfloat16"] - losses["float32"]) < 0.005 * losses["float32"]
 
 
 def test_the_weights_kept_are_those_of_the_best_validation() -> None:
