@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rsir_scale.config import Config, effective_settings
+from rsir_scale.config import Config
+from rsir_scale.config_effect import effective_settings
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks

@@ -24,7 +24,8 @@ from machine import commit
 from paired_gain import tell
 from result_file import Row, add_row, read_rows
 
-from rsir_scale.config import Config, effective_settings
+from rsir_scale.config import Config
+from rsir_scale.config_effect import effective_settings
 from rsir_scale.config_file import load_config, resolve
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import ConfigError, ResumableError

@@ -1,16 +1,15 @@
-"""The settings of a run: frozen sections, their defaults, and the fingerprint that decides whether a run may resume.
+"""The settings of a run: frozen sections, their defaults, and what they must keep to.
 
 A `Config` leaves nothing to choose. Two keys are presets that fill the defaults of other keys (`config_file`):
 `training.preset` and `generation.reading`. Defaults live here only; YAML files state what differs, and why.
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from rsir_scale.config_effect import effective_settings, fingerprint_of
 
 BackboneName = Literal["sasrec", "cl4srec", "hstu", "semantic_id"]
 _PLUGIN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -274,29 +273,4 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """SHA-256 of the settings that can change a result; the keys of `NO_EFFECT` are left out."""
-        return hashlib.sha256(json.dumps(effective_settings(self), sort_keys=True).encode()).hexdigest()
-
-
-NO_EFFECT = frozenset(
-    {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
-    # Held to what lies there, as is data.path: a teacher may move, but not change.
-    | {"generation.teacher"}
-    # Presets are spelled out in the keys they fill.
-    | {"training.preset"}
-)
-
-
-def effective_settings(config: Config) -> dict[str, Any]:
-    """Flatten a config to `section.key: value`, without the keys that change no result."""
-    return {key: value for key, value in flatten(config.model_dump(mode="json")).items() if key not in NO_EFFECT}
-
-
-def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+        return fingerprint_of(effective_settings(self))

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from rsir_scale.config import Config, effective_settings
+from rsir_scale.config import Config
+from rsir_scale.config_effect import effective_settings
 from rsir_scale.errors import ConfigError
 
 _TRAINING_PRESETS: dict[str, dict[str, dict[str, Any]]] = {

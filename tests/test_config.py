@@ -8,7 +8,8 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rsir_scale.config import NO_EFFECT, Config, effective_settings, flatten
+from rsir_scale.config import Config
+from rsir_scale.config_effect import NO_EFFECT, effective_settings, flatten
 from rsir_scale.config_file import apply_overrides, load_config, resolve
 from rsir_scale.errors import ConfigError
 

@@ -7,7 +7,8 @@ from types import NoneType, UnionType
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from rsir_scale.config import NO_EFFECT, Config
+from rsir_scale.config import Config
+from rsir_scale.config_effect import NO_EFFECT
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Settings

@@ -9,7 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from rsir_scale.config import Config, effective_settings
+from rsir_scale.config import Config
+from rsir_scale.config_effect import effective_settings
 from rsir_scale.config_file import deviations
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation

@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 import yaml
 
-from rsir_scale.config import Config, effective_settings
+from rsir_scale.config import Config
+from rsir_scale.config_effect import effective_settings
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError, InputError
 from rsir_scale.runs import layout

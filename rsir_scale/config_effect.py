@@ -1,0 +1,37 @@
+"""Which settings change a result, and the fingerprint of those: what decides whether a run may resume."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+NO_EFFECT = frozenset(
+    {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
+    # Held to what lies there, as is data.path: a teacher may move, but not change.
+    | {"generation.teacher"}
+    # Presets are spelled out in the keys they fill.
+    | {"training.preset"}
+)
+
+
+def effective_settings(config: BaseModel) -> dict[str, Any]:
+    """Flatten a config to `section.key: value`, without the keys that change no result."""
+    return {key: value for key, value in flatten(config.model_dump(mode="json")).items() if key not in NO_EFFECT}
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def fingerprint_of(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, whatever their order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
