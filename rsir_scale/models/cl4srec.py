@@ -1,8 +1,9 @@
 """CL4SRec: SASRec that also learns to tell two views of a sequence from those of others (Xie et al., ICDE 2022).
 
 Beside the next item's loss stands InfoNCE: of the 2B views of B sequences, each must find the other one of its sequence
-by inner product, among all but itself. A hidden item is a vector of its own, which is no row of the ranked table. What
-is learned is a SASRec, and decodes as one.
+by inner product, among all but itself; under `model.similarity: cosine` that is a cosine too, and both temperatures
+divide it. A hidden item is a vector of its own, which is no row of the ranked table. What is learned is a SASRec, and
+decodes as one.
 
 Shapes: B rows, L positions, D width.
 """
