@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.models.encoder import INITIAL_STD
+from rsir_scale.models.inputs import parts_by_length
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.models.views import Shares, View, two_views
 
@@ -43,6 +44,14 @@ class CL4SRec(SASRec):
         return self._weight * F.cross_entropy(similarity_VV, other_V, reduction="sum") / 2
 
     def _of_view(self, view: View) -> Tensor:
-        vectors_BLD = torch.where(view.masked_BL[:, :, None], self.hidden_item, self.items(view.item_BL))
-        last_B = (view.item_BL > 0).sum(1) - 1
-        return self._through(vectors_BLD)[torch.arange(len(last_B), device=last_B.device), last_B]
+        length_B = (view.item_BL > 0).sum(1)
+        order_B = length_B.argsort(stable=True)
+        vectors = []
+        for part in parts_by_length(length_B[order_B].cpu().numpy()):
+            row_P = order_B[part.rows]
+            item_PL, masked_PL = view.item_BL[row_P, : part.longest], view.masked_BL[row_P, : part.longest]
+            vectors_PLD = torch.where(masked_PL[:, :, None], self.hidden_item, self.items(item_PL))
+            vectors.append(
+                self._through(vectors_PLD)[torch.arange(len(row_P), device=row_P.device), length_B[row_P] - 1]
+            )
+        return torch.cat(vectors)[order_B.argsort()]

@@ -197,7 +197,7 @@ class Fit:
             key = (*self.task.identity, number)
             self._pass = (
                 number,
-                pass_batches(self._lengths, self._rows, batch_size=self.task.config.batch_size, key=key),
+                pass_batches(self._rows, batch_size=self.task.config.batch_size, key=key),
             )
         return self._pass[1][index]
 

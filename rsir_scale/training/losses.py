@@ -48,10 +48,22 @@ def encoding(config: TrainingConfig, device: torch.device) -> AbstractContextMan
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def flatten_targets(hidden_BLD: Tensor, batch: Batch) -> Targets:
-    """Drop padding before the item matmul: at an average of six items most positions of a rectangle are padding."""
-    row_T, position_T = (batch.target_BL > 0).nonzero(as_tuple=True)
-    return Targets(hidden_BLD[row_T, position_T], batch.target_BL[row_T, position_T], row_T, batch.weight_B[row_T])
+def encoded_targets(backbone: Backbone, batch: Batch) -> Targets:
+    """Encode the batch part by part and drop its padding, before any product with the catalogue.
+
+    At an average of six items and a maximum of fifty, most positions of one rectangle would be padding.
+    """
+    query, row, position = [], [], []
+    for rows, longest in batch.parts:
+        hidden_PLD = backbone.hidden(batch.context_BL[rows, :longest])
+        row_T, position_T = (batch.target_BL[rows, :longest] > 0).nonzero(as_tuple=True)
+        query.append(hidden_PLD[row_T, position_T])
+        row.append(rows.start + row_T)
+        position.append(position_T)
+    query_TD, row_T, position_T = torch.cat(query), torch.cat(row), torch.cat(position)
+    if query_TD.dtype == torch.bfloat16:
+        query_TD = query_TD.float()
+    return Targets(query_TD, batch.target_BL[row_T, position_T], row_T, batch.weight_B[row_T])
 
 
 class Loss:
@@ -81,10 +93,7 @@ class Loss:
             draws: CPU generator of the negatives; the same for all workers, whose rows are one global batch.
         """
         with encoding(self._config, batch.context_BL.device):
-            hidden_BLD = backbone.hidden(batch.context_BL)
-        if hidden_BLD.dtype == torch.bfloat16:
-            hidden_BLD = hidden_BLD.float()
-        targets = flatten_targets(hidden_BLD, batch)
+            targets = encoded_targets(backbone, batch)
         if self._config.loss == "cross_entropy":
             return cross_entropy(targets, backbone.item_vectors())
         negatives = self._sampler.draw(self._config.negatives, draws)

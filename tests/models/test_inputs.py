@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsir_scale.data.sequences import Sequences, offsets_of
-from rsir_scale.models.inputs import blocks_by_length, pad_latest
+from rsir_scale.models.inputs import blocks_by_length, pad_latest, parts_by_length
 
 ROWS = st.lists(st.lists(st.integers(1, 99), max_size=6), min_size=1, max_size=9)
 
@@ -29,3 +29,13 @@ def test_blocks_hold_each_row_once_shortest_first(lengths: list[int], rows: int)
     assert sorted(dealt) == list(range(len(lengths)))
     assert [lengths[row] for row in dealt] == sorted(lengths)
     assert all(len(block) <= rows for block in blocks)
+
+
+@given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=30).map(sorted))
+def test_parts_are_all_rows_in_order_and_pad_to_less_than_the_double(lengths: list[int]) -> None:
+    parts = parts_by_length(np.array(lengths, dtype=np.int64))
+    assert [length for part in parts for length in lengths[part.rows]] == lengths
+    for part in parts:
+        assert part.longest == max(lengths[part.rows])
+        assert part.longest <= 4 or part.longest < 2 * min(lengths[part.rows])
+    assert len({max((part.longest - 1).bit_length(), 2) for part in parts}) == len(parts)

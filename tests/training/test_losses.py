@@ -17,7 +17,7 @@ from rsir_scale.training.losses import (
     Loss,
     binary_cross_entropy,
     cross_entropy,
-    flatten_targets,
+    encoded_targets,
     gbce_beta,
     sampled_softmax,
 )
@@ -28,19 +28,37 @@ ITEMS, WIDTH = 12, 3
 ROWS = st.lists(st.lists(st.integers(1, ITEMS), min_size=2, max_size=6), min_size=1, max_size=5)
 
 
+class _Told(Backbone):
+    """A backbone whose hidden states, of the rows of one batch in order, and table are given."""
+
+    def __init__(self, step: "Step") -> None:
+        super().__init__(item_count=ITEMS, max_length=9, width=WIDTH)
+        self.step = step
+        self.encoded = 0
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        first, self.encoded = self.encoded, self.encoded + len(context_BL)
+        return self.step.hidden_BLD[first : self.encoded, : context_BL.shape[1]]
+
+    def item_vectors(self) -> Tensor:
+        return self.step.items_VD
+
+
 class Step:
     """A batch, its hidden states and the item table, in float64."""
 
     def __init__(self, rows: list[list[int]], seed: int) -> None:
         numbers = np.random.default_rng(seed)
         weights = numbers.uniform(0.5, 2.0, len(rows)).astype(np.float32)
+        # As a batch has them.
+        rows = sorted(rows, key=len)
         self.rows = rows
         self.weights = weights.astype(np.float64)
         self.batch: Batch = make_batch(sequences_of(rows), np.arange(len(rows)), max_length=9, weights=weights)
         self.hidden_BLD = torch.from_numpy(numbers.normal(size=(*self.batch.context_BL.shape, WIDTH)))
         self.items_VD = torch.from_numpy(numbers.normal(size=(ITEMS + 1, WIDTH)))
         self.items_VD[0] = 50.0
-        self.targets = flatten_targets(self.hidden_BLD, self.batch)
+        self.targets = encoded_targets(_Told(self), self.batch)
 
     def sampled(self, negatives: int, *, logq: bool, seed: int = 0, sampler: Sampler | None = None) -> Tensor:
         drawn = (sampler or UniformSampler(ITEMS)).draw(negatives, torch.Generator().manual_seed(seed))
@@ -140,7 +158,7 @@ def test_binary_cross_entropy_is_the_formula_over_the_drawn_negatives(
     vectors = step.items_VD[drawn.item_N]
     found = binary_cross_entropy(step.targets, step.positives(), vectors, hidden, beta=beta)
     expected = 0.0
-    for b, row in enumerate(rows):
+    for b, row in enumerate(step.rows):
         for position, target in enumerate(row[1:]):
             scores = (step.items_VD @ step.hidden_BLD[b, position]).tolist()
             terms = [math.log(_sigmoid(scores[target]) ** beta)]
@@ -156,20 +174,6 @@ def test_gbce_goes_from_plain_binary_cross_entropy_to_the_share_of_items_sampled
     assert gbce_beta(share, 0.0) == pytest.approx(1.0)
     assert gbce_beta(share, 1.0) == pytest.approx(share, abs=1e-12)
     assert share - 1e-9 <= gbce_beta(share, calibration) <= 1.0 + 1e-9
-
-
-class _Told(Backbone):
-    """A backbone whose hidden states and table are given."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__(item_count=ITEMS, max_length=9, width=WIDTH)
-        self.step = step
-
-    def hidden(self, context_BL: Tensor) -> Tensor:
-        return self.step.hidden_BLD
-
-    def item_vectors(self) -> Tensor:
-        return self.step.items_VD
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "popularity"])
@@ -204,8 +208,10 @@ def test_more_negatives_than_other_items_are_refused_where_negatives_are_drawn()
     Loss(TrainingConfig(loss="cross_entropy", negatives=ITEMS), items, ITEMS)
 
 
-def test_flattening_keeps_the_real_positions_in_order() -> None:
-    step = Step([[1, 2, 3], [4, 5]], seed=4)
-    assert step.targets.item_T.tolist() == [2, 3, 5]
-    assert step.targets.row_T.tolist() == [0, 0, 1]
-    assert torch.equal(step.targets.query_TD, step.hidden_BLD[[0, 0, 1], [0, 1, 0]])
+def test_targets_are_the_real_positions_in_order() -> None:
+    step = Step([[1, 2, 3, 4, 5, 6, 7], [4, 5], [1, 2, 3]], seed=4)
+    assert len(step.batch.parts) == 2
+    assert step.targets.item_T.tolist() == [5, 2, 3, 2, 3, 4, 5, 6, 7]
+    assert step.targets.row_T.tolist() == [0, 1, 1, 2, 2, 2, 2, 2, 2]
+    assert torch.equal(step.targets.query_TD, step.hidden_BLD[step.targets.row_T, [0, 0, 1, 0, 1, 2, 3, 4, 5]])
+    assert torch.equal(step.targets.weight_T, step.batch.weight_B[step.targets.row_T])
