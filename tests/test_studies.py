@@ -179,14 +179,6 @@ def test_a_grid_of_teachers_is_reported_and_drawn(
         grid.size_settings("64")
 
 
-def test_an_interval_whose_loss_was_not_told_is_no_result(study: Any) -> None:
-    told = [Progress(update, 30, 1.0, 0.1, 0.1, 1.0) for update in (10, 30)]
-    workers = study("two_workers")
-    workers.check_whole([*told, Progress(20, 30, 1.0, 0.1, 0.1, 1.0)], 10, 3)
-    with pytest.raises(SystemExit, match="20"):
-        workers.check_whole(told, 10, 3)
-
-
 def test_curves_of_workers_are_compared_interval_by_interval(study: Any) -> None:
     one = {"workers": 1, "loss": [4.0, 2.0], "validation_ndcg_20": [0.1, 0.2], "fit_s": 9.0}
     two = {"workers": 2, "loss": [4.1, 1.8], "validation_ndcg_20": [0.1, 0.23], "fit_s": 6.0}

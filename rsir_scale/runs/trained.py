@@ -25,6 +25,14 @@ class ModelDescription(BaseModel):
     max_length: PositiveInt
 
 
+class CurvePoint(Record):
+    """A validation during a fit: updates done, mean loss per target since the one before, NDCG@20."""
+
+    update: int
+    loss: float
+    score: float
+
+
 class TrainedModel(Record):
     """What `model/model.json` holds.
 
@@ -34,6 +42,7 @@ class TrainedModel(Record):
         updates: optimiser updates done; best_update: where the kept weights stood.
         validation_score: NDCG@20 on the validation items at that update.
         train_s: wall time of the fit, over all starts.
+        curve: every validation, in order; none in older runs.
     """
 
     description: ModelDescription
@@ -42,6 +51,7 @@ class TrainedModel(Record):
     best_update: int
     validation_score: float
     train_s: float
+    curve: tuple[CurvePoint, ...] = ()
 
     @field_validator("weights", mode="before")
     @classmethod

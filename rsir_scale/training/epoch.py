@@ -8,7 +8,7 @@ nothing of Ray: a `Worker` says which share of each batch is this process's, and
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.randomness import Purpose, derive_seed
+from rsir_scale.runs.trained import CurvePoint
 from rsir_scale.training.batches import Batch, Rows, make_batch, pass_batches, trainable_rows
 from rsir_scale.training.exchange import sum_gradients
 from rsir_scale.training.losses import Loss, encoding
@@ -116,10 +117,9 @@ class Fit:
             raise ResumableError(self._diverged(loss, stop))
         score = self._validate()
         spent = self.position.seconds + time.perf_counter() - started
-        self.position = replace(self.position, update=stop, seconds=spent)
         if score > self.position.best_score:
-            self.position = replace(self.position, best_score=score, best_update=stop)
             _copy_into(self.best, self.model)
+        self.position = self.position.after(CurvePoint(update=stop, loss=loss, score=score), seconds=spent)
         return Progress(stop, budget.maximum, loss, score, self.position.best_score, spent)
 
     def _diverged(self, loss: float, stop: int) -> str:

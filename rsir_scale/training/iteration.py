@@ -93,6 +93,7 @@ def train_iteration(
             best_update=position.best_update,
             validation_score=position.best_score,
             train_s=position.seconds,
+            curve=position.curve,
         ),
     )
     saved.delete()

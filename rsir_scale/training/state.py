@@ -6,7 +6,7 @@ because every draw is keyed by the number of its update. Nothing is pickled.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,26 +14,39 @@ from torch import Tensor, nn
 from rsir_scale.models.shards import SHARD_BYTES, assemble, read_pieces, write_shards
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import FileEntry, Record
+from rsir_scale.runs.trained import CurvePoint
 from rsir_scale.storage import Store
 
 _MODEL, _BEST, _OPTIMISER = "model/", "best/", "optimiser/"
 
 
-@dataclass(frozen=True)
-class Position:
-    """The scalar part of a fit's state.
+class Position(Record):
+    """The part of a fit's state that is no tensor.
 
     Attributes:
         update: optimiser updates done.
         best_update: update of the best validation so far.
         best_score: its NDCG@20; negative before the first validation.
         seconds: wall time spent so far, over all starts.
+        curve: every validation so far.
     """
 
     update: int = 0
     best_update: int = 0
     best_score: float = -1.0
     seconds: float = 0.0
+    curve: tuple[CurvePoint, ...] = ()
+
+    def after(self, point: CurvePoint, *, seconds: float) -> "Position":
+        """The position after one more validation."""
+        better = point.score > self.best_score
+        return Position(
+            update=point.update,
+            best_update=point.update if better else self.best_update,
+            best_score=point.score if better else self.best_score,
+            seconds=seconds,
+            curve=(*self.curve, point),
+        )
 
 
 @dataclass(frozen=True)
@@ -53,13 +66,9 @@ class FitState:
         return replace(self, tensors={name: tensor.detach().clone() for name, tensor in self.tensors.items()})
 
 
-class _StateRecord(Record):
+class _StateRecord(Position):
     """What `training/state.json` holds."""
 
-    update: int
-    best_update: int
-    best_score: float
-    seconds: float
     tensors: tuple[FileEntry, ...]
 
 
@@ -127,7 +136,7 @@ class StateFiles:
             kind="state",
             shard_bytes=self._shard_bytes,
         )
-        record = _StateRecord(**asdict(state.position), tensors=entries)
+        record = _StateRecord(**state.position.model_dump(), tensors=entries)
         self._store.put(self._key, record.to_bytes())
         self._sweep(keep={entry.key for entry in entries})
 
