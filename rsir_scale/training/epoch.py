@@ -117,9 +117,9 @@ class Fit:
             raise ResumableError(self._diverged(loss, stop))
         score = self._validate()
         spent = self.position.seconds + time.perf_counter() - started
-        if score > self.position.best_score:
-            _copy_into(self.best, self.model)
         self.position = self.position.after(CurvePoint(update=stop, loss=loss, score=score), seconds=spent)
+        if self.position.best_update == stop:
+            _copy_into(self.best, self.model)
         return Progress(stop, budget.maximum, loss, score, self.position.best_score, spent)
 
     def _diverged(self, loss: float, stop: int) -> str:
