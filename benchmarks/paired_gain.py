@@ -106,9 +106,10 @@ def share_base(config: Config, folder: Path, out: Path) -> None:
 
 
 def training_settings(config: Config) -> dict[str, object]:
-    """The settings that theta_0 depends on."""
-    sections = ("data.", "model.", "training.", "evaluation.", "seed")
-    return {key: value for key, value in effective_settings(config).items() if key.startswith(sections)}
+    """The settings that theta_0 depends on: those of synthetic sequences come after it."""
+    sections, later = ("data.", "model.", "training.", "evaluation.", "seed"), "training.synthetic_"
+    settings = effective_settings(config).items()
+    return {key: value for key, value in settings if key.startswith(sections) and not key.startswith(later)}
 
 
 def write_report(out: Path, json_path: Path) -> None:

@@ -134,7 +134,14 @@ class TrainingConfig(Section):
         description="of the encoder's matrix products while training; loss, weights and validation stay float32",
     )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam; its peak, if it changes")
+    schedule: Literal["constant", "linear"] = Field(
+        default="constant",
+        description="linear: the rate rises to its peak, then falls to nothing at max_epochs; set patience as high",
+    )
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.05, description="share of the budget over which the rate rises (linear)"
+    )
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="L2 penalty of Adam")
     max_epochs: PositiveInt = Field(default=1000, description="budget, in passes over D_0")
     patience: PositiveInt = Field(default=20, description="passes over D_0 without a better validation NDCG@20")
@@ -143,6 +150,11 @@ class TrainingConfig(Section):
     use_gpu: bool = Field(default=False, description="one GPU for each worker")
     synthetic_weight: Annotated[float, Field(gt=0.0)] = Field(
         default=1.0, description="weight of synthetic sequences in the loss (lambda of Eq. 3); real ones have 1"
+    )
+    synthetic_share: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None,
+        description="synthetic sequences on top of the batch_size real ones of an update, for each of these, drawn "
+        "anew every pass: real ones are seen as often as without any; none: all of D_k is shuffled together (paper)",
     )
 
     @model_validator(mode="after")

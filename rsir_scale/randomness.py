@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     CLUSTER = 11
     PREPARE = 12
     AUXILIARY = 13
+    MIX = 14
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

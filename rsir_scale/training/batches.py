@@ -3,6 +3,8 @@
 A pass over the data is shuffled by identity and cut into batches, so that an update is a fair sample: batches of like
 lengths would pad less, but a target of a short sequence then weighs more than one of a long sequence. Padding is saved
 inside a batch instead, whose rows are sorted by length and encoded in parts.
+Real and synthetic sequences are shuffled together, as in the paper; or synthetic ones come on top of the real ones of
+an update, as a fixed share of them, so that every real sequence is seen as often as without any.
 Update u of a run always sees the same rows, whoever computes it.
 
 Shapes: B rows, L positions, T targets (the real ones of a batch).
@@ -56,6 +58,54 @@ def trainable_rows(sequences: Sequences) -> Rows:
 def updates_per_pass(rows: int, batch_size: int) -> int:
     """Optimiser updates in one pass over `rows` sequences."""
     return -(-rows // batch_size)
+
+
+class Updates:
+    """The rows of each update of a fit.
+
+    Args:
+        sequences: D_k.
+        real_count: ids below it are real.
+        batch_size: rows an update; real ones alone where there is a share.
+        synthetic_share: synthetic rows of an update for each real one; None: all are shuffled together.
+        identity: (seed, iteration).
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        *,
+        real_count: int,
+        batch_size: int,
+        synthetic_share: float | None,
+        identity: tuple[int, int],
+    ) -> None:
+        rows = trainable_rows(sequences)
+        apart = synthetic_share is not None
+        is_base = sequences.ids[rows] < real_count if apart else np.ones(len(rows), dtype=bool)
+        self._base, self._beside = rows[is_base], rows[~is_base]
+        # A pass brings no synthetic sequence twice: where there are too few, the share is smaller.
+        self._beside_count = min(len(self._beside), round((synthetic_share or 0.0) * len(self._base)))
+        self._batch_size = batch_size
+        self._identity = identity
+        self._pass: tuple[int, list[Rows]] = (-1, [])
+
+    def rows(self, update: int) -> Rows:
+        """Return the rows of an update, the first being 0."""
+        number, index = divmod(update, updates_per_pass(len(self._base), self._batch_size))
+        if self._pass[0] != number:
+            self._pass = (number, self._deal(number))
+        return self._pass[1][index]
+
+    def _deal(self, number: int) -> list[Rows]:
+        key = (*self._identity, number)
+        batches = pass_batches(self._base, batch_size=self._batch_size, key=key)
+        if self._beside_count == 0:
+            return batches
+        drawn = generator(*key, Purpose.MIX).permutation(self._beside)[: self._beside_count]
+        # In proportion, so that a short last batch has a short company.
+        cuts = np.cumsum([len(batch) for batch in batches[:-1]]) * self._beside_count // len(self._base)
+        return [np.concatenate(pair) for pair in zip(batches, np.split(drawn, cuts), strict=True)]
 
 
 def pass_batches(rows: Rows, *, batch_size: int, key: tuple[int, ...]) -> list[Rows]:

@@ -22,7 +22,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.runs.trained import CurvePoint
-from rsir_scale.training.batches import Batch, Rows, make_batch, pass_batches, trainable_rows
+from rsir_scale.training.batches import Batch, Rows, Updates, make_batch
 from rsir_scale.training.exchange import sum_gradients
 from rsir_scale.training.losses import Loss, encoding
 from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
@@ -88,7 +88,7 @@ class Fit:
             # What `prepare` finds must not depend on the processor that a worker happens to run on.
             for tensor in self.model.state_dict().values():
                 distributed.broadcast(tensor, 0)
-        self.optimiser = optimiser_of(task.config, self.model)
+        self.optimiser = optimiser_of(task.config, self.model, maximum=task.budget.maximum)
         self._loss_of = Loss(task.config, task.sequences.items, task.description.item_count)
         self.position = Position()
         self.best: dict[str, Tensor] = copy_weights(self.model)
@@ -96,13 +96,18 @@ class Fit:
             self.position, self.best = restore_state(resume_from, self.model, self.optimiser)
         # To take differences of all offsets anew would cost each update the time of the whole data.
         self._lengths = task.sequences.lengths
-        self._rows = trainable_rows(task.sequences)
+        self._updates = Updates(
+            task.sequences,
+            real_count=task.real_count,
+            batch_size=task.config.batch_size,
+            synthetic_share=task.config.synthetic_share,
+            identity=task.identity,
+        )
         self._validation = EarlyRanks(
             task.validation.part(rank=worker.rank, of=worker.size),
             item_count=task.description.item_count,
             mask_history=task.mask_history,
         )
-        self._pass: tuple[int, list[Rows]] = (-1, [])
 
     def run_interval(self) -> Progress:
         """Do the updates up to the next validation, validate, and remember the weights if they are the best."""
@@ -147,11 +152,12 @@ class Fit:
         return dump_state(self.position, self.model, self.best, self.optimiser)
 
     def _update(self, update: int) -> float:
-        rows = self._batch_rows(update)
+        rows = self._updates.rows(update)
         lengths = np.minimum(self._lengths[rows] - 1, self.task.description.max_length)
         total_weight = float((lengths * self.task.weights[rows]).sum())
         seed = derive_seed(*self.task.identity, update, self.worker.rank, Purpose.DROPOUT)
         torch.manual_seed(seed)
+        self.optimiser.at(update)
         self.optimiser.zero_grad(set_to_none=True)
         batch = self._batch(rows[self.worker.rank :: self.worker.size])
         loss = self._loss(batch, update) / total_weight
@@ -189,17 +195,6 @@ class Fit:
         # Every worker draws the same negatives: the softmax is that of one global batch.
         draws = torch.Generator().manual_seed(derive_seed(*self.task.identity, update, Purpose.NEGATIVES))
         return self._loss_of(self.model, batch, draws)
-
-    def _batch_rows(self, update: int) -> Rows:
-        batches = -(-len(self._rows) // self.task.config.batch_size)
-        number, index = divmod(update, batches)
-        if self._pass[0] != number:
-            key = (*self.task.identity, number)
-            self._pass = (
-                number,
-                pass_batches(self._rows, batch_size=self.task.config.batch_size, key=key),
-            )
-        return self._pass[1][index]
 
     def _validate(self) -> float:
         worker = self.worker

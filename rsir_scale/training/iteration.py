@@ -33,6 +33,7 @@ def training_task(store: Store, dataset: PreparedDataset, config: Config, iterat
     sequences = load(store, dataset, training_files(store, dataset, iteration)) if iteration else real
     return TrainingTask(
         sequences=sequences,
+        real_count=dataset.meta.users,
         weights=sequence_weights(
             sequences, real_count=dataset.meta.users, synthetic_weight=config.training.synthetic_weight
         ),

@@ -6,14 +6,14 @@ sum of a geometric series: a step takes the time of the rows it touches, whateve
 seldom touched learns as fast as under Adam. Before anything reads the whole table, `settle` makes all moves put off.
 
 The second moment is one number a row, the mean over its elements: beside a table of V x D stand V x D + 2 V numbers,
-where Adam needs 2 V x D. The series takes the correction of bias as it was at its first move, which is off by less than
-a hundredth once a hundred updates are done.
+where Adam needs 2 V x D. The series takes the correction of bias and the learning rate as they were at its first move,
+which is off by less than a hundredth once a hundred updates are done: moves die away within some twenty.
 
 Shapes: V rows of a table, D width, R rows touched, B any shape of items read.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,18 +23,25 @@ from torch import Tensor, nn
 from rsir_scale.config import TrainingConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
+from rsir_scale.training.schedule import Schedule, schedule_of
 
 _ROWS_AT_ONCE = 1 << 16
 _POWERS = 1 << 15  # Adam's slowest, .999, is 6e-15 there
 
 
-def optimiser_of(config: TrainingConfig, backbone: Backbone) -> "RowAdam":
+def optimiser_of(config: TrainingConfig, backbone: Backbone, *, maximum: int) -> "RowAdam":
     """Build the optimiser that the settings name; with sparse updates the backbone's items give gradients of rows.
+
+    Args:
+        config: the training section.
+        backbone: whose parameters change.
+        maximum: updates of the budget, which the learning rate may depend on.
 
     Raises:
         ConfigError: the updates are to be sparse, and the backbone has no row of its own for each item.
     """
-    optimiser = RowAdam(backbone.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    schedule = schedule_of(config, maximum)
+    optimiser = RowAdam(backbone.parameters(), schedule, weight_decay=config.weight_decay, fused=True)
     if config.item_updates == "sparse":
         embedding = backbone.item_embedding()
         if embedding is None:
@@ -72,7 +79,21 @@ class RowAdam(torch.optim.Adam):
 
     State of a table that met a sparse gradient, float32: `exp_avg` `[V, D]`; `exp_avg_sq` `[V]`; `reached` `[V]`, the
     update up to which a row's moves are made; `step`, the updates of the table.
+
+    Args:
+        parameters: what it changes.
+        schedule: the learning rate of each update.
+        settings: the rest of `torch.optim.Adam`'s.
     """
+
+    def __init__(self, parameters: Iterable[Tensor], schedule: Schedule, **settings: Any) -> None:
+        super().__init__(parameters, lr=schedule.peak, **settings)
+        self._schedule = schedule
+
+    def at(self, update: int) -> None:
+        """Take the learning rate of an update, the first being 0."""
+        for group in self.param_groups:
+            group["lr"] = self._schedule.of(update)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -114,7 +135,7 @@ class RowAdam(torch.optim.Adam):
         mean_RD = state["exp_avg"][row_R].lerp_(gradient_RD, 1 - beta_1)
         square_R = state["exp_avg_sq"][row_R].lerp_(gradient_RD.square().mean(1), 1 - beta_2)
         state["exp_avg"][row_R], state["exp_avg_sq"][row_R], state["reached"][row_R] = mean_RD, square_R, state["step"]
-        pace_R = _pace(square_R, state["step"].expand(len(row_R)), group)
+        pace_R = group["lr"] * _pace(square_R, state["step"].expand(len(row_R)), group)
         table_VD.index_add_(0, row_R, mean_RD.mul_(-pace_R[:, None]))
 
     def _catch_up(self, table_VD: Tensor, row_R: Tensor) -> None:
@@ -132,7 +153,8 @@ class RowAdam(torch.optim.Adam):
         late_R = state["step"] - reached_R
         mean_RD, square_R = state["exp_avg"][row_R], state["exp_avg_sq"][row_R]
         moves_R = (1 - _power(decay, late_R)) * (decay / (1 - decay))
-        pace_R = _pace(square_R, reached_R + 1, group) * moves_R
+        # The rate at the first of the moves: which update they are made at must not matter.
+        pace_R = self._schedule.of_rows(reached_R) * _pace(square_R, reached_R + 1, group) * moves_R
         table_VD.index_add_(0, row_R, mean_RD * -pace_R[:, None])
         state["exp_avg"][row_R] = mean_RD * _power(beta_1, late_R)[:, None]
         state["exp_avg_sq"][row_R] = square_R * _power(beta_2, late_R)
@@ -140,10 +162,10 @@ class RowAdam(torch.optim.Adam):
 
 
 def _pace(square_R: Tensor, update_R: Tensor, group: dict[str, Any]) -> Tensor:
-    """What a row's first moment is multiplied with to move it at an update, 1 being the first."""
+    """What a row's first moment is multiplied with to move it at an update, 1 being the first, at a rate of 1."""
     beta_1, beta_2 = group["betas"]
     scale_R = (square_R / (1 - _power(beta_2, update_R))).sqrt_().add_(group["eps"])
-    pace_R: Tensor = group["lr"] / ((1 - _power(beta_1, update_R)) * scale_R)
+    pace_R: Tensor = 1.0 / ((1 - _power(beta_1, update_R)) * scale_R)
     return pace_R
 
 

@@ -38,6 +38,7 @@ class TrainingTask:
 
     Attributes:
         sequences: D_k, real sequences and synthetic ones.
+        real_count: ids below it are real.
         weights: float32 loss weight of each sequence.
         validation: users whose next item decides when to stop; never trained on.
         description: the backbone to build.
@@ -49,6 +50,7 @@ class TrainingTask:
     """
 
     sequences: Sequences
+    real_count: int
     weights: npt.NDArray[np.float32]
     validation: EvaluationSet
     description: ModelDescription

@@ -234,9 +234,9 @@ class BackboneContract:
         config = TrainingConfig(item_updates="sparse")
         if (table := backbone.item_embedding()) is None:
             with pytest.raises(ConfigError, match="item_updates=sparse"):
-                optimiser_of(config, backbone)
+                optimiser_of(config, backbone, maximum=1)
             return
-        optimiser, before_VD = optimiser_of(config, backbone), table.weight.detach().clone()
+        optimiser, before_VD = optimiser_of(config, backbone, maximum=1), table.weight.detach().clone()
         context_BL, others = torch.tensor([[3, 1, 4], [1, 5, 0]]), torch.tensor([9, 2])
         extra = backbone.auxiliary_loss(context_BL, draws=torch.Generator().manual_seed(5))
         query_BD = backbone.hidden(context_BL)[[0, 1], [2, 1]]

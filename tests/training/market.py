@@ -37,6 +37,7 @@ def task(
     chosen = real if sequences is None else sequences
     return TrainingTask(
         sequences=chosen,
+        real_count=USERS,
         weights=sequence_weights(chosen, real_count=USERS, synthetic_weight=config.synthetic_weight),
         validation=validation_set(real, market().held_out()),
         description=ModelDescription(model=model, item_count=ITEMS, max_length=LENGTH),

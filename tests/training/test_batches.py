@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.training.batches import make_batch, pass_batches, trainable_rows, updates_per_pass
+from rsir_scale.training.batches import Updates, make_batch, pass_batches, trainable_rows, updates_per_pass
 from tests.training.market import sequences_of
 
 
@@ -45,6 +45,47 @@ def test_long_sequences_come_in_the_same_batches_as_short_ones() -> None:
     lengths = np.where(np.arange(4000) % 10, 3, 40)
     shares = [lengths[batch] == 40 for batch in pass_batches(np.arange(4000), batch_size=100, key=(1, 0, 0))]
     assert all(1 <= share.sum() <= 25 for share in shares)
+
+
+def _updates(real: int, synthetic: int, *, share: float | None, batch_size: int = 4, iteration: int = 1) -> Updates:
+    return Updates(
+        sequences_of([[1, 2]] * (real + synthetic)),
+        real_count=real,
+        batch_size=batch_size,
+        synthetic_share=share,
+        identity=(3, iteration),
+    )
+
+
+@given(real=st.integers(1, 40), synthetic=st.integers(0, 60), share=st.sampled_from([None, 0.2, 1.0, 2.5]))
+def test_a_pass_brings_each_real_sequence_once_and_synthetic_ones_by_their_share(
+    real: int, synthetic: int, share: float | None
+) -> None:
+    updates, length = _updates(real, synthetic, share=share), updates_per_pass(real, 4)
+    if share is None:
+        length = updates_per_pass(real + synthetic, 4)
+    for number in range(2):
+        rows = np.concatenate([updates.rows(number * length + index) for index in range(length)])
+        assert len(set(rows.tolist())) == len(rows)
+        assert sorted(rows[rows < real].tolist()) == list(range(real))
+        expected = synthetic if share is None else min(synthetic, round(share * real))
+        assert (rows >= real).sum() == expected
+
+
+@given(real=st.integers(1, 40), share=st.sampled_from([0.5, 1.0, 2.0]))
+def test_synthetic_sequences_leave_the_real_ones_of_an_update_as_they_are(real: int, share: float) -> None:
+    alone, mixed = _updates(real, 0, share=None), _updates(real, 2 * real, share=share)
+    for update in range(2 * updates_per_pass(real, 4)):
+        rows = mixed.rows(update)
+        assert rows[rows < real].tolist() == alone.rows(update).tolist()
+        assert abs((rows >= real).sum() - share * (rows < real).sum()) <= 1
+
+
+def test_each_pass_draws_its_synthetic_sequences_anew_and_any_update_can_come_first() -> None:
+    first, again = _updates(8, 400, share=1.0), _updates(8, 400, share=1.0)
+    passes = [np.concatenate([first.rows(update) for update in (at, at + 1)]) for at in (0, 2)]
+    assert set(passes[0][passes[0] >= 8].tolist()) != set(passes[1][passes[1] >= 8].tolist())
+    assert again.rows(3).tolist() == first.rows(3).tolist()
 
 
 @given(

@@ -66,9 +66,10 @@ def _states(fitted: TrainingTask) -> tuple[list[FitState], list[Progress], FitRe
     return states, reports, result
 
 
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
 @pytest.mark.parametrize("item_updates", ["dense", "sparse"])
-def test_a_fit_taken_up_after_any_interval_ends_in_the_same_bits(item_updates: str) -> None:
-    fitted = task(max_epochs=4, item_updates=item_updates)
+def test_a_fit_taken_up_after_any_interval_ends_in_the_same_bits(item_updates: str, schedule: str) -> None:
+    fitted = task(max_epochs=4, patience=4, item_updates=item_updates, schedule=schedule)
     states, reports, whole = _states(fitted)
     assert len(states) == 4
     assert whole.position.curve == tuple(CurvePoint(update=p.update, loss=p.loss, score=p.score) for p in reports)
@@ -166,7 +167,7 @@ def test_sparse_updates_leave_items_alone_that_no_batch_and_no_negative_holds() 
     running._update(0)
     changed = set((running.model.item_vectors() != before).any(1).nonzero()[:, 0].tolist())
     sequences = running.task.sequences
-    held = {item for row in running._batch_rows(0) for item in sequences.row(row).tolist()}
+    held = {item for row in running._updates.rows(0) for item in sequences.row(row).tolist()}
     assert changed
     assert len(changed - held) <= 1
     assert len(changed) < ITEMS
@@ -241,6 +242,18 @@ def test_synthetic_weight_scales_the_share_of_synthetic_sequences() -> None:
     )
     assert _same(one, same)
     assert not _same(one, less)
+
+
+def test_a_share_of_synthetic_sequences_adds_to_an_update_and_not_to_the_number_of_updates() -> None:
+    real = market().training_sequences()
+    both = concatenate([real, replace(real, ids=real.ids + len(real))])
+    alone, mixed = task(), task(sequences=both, synthetic_share=0.5)
+    assert alone.budget == mixed.budget
+    sizes = [
+        sum(len(running._updates.rows(update)) for update in range(alone.budget.interval))
+        for running in (Fit(one, ALONE, resume_from=None, warm_start=None) for one in (alone, mixed))
+    ]
+    assert sizes[1] == len(real) + round(0.5 * len(real)) > sizes[0] == len(real)
 
 
 def test_each_update_of_each_worker_seeds_its_dropout_anew(monkeypatch: pytest.MonkeyPatch) -> None:

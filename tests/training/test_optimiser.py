@@ -12,8 +12,10 @@ from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.training.optimiser import RowAdam, optimiser_of, require_rows, row_tables
+from rsir_scale.training.schedule import Schedule
 
 ROWS, WIDTH, RATE = 6, 3, 0.1
+CONSTANT = Schedule(RATE)
 
 
 def _sparse(rows: list[int], value: Tensor) -> Tensor:
@@ -37,12 +39,12 @@ class Literal:
 class Pair:
     """A table under `RowAdam`, and the same under the literal one."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, schedule: Schedule = CONSTANT) -> None:
         self.draw = torch.Generator().manual_seed(seed)
         self.module = nn.Embedding(ROWS, WIDTH, sparse=True, dtype=torch.float64)
         with torch.no_grad():
             self.module.weight.copy_(torch.randn((ROWS, WIDTH), generator=self.draw, dtype=torch.float64))
-        self.optimiser = RowAdam(self.module.parameters(), lr=RATE)
+        self.optimiser = RowAdam(self.module.parameters(), schedule)
         self.module.register_forward_pre_hook(self.optimiser.before_lookup)
         self.literal = Literal(self.module.weight.detach().numpy())
 
@@ -84,13 +86,16 @@ def test_rows_read_now_and_then_stand_where_adam_has_moved_them() -> None:
     assert difference.max() < 0.05 * np.abs(pair.literal.table - start).max()
 
 
-@given(seed=st.integers(0, 999), cut=st.integers(0, ROWS))
-def test_rows_caught_up_apart_end_in_the_bits_of_rows_caught_up_together(seed: int, cut: int) -> None:
-    one, other = Pair(seed), Pair(seed)
-    for rows in ([0, 1, 2, 3, 4, 5], [1], [2, 3], [1]):
-        one.update(rows)
-        other.update(rows)
+@given(seed=st.integers(0, 999), cut=st.integers(0, ROWS), falling=st.booleans())
+def test_rows_caught_up_apart_end_in_the_bits_of_rows_caught_up_together(seed: int, cut: int, falling: bool) -> None:
+    schedule = Schedule(RATE, rising=1, maximum=5) if falling else Schedule(RATE)
+    one, other = Pair(seed, schedule), Pair(seed, schedule)
+    for update, rows in enumerate([[0, 1, 2, 3, 4, 5], [1], [2, 3], [1]]):
+        for pair in (one, other):
+            pair.optimiser.at(update)
+            pair.update(rows)
     one.module(torch.arange(cut))
+    one.optimiser.at(4)
     one.optimiser.settle()
     other.optimiser.settle()
     assert torch.equal(one.module.weight, other.module.weight)
@@ -113,7 +118,7 @@ def test_a_width_of_one_with_all_rows_touched_is_adam() -> None:
     draw = torch.Generator().manual_seed(0)
     start = torch.randn((ROWS, 1), generator=draw, dtype=torch.float64)
     sparse, dense = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    ours, theirs = RowAdam([sparse], lr=RATE), torch.optim.Adam([dense], lr=RATE)
+    ours, theirs = RowAdam([sparse], CONSTANT), torch.optim.Adam([dense], lr=RATE)
     for _ in range(5):
         gradient = torch.randn((ROWS, 1), generator=draw, dtype=torch.float64)
         sparse.grad, dense.grad = gradient.to_sparse(1), gradient
@@ -125,7 +130,7 @@ def test_a_width_of_one_with_all_rows_touched_is_adam() -> None:
 def test_dense_gradients_are_those_of_adam_to_the_bit() -> None:
     start = torch.randn(5, generator=torch.Generator().manual_seed(0))
     one, other = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    ours, theirs = RowAdam([one], lr=RATE, fused=True), torch.optim.Adam([other], lr=RATE, fused=True)
+    ours, theirs = RowAdam([one], CONSTANT, fused=True), torch.optim.Adam([other], lr=RATE, fused=True)
     for step in range(4):
         one.grad, other.grad = start * step, start * step
         ours.step()
@@ -135,7 +140,7 @@ def test_dense_gradients_are_those_of_adam_to_the_bit() -> None:
 
 def test_moments_beside_a_table_take_the_room_of_little_more_than_one() -> None:
     table = nn.Parameter(torch.zeros((1000, 64)))
-    optimiser = RowAdam([table], lr=RATE)
+    optimiser = RowAdam([table], CONSTANT)
     table.grad = torch.sparse_coo_tensor(torch.tensor([[3]]), torch.ones((1, 64)), table.shape, check_invariants=True)
     optimiser.step()
     assert sum(moment.numel() for moment in optimiser.state[table].values()) == 1000 * (64 + 2) + 1
@@ -148,10 +153,10 @@ def test_a_state_put_back_goes_on_to_the_same_bits() -> None:
             optimiser.step()
 
     whole, stopped = (nn.Parameter(torch.ones((ROWS, WIDTH))) for _ in range(2))
-    steps(RowAdam([whole], lr=RATE, fused=True), whole, range(8))
-    first = RowAdam([stopped], lr=RATE, fused=True)
+    steps(RowAdam([whole], CONSTANT, fused=True), whole, range(8))
+    first = RowAdam([stopped], CONSTANT, fused=True)
     steps(first, stopped, range(4))
-    second = RowAdam([stopped], lr=RATE, fused=True)
+    second = RowAdam([stopped], CONSTANT, fused=True)
     second.load_state_dict(first.state_dict())
     steps(second, stopped, range(4, 8))
     assert torch.equal(whole, stopped)
@@ -172,15 +177,15 @@ class _Shared(Backbone):
 
 
 def test_sparse_updates_of_items_without_rows_are_refused() -> None:
-    optimiser_of(TrainingConfig(), _Shared())
+    optimiser_of(TrainingConfig(), _Shared(), maximum=1)
     with pytest.raises(ConfigError, match=r"item_updates=sparse .* _Shared has none: set training.item_updates=dense"):
-        optimiser_of(TrainingConfig(item_updates="sparse"), _Shared())
+        optimiser_of(TrainingConfig(item_updates="sparse"), _Shared(), maximum=1)
 
 
 def test_a_gradient_of_all_items_is_refused_where_rows_were_asked_for() -> None:
     backbone = SASRec(ModelConfig(width=4, blocks=1), item_count=4, max_length=5)
     assert row_tables(backbone) == ()
-    optimiser_of(TrainingConfig(item_updates="sparse"), backbone)
+    optimiser_of(TrainingConfig(item_updates="sparse"), backbone, maximum=1)
     (table,) = row_tables(backbone)
     backbone.vectors_of(torch.tensor([1, 2])).sum().backward()
     require_rows([table], backbone)
