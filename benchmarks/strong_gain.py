@@ -45,7 +45,6 @@ from rsir_scale.runs.trained import has_model
 from rsir_scale.storage import open_store
 from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
-from rsir_scale.training.task import sequence_weights
 
 WINDOW_SHARE = 0.2
 MOST_LEFT_OUT = 0.5
@@ -139,8 +138,6 @@ def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path,
     shutil.copytree(base / layout.folder(0) / "model", folder / layout.folder(0) / "model", dirs_exist_ok=True)
     real = dataset.training_sequences()
     both = concatenate([real, COPIES[name](real, dataset.meta.users, config)])
-    weights = sequence_weights(both, real_count=dataset.meta.users, synthetic_weight=config.training.synthetic_weight)
-    task = replace(training_task(store, dataset, config, 0), sequences=both, weights=weights)
     for iteration in range(1, config.loop.iterations + 1):
         if not has_model(store, iteration):
             train_iteration(
@@ -150,7 +147,7 @@ def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path,
                 iteration,
                 worker=Worker(),
                 report=lambda progress: tell(folder.name, progress),
-                task=replace(task, identity=(config.seed, iteration)),
+                task=training_task(store, dataset, config, iteration, sequences=both),
             )
         if read_evaluation(store, iteration) is None:
             evaluate_iteration(store, dataset, config.evaluation, iteration, load_trained(store, iteration))

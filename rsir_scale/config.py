@@ -144,6 +144,12 @@ class TrainingConfig(Section):
     )
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="L2 penalty of Adam")
     max_epochs: PositiveInt = Field(default=1000, description="budget, in passes over D_0")
+    finetune_learning_rate: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="learning_rate of a fit that starts from the last model; none: the same"
+    )
+    finetune_epochs: PositiveInt | None = Field(
+        default=None, description="max_epochs of a fit that starts from the last model; none: the same"
+    )
     patience: PositiveInt = Field(default=20, description="passes over D_0 without a better validation NDCG@20")
     workers: PositiveInt = Field(default=1, description="data-parallel Ray Train workers")
     threads: PositiveInt = Field(default=1, description="CPU threads of each worker")
@@ -156,6 +162,11 @@ class TrainingConfig(Section):
         description="synthetic sequences on top of the batch_size real ones of an update, for each of these, drawn "
         "anew every pass: real ones are seen as often as without any; none: all of D_k is shuffled together (paper)",
     )
+
+    def for_finetuning(self) -> "TrainingConfig":
+        """The settings of a fit that starts from the last model (`loop.variant: finetune`, k > 0)."""
+        own = {"learning_rate": self.finetune_learning_rate, "max_epochs": self.finetune_epochs}
+        return self.model_copy(update={key: value for key, value in own.items() if value is not None})
 
     @model_validator(mode="after")
     def _sparse_updates_touch_few_items(self) -> "TrainingConfig":

@@ -53,6 +53,8 @@ OTHER_VALUES: dict[str, Any] = {
     "training.warmup": 0.2,
     "training.weight_decay": 0.1,
     "training.max_epochs": 3,
+    "training.finetune_learning_rate": 0.005,
+    "training.finetune_epochs": 2,
     "training.patience": 3,
     "training.workers": 2,
     "training.threads": 2,
@@ -91,6 +93,8 @@ OTHER_VALUES: dict[str, Any] = {
 # Valid beside another key only; tested on their own.
 DEPENDENT = {"model.item_vectors"}
 CONTRADICTORY = {"training.item_updates", "training.weight_decay"}
+# The preset's loss is over the whole catalogue, where no loss is said.
+CONTRADICTORY_ALONE = {"training.item_updates", "training.preset"}
 KEYS = sorted(flatten(resolve(MINIMAL).model_dump()))
 
 
@@ -235,7 +239,7 @@ def test_a_check_that_the_released_reading_cannot_make_is_refused() -> None:
 
 @given(keys=st.sets(st.sampled_from(sorted(OTHER_VALUES))))
 def test_a_resolved_config_written_down_and_read_again_is_the_same(keys: set[str]) -> None:
-    assume(not keys >= CONTRADICTORY)
+    assume(not keys >= CONTRADICTORY and ("training.loss" in keys or not keys >= CONTRADICTORY_ALONE))
     config = _with({key: OTHER_VALUES[key] for key in keys})
     text = yaml.safe_dump(config.model_dump(mode="json"))
     assert resolve(yaml.safe_load(text)) == config

@@ -15,7 +15,7 @@ from rsir_scale.models.probe import check_model
 from rsir_scale.runs.teacher import check_weights, find_teacher
 from rsir_scale.runs.trained import weights_sha256
 from rsir_scale.training.negatives import check_negatives
-from rsir_scale.training.task import budget_of
+from rsir_scale.training.task import budget_of, settings_of
 
 
 def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> dict[str, Any]:
@@ -60,11 +60,12 @@ def _resources(need: Need) -> dict[str, int]:
 
 
 def _iterations(config: Config, dataset: PreparedDataset) -> list[dict[str, Any]]:
-    updates = budget_of(config.training, dataset.training_sequences()).maximum
+    real = dataset.training_sequences()
     trials, users, last = config.generation.trials_per_sequence, dataset.meta.users, config.loop.iterations
     described = []
     sources = users
     for iteration in range(last + 1):
+        updates = budget_of(settings_of(config, iteration), real).maximum
         entry: dict[str, Any] = {"iteration": iteration, "updates_at_most": updates}
         if iteration < last:
             entry |= {

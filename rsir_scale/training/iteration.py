@@ -7,7 +7,7 @@ saved, and leaves the model behind when the budget or the patience is spent.
 from collections.abc import Callable
 
 from rsir_scale.config import Config
-from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
@@ -18,19 +18,35 @@ from rsir_scale.runs.trained import TrainedModel, publish_model
 from rsir_scale.storage import Store
 from rsir_scale.training.epoch import Progress, Worker, fit
 from rsir_scale.training.state import StateFiles
-from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights
+from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights, settings_of, starts_warm
 
 
-def training_task(store: Store, dataset: PreparedDataset, config: Config, iteration: int) -> TrainingTask:
+def training_task(
+    store: Store,
+    dataset: PreparedDataset,
+    config: Config,
+    iteration: int,
+    *,
+    sequences: Sequences | None = None,
+) -> TrainingTask:
     """Assemble the fit of theta_k: D_k, validation users and the budget in updates of D_0.
+
+    Args:
+        store: the run.
+        dataset: its dataset.
+        config: its settings.
+        iteration: k.
+        sequences: what is trained on in place of D_k; studies of other data say so.
 
     Raises:
         IntegrityError: a file of D_k is not what its manifest says.
         InputError: there is nothing to learn from, or the file of item vectors has a fault.
     """
     vectors = config.model.item_vectors
+    settings = settings_of(config, iteration)
     real = dataset.training_sequences()
-    sequences = load(store, dataset, training_files(store, dataset, iteration)) if iteration else real
+    if sequences is None:
+        sequences = load(store, dataset, training_files(store, dataset, iteration)) if iteration else real
     return TrainingTask(
         sequences=sequences,
         real_count=dataset.meta.users,
@@ -39,8 +55,8 @@ def training_task(store: Store, dataset: PreparedDataset, config: Config, iterat
         ),
         validation=validation_set(real, dataset.held_out()),
         description=describe(config, dataset),
-        config=config.training,
-        budget=budget_of(config.training, real),
+        config=settings,
+        budget=budget_of(settings, real),
         identity=(config.seed, iteration),
         mask_history=config.evaluation.mask_history,
         item_vectors=None if vectors is None else read_item_vectors(vectors, dataset.item_ids()),
@@ -71,7 +87,7 @@ def train_iteration(
     task = task or training_task(store, dataset, config, iteration)
     saved = StateFiles(store, iteration)
     warm_start = None
-    if config.loop.variant == "finetune" and iteration > 0:
+    if starts_warm(config, iteration):
         warm_start = copy_weights(load_trained(store, iteration - 1))
     result = fit(
         task,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config import Config, TrainingConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import EvaluationSet
@@ -59,6 +59,16 @@ class TrainingTask:
     identity: tuple[int, int]
     mask_history: bool
     item_vectors: npt.NDArray[np.float32] | None = None
+
+
+def starts_warm(config: Config, iteration: int) -> bool:
+    """Whether theta_k starts from the weights of theta_{k-1}."""
+    return config.loop.variant == "finetune" and iteration > 0
+
+
+def settings_of(config: Config, iteration: int) -> TrainingConfig:
+    """The training section as the fit of theta_k reads it."""
+    return config.training.for_finetuning() if starts_warm(config, iteration) else config.training
 
 
 def budget_of(config: TrainingConfig, real: Sequences) -> Budget:
