@@ -159,14 +159,14 @@ def write_report(out: Path, json_path: Path) -> None:
     write_rows(json_path, rows)
     for row in rows:
         print(
-            f"{row['arm']:>14} against {row['against']:>18} {row['split']:>10} theta_{row['iteration']} "
+            f"{row['arm']:>18} against {row['against']:>18} {row['split']:>10} theta_{row['iteration']} "
             f"{row['metric']:>9} {row['base']:.4f} -> {row['treated']:.4f}  {row['gain']:+.1%} "
             f"[{row['low']:+.1%}, {row['high']:+.1%}] seeds {len(row['seeds'])}"
         )
 
 
 def variant_rows(out: Path, variant: str) -> list[Row]:
-    """The rows of `rsir-VARIANT`."""
+    """The rows of `rsir-VARIANT`: against its base and each other arm, and each of these against the base."""
     arm = f"rsir-{variant}"
     found = {seed_of(folder): folder for folder in sorted(out.glob(f"{arm}-seed*")) if is_done(folder)}
     rows = []
@@ -177,6 +177,7 @@ def variant_rows(out: Path, variant: str) -> list[Row]:
         for against, place in others.items():
             pairs = {seed: (place(seed), folder) for seed, folder in found.items() if has(place(seed), iteration)}
             rows += contrast(arm, against, iteration, pairs, at=iteration)
+            rows += contrast(against, "base", iteration, {seed: pair[::-1] for seed, pair in pairs.items()}, at=0)
     return rows
 
 

@@ -152,15 +152,11 @@ def test_rsir_is_set_against_its_base_more_training_and_copies(
     call(monkeypatch, strong, *arguments)
     call(monkeypatch, strong, "report", "--out", out, "--json", found)
     rows = json.loads(found.read_text())["rows"]
-    assert {row["against"] for row in rows} == {
-        "base",
-        "extra",
-        "copies-finetune",
-        "reordered-finetune",
-        "thinned-finetune",
-    }
+    others = {"extra", "copies-finetune", "reordered-finetune", "thinned-finetune"}
+    expected = {("rsir-finetune", against) for against in {"base", *others}} | {(other, "base") for other in others}
+    assert {(row["arm"], row["against"]) for row in rows} == expected
     assert all(row["seeds"] == [0, 1] and len(row["per_seed"]) == 2 for row in rows)
-    assert len(rows) == 5 * 2 * 4
+    assert len(rows) == 9 * 2 * 4
     monkeypatch.setattr(strong, "train_iteration", lambda *_, **__: pytest.fail("a finished fit was made again"))
     call(monkeypatch, strong, *arguments)
 
