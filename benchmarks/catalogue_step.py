@@ -18,7 +18,7 @@ from rsir_scale.config import Config
 from rsir_scale.config_file import apply_overrides, resolve
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training import epoch
 from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task

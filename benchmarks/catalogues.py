@@ -35,7 +35,7 @@ from rsir_scale.ranking.base import ItemSearch, SearchQuery
 from rsir_scale.ranking.build import exact_search
 from rsir_scale.ranking.exact import best_vouchers
 from rsir_scale.runs.begun import read_config
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 
 OWN = 5
 WIDTH = 64

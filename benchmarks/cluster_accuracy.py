@@ -22,7 +22,7 @@ from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.evaluation.significance import paired_gain
 from rsir_scale.runs.status import read_status
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 
 
 def main() -> None:

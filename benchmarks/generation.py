@@ -43,7 +43,7 @@ from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.commits import write_part
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import has_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration
 

@@ -36,7 +36,7 @@ from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.status import read_status
 from rsir_scale.runs.trained import has_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Progress
 
 AA_ARM = ["generation.min_length=1000000", "generation.trials_per_sequence=1"]

@@ -16,7 +16,8 @@ import torch
 
 from rsir_scale.config import Config
 from rsir_scale.config_file import apply_overrides, resolve
-from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset, read_sequences_file
+from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow, open_dataset
+from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.generation.decode import decode
 from rsir_scale.generation.rules import cut_sources, rules_of
 from rsir_scale.models.base import Backbone
@@ -26,9 +27,10 @@ from rsir_scale.models.sasrec import SASRec
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.ranking.build import exact_search
 from rsir_scale.runs import layout
+from rsir_scale.runs.lineage import read_columns
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import ModelDescription, TrainedModel, publish_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 
 SEED = 2023
 SAMPLE_USERS = 256
@@ -82,7 +84,9 @@ def plant(job: Job) -> dict[str, Any]:
 
 def _sample(dataset: PreparedDataset) -> Sequences:
     file = dataset.training_files()[0]
-    return read_sequences_file(dataset.path / file.path, rows=(0, min(SAMPLE_USERS, file.rows)))
+    return from_arrow(
+        read_columns(dataset.store, file.path, [SEQUENCE_ID, ITEMS], rows=(0, min(SAMPLE_USERS, file.rows)))
+    )
 
 
 def clusters_of(items: int, seed: int) -> npt.NDArray[np.int64]:

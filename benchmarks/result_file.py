@@ -13,7 +13,7 @@ from typing import Any
 
 from machine import environment
 
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 
 Row = dict[str, Any]
 

@@ -44,7 +44,8 @@ from rsir_scale.runs.commits import read_commits
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.settle import settle
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 
 GIB = 2**30
 SHOWN = ("generate_s", "start_s", "settle_s", "steps_per_s", "acceptance_rate")

@@ -33,7 +33,7 @@ from rsir_scale.evaluation.evaluate import rank_targets, validation_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs.trained import has_model, read_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
 

@@ -42,7 +42,7 @@ from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.runs import layout
 from rsir_scale.runs.status import read_status
 from rsir_scale.runs.trained import has_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
 

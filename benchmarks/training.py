@@ -42,7 +42,7 @@ from rsir_scale.config import TrainingConfig
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.evaluation.evaluate import EvaluationSet
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.batches import trainable_rows
 from rsir_scale.training.epoch import Worker, fit
 from rsir_scale.training.iteration import training_task

@@ -25,7 +25,7 @@ from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import read_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.trainer import train_with_ray
 
 
@@ -58,7 +58,7 @@ def train(arguments: argparse.Namespace, workers: int, dropout: float) -> Row:
     settings = {"workers": workers, "max_epochs": arguments.epochs, "patience": arguments.epochs}
     overrides = [*arguments.overrides, *(f"training.{key}={value}" for key, value in settings.items())]
     config = load_config(arguments.config, [*overrides, f"model.dropout={dropout}", "loop.iterations=0"])
-    dataset = open_dataset(Path(config.data.path).resolve())
+    dataset = open_dataset(config.data.path)
     folder = arguments.work / f"workers-{workers}-dropout-{dropout}"
     if is_run(open_store(folder)):
         shutil.rmtree(folder)
@@ -68,7 +68,7 @@ def train(arguments: argparse.Namespace, workers: int, dropout: float) -> Row:
         cluster.connect()
         try:
             cluster.wait_for(needs(config)[0])
-            train_with_ray(store, str(dataset.path), 0, config.training, report=lambda _: None)
+            train_with_ray(store, dataset.path, 0, config.training, report=lambda _: None)
         finally:
             cluster.close()
     model = read_model(store, 0)

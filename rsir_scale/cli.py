@@ -20,7 +20,8 @@ from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError
 from rsir_scale.runs.begun import read_config
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 
 app = typer.Typer(
     name="rsir",

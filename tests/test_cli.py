@@ -11,7 +11,7 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs.open_run import open_run
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 
 CONFIG = """
 data: {{path: {data}}}

@@ -1,9 +1,9 @@
 """A prepared dataset, opened: its facts, its training sequences, and its held-out items, each from files of its own.
 
-Comes in: the folder that `prepare` or `synthesize` wrote. Goes out: NumPy arrays. Nothing is listed: `dataset.json`
-names every file, and a folder without it is no dataset. Training files and held-out files are read by different calls,
-so that what trains or generates cannot meet a held-out item by accident. Hashes are not checked on opening (a dataset
-may be large); row counts are, wherever a whole file is read.
+Comes in: the folder or address that `prepare` or `synthesize` wrote to. Goes out: NumPy arrays. Nothing is listed:
+`dataset.json` names every file, and a place without it holds no dataset. Training files and held-out files are read by
+different calls, so that what trains or generates cannot meet a held-out item by accident. Hashes are not checked on
+opening (a dataset may be large); row counts are, wherever a whole file is read.
 """
 
 import json
@@ -27,9 +27,10 @@ from rsir_scale.data.sequences import (
     empty,
     flatten_lists,
     from_arrow,
-    offsets_of,
 )
-from rsir_scale.errors import InputError
+from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import is_address, open_store
 
 __all__ = [
     "DatasetFile",
@@ -41,7 +42,6 @@ __all__ = [
     "empty",
     "from_arrow",
     "open_dataset",
-    "read_sequences_file",
     "stats",
 ]
 
@@ -102,10 +102,15 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A folder that holds a prepared dataset, and its facts."""
+    """Where a prepared dataset lies, and its facts."""
 
-    path: Path
+    store: Store
     meta: DatasetMeta
+
+    @property
+    def path(self) -> str:
+        """The dataset's folder or address, absolute."""
+        return self.store.root
 
     def files(self, kind: FileKind) -> tuple[DatasetFile, ...]:
         """The files of one kind, in the order of their rows' ids."""
@@ -154,10 +159,10 @@ class PreparedDataset:
         return pa.concat_tables([self._table(file, columns) for file in self.files(kind)])
 
     def _table(self, file: DatasetFile, columns: list[str]) -> pa.Table:
-        table = _read(self.path / file.path, columns)
+        table = _read(self.store, file.path, columns)
         if table.num_rows != file.rows:
             raise InputError(
-                f"{self.path / file.path} holds {table.num_rows} rows, {schema.DATASET_FILE} says {file.rows}: "
+                f"{self.path}/{file.path} holds {table.num_rows} rows, {schema.DATASET_FILE} says {file.rows}: "
                 "the dataset was changed after it was written; import the log again"
             )
         return table
@@ -168,22 +173,23 @@ class PreparedDataset:
 
 
 def open_dataset(path: str | Path) -> PreparedDataset:
-    """Open the prepared dataset in folder `path`.
+    """Open the prepared dataset at `path`, a folder or an address.
 
     Raises:
         InputError: no folder, no dataset.json, another format or version, or a listed file is missing.
+        ConfigError: an address that `open_store` does not know.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"dataset {folder} is not a folder: name one that holds {schema.DATASET_FILE}, or {_MAKE_ONE}")
-    meta = _read_meta(folder)
+    store = open_store(path)
+    if not is_address(path) and not Path(path).is_dir():
+        raise InputError(f"dataset {path} is not a folder: name one that holds {schema.DATASET_FILE}, or {_MAKE_ONE}")
+    meta = _read_meta(store)
     for file in meta.files:
-        if not (folder / file.path).is_file():
+        if not _is_there(store, file.path):
             raise InputError(
-                f"dataset {folder} lacks {file.path}, which {schema.DATASET_FILE} names: import the log again, "
+                f"dataset {store.root} lacks {file.path}, which {schema.DATASET_FILE} names: import the log again, "
                 "or copy the whole folder"
             )
-    return PreparedDataset(folder, meta)
+    return PreparedDataset(store, meta)
 
 
 def stats(path: str | Path) -> dict[str, object]:
@@ -191,71 +197,46 @@ def stats(path: str | Path) -> dict[str, object]:
     return open_dataset(path).meta.model_dump(mode="json", exclude={"files"})
 
 
-def read_sequences_file(
-    path: str | Path, drop_ids: npt.ArrayLike | None = None, rows: tuple[int, int] | None = None
-) -> Sequences:
-    """Read `sequence_id` and `items` of one Parquet file: a dataset's training file or a part of a run.
-
-    Args:
-        path: the file.
-        drop_ids: sequence ids to leave out (settled duplicates).
-        rows: (first, count): only these rows of the file, counted before `drop_ids` applies.
-
-    Raises:
-        InputError: the file is missing, no Parquet, lacks a column, or `rows` reaches past its end.
-    """
-    table = _read(Path(path), [schema.SEQUENCE_ID, schema.ITEMS], rows)
-    sequences = from_arrow(table)
-    if drop_ids is None:
-        return sequences
-    return sequences.select(np.flatnonzero(~np.isin(sequences.ids, np.asarray(drop_ids, dtype=np.int64))))
-
-
-def _read(path: Path, columns: list[str], rows: tuple[int, int] | None = None) -> pa.Table:
+def _read(store: Store, key: str, columns: list[str]) -> pa.Table:
+    name = f"{store.root}/{key}"
     try:
-        with pq.ParquetFile(path) as file:
+        with store.open_read(key) as reader, pq.ParquetFile(reader) as file:
             missing = [column for column in columns if column not in file.schema_arrow.names]
             if missing:
-                raise InputError(f"{path} has no column {missing[0]!r}: it is not a file of a prepared dataset or run")
-            return file.read(columns) if rows is None else _read_rows(file, columns, *rows)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as Parquet ({error}): restore it, or write it again") from error
+                raise InputError(f"{name} has no column {missing[0]!r}: it is not a file of a prepared dataset")
+            # Arrow's own threads that hold a Python file abort the interpreter now and then as it exits.
+            return file.read(columns, use_threads=False)
+    except (OSError, pa.ArrowException, IntegrityError) as error:
+        raise InputError(f"{name} cannot be read as Parquet ({error}): restore it, or write it again") from error
 
 
-def _read_rows(file: pq.ParquetFile, columns: list[str], first: int, count: int) -> pa.Table:
-    """Read only the row groups that hold the rows: a shard is a small piece of a file."""
-    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-    edges = offsets_of(sizes)
-    if first < 0 or count < 0 or first + count > edges[-1]:
-        raise InputError(
-            f"rows {first}..{first + count - 1} are not all in a file of {edges[-1]} rows: read its facts anew"
-        )
-    low = int(np.searchsorted(edges, first, side="right")) - 1
-    high = int(np.searchsorted(edges, first + count, side="left"))
-    groups = list(range(low, max(low, high)))
-    return file.read_row_groups(groups, columns).slice(first - int(edges[low]), count)
+def _is_there(store: Store, key: str) -> bool:
+    try:
+        return store.exists(key)
+    except IntegrityError:
+        # No key of this dataset: it would lead out of its folder.
+        return False
 
 
 def _texts(table: pa.Table) -> npt.NDArray[np.object_]:
     return np.asarray(table.column(0).to_numpy(), dtype=np.object_)
 
 
-def _read_meta(folder: Path) -> DatasetMeta:
-    path = folder / schema.DATASET_FILE
+def _read_meta(store: Store) -> DatasetMeta:
+    name = f"{store.root}/{schema.DATASET_FILE}"
+    data = store.read_if_exists(schema.DATASET_FILE)
+    if data is None:
+        raise InputError(f"{store.root} holds no {schema.DATASET_FILE}: it is no prepared dataset; {_MAKE_ONE}")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"folder {folder} holds no {schema.DATASET_FILE}: it is no prepared dataset; {_MAKE_ONE}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}): import the log again") from error
+        raw = json.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{name} is not readable JSON ({error}): import the log again") from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version != schema.FORMAT_VERSION:
         raise InputError(
-            f"{path} has format_version {version!r}; this version reads {schema.FORMAT_VERSION}: import the log again"
+            f"{name} has format_version {version!r}; this version reads {schema.FORMAT_VERSION}: import the log again"
         )
     try:
         return DatasetMeta.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path} is not what an import writes ({error}): import the log again") from error
+        raise InputError(f"{name} is not what an import writes ({error}): import the log again") from error

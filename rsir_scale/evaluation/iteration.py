@@ -20,7 +20,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import read_columns
 from rsir_scale.runs.records import FileEntry, Record, write_entry
-from rsir_scale.storage import AlreadyExistsError, Store
+from rsir_scale.storage.base import AlreadyExistsError, Store
 
 VALIDATION_RANK, TEST_RANK = "validation_rank", "test_rank"
 

@@ -27,7 +27,8 @@ from rsir_scale.generation.shard import Generator, open_generator, run_shard
 from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.plan import Shard, read_plan
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 
 Batch = dict[str, Any]
 _POOLS = 3

@@ -29,7 +29,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import Count, FileEntry, Record, entry_of, write_entry
-from rsir_scale.storage import AlreadyExistsError, Store, sha256_of
+from rsir_scale.storage.base import AlreadyExistsError, Store, sha256_of
 
 _SAMPLE_SOURCES = 256
 

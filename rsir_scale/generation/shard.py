@@ -23,7 +23,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_part
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import Shard, ShardPlan
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow
 from rsir_scale.data.sequences import Float64Array, Int64Array, flatten_lists
 from rsir_scale.runs.lineage import committed_files, read_columns, stream
 from rsir_scale.runs.owners import Owners, owners
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
 
 _ULPS_APART = 16
 
@@ -75,7 +75,7 @@ class AugmentedData:
                 yield self._synthetic(sequences, known, iteration, (first, until))
 
     def _real(self) -> Iterator[Group]:
-        files = open_store(self.dataset.path)
+        files = self.dataset.store
         columns = [schema.SEQUENCE_ID, schema.ITEMS] + ([schema.TIMES] if self.dataset.meta.has_times else [])
         for file in self.dataset.training_files():
             table = read_columns(files, file.path, columns, expected=file.rows)

@@ -35,7 +35,8 @@ from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
 from rsir_scale.runs.open_run import Run, open_run
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.trained import read_model
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.negatives import check_negatives
 from rsir_scale.training.trainer import train_with_ray
 
@@ -65,7 +66,7 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
         IntegrityError: the run directory holds something damaged.
     """
     check_faiss_packages()
-    dataset = open_dataset(Path(config.data.path).resolve())
+    dataset = open_dataset(config.data.path)
     config = _with_absolute_paths(config, dataset)
     store = open_store(run_dir)
     # Evaluation in this process must not depend on how many cores the host has.
@@ -95,9 +96,7 @@ def _with_absolute_paths(config: Config, dataset: PreparedDataset) -> Config:
     model, vectors = config.model, config.model.item_vectors
     if vectors is not None:
         model = model.model_copy(update={"item_vectors": str(Path(vectors).resolve())})
-    return config.model_copy(
-        update={"data": config.data.model_copy(update={"path": str(dataset.path)}), "model": model}
-    )
+    return config.model_copy(update={"data": config.data.model_copy(update={"path": dataset.path}), "model": model})
 
 
 def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases") -> None:
@@ -229,7 +228,7 @@ class RayPhases:
         self.line.update(phase_line(iteration, last, "training", "starting workers"))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[0])
-        train_with_ray(run.store, str(dataset.path), iteration, run.config.training, shown.update)
+        train_with_ray(run.store, dataset.path, iteration, run.config.training, shown.update)
         model = read_model(run.store, iteration)
         shown.done(updates=model.updates, score=model.validation_score, seconds=model.train_s)
 
@@ -251,5 +250,5 @@ class RayPhases:
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[1])
         config = run.config.generation
-        generate_with_ray(run.store, str(dataset.path), plan.iteration, missing, config, shown.update)
+        generate_with_ray(run.store, dataset.path, plan.iteration, missing, config, shown.update)
         shown.done()

@@ -16,7 +16,7 @@ from rsir_scale.loop.appearing import appearing
 from rsir_scale.loop.augmented import AugmentedData
 from rsir_scale.loop.export_formats import write_csv, write_parquet, write_recbole, write_sequences
 from rsir_scale.runs.manifest import read_chain
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 ExportFormat = Literal["parquet", "csv", "sequences", "recbole"]
 _WRITERS: dict[str, Callable[[AugmentedData, Path], None]] = {

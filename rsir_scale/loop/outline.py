@@ -31,7 +31,7 @@ def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> 
     meta = dataset.meta
     training, generation = needs(config)
     return {
-        "dataset": str(dataset.path),
+        "dataset": dataset.path,
         "users": meta.users,
         "items": meta.items,
         "training_pairs": meta.training_pairs,

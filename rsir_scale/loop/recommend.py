@@ -32,7 +32,8 @@ from rsir_scale.ranking.exact import best_first
 from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.status import best_iteration
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 
 RANK, SCORE = "rank", "score"
 _SCORES_PER_BLOCK = 8_000_000

@@ -38,7 +38,7 @@ from rsir_scale.runs.settle import settle
 from rsir_scale.runs.status import SELECTION_METRIC
 from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import has_model, read_model
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 from rsir_scale.training.negatives import check_negatives
 
 

@@ -10,7 +10,7 @@ from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.trained import has_model
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 
 def reevaluate(store: Store, dataset: PreparedDataset, iteration: int) -> dict[str, Any]:

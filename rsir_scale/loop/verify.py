@@ -22,7 +22,7 @@ from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run, read_config, read_provenance
 from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest
-from rsir_scale.storage import Store, open_store, sha256_of
+from rsir_scale.storage.base import Store, sha256_of
 
 _FAULTS_SHOWN = 100
 _METRIC_TOLERANCE = 1e-9
@@ -102,9 +102,9 @@ def _check_dataset(store: Store, dataset: PreparedDataset, ledger: Ledger) -> No
             f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
             f"{dataset.path} holds {dataset.meta.fingerprint}: name the data that the run was made from"
         )
-    files = open_store(dataset.path)
+    files = dataset.store
     for file in dataset.meta.files:
-        _hash(files, file.path, str(dataset.path / file.path), file.sha256, ledger)
+        _hash(files, file.path, f"{dataset.path}/{file.path}", file.sha256, ledger)
 
 
 def _hash(store: Store, key: str, name: str, expected: str, ledger: Ledger) -> None:

@@ -17,7 +17,7 @@ from rsir_scale.runs.lineage import committed_files, training_files
 from rsir_scale.runs.manifest import Generation, Manifest
 from rsir_scale.runs.owners import held_out_hits
 from rsir_scale.runs.plan import ShardPlan, make_plan, read_plan
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 
 def check_generation(

@@ -24,7 +24,7 @@ from rsir_scale.runs.columns import PART_SCHEMA
 from rsir_scale.runs.commits import CommitRecord, read_commits
 from rsir_scale.runs.lineage import load_slices, read_columns
 from rsir_scale.runs.plan import ShardPlan
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 
 def verify_rows(
@@ -90,7 +90,7 @@ class _Checker:
         names = [record.part.key]
         for piece in self.plan.shards[record.shard].slices:
             file = self.plan.files[piece.file]
-            names.append(file.key if file.where == "run" else str(self.dataset.path / file.key))
+            names.append(file.key if file.where == "run" else f"{self.dataset.path}/{file.key}")
             names.extend([file.dropped_key] if file.dropped_key else [])
         return any(self.ledger.blames(name) for name in names)
 

@@ -18,7 +18,7 @@ from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import ModelDescription, read_model
-from rsir_scale.storage import ObjectMissingError, Store
+from rsir_scale.storage.base import ObjectMissingError, Store
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.records import FileEntry, FileKind, write_entry
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 SHARD_BYTES = 64 << 20
 _ROWS = "rows"

@@ -10,7 +10,7 @@ from rsir_scale.config import Config
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 
 class DatasetFacts(Record):

@@ -26,7 +26,7 @@ from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.plan import Shard, ShardPlan
 from rsir_scale.runs.records import Count, FileEntry, FileKind, Record, write_entry
-from rsir_scale.storage import AlreadyExistsError, Store
+from rsir_scale.storage.base import AlreadyExistsError, Store
 
 ROW_GROUP_ROWS = 8192
 STOP_PREFIX = "stop_"

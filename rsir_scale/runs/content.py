@@ -15,7 +15,7 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.lineage import SequenceFile, committed_files, stream
 from rsir_scale.runs.manifest import Manifest, combined_digest, read_chain
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 
 @dataclass(frozen=True)

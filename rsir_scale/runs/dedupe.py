@@ -20,7 +20,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
 from rsir_scale.runs.lineage import SequenceFile
 from rsir_scale.runs.records import FileEntry, write_entry
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
 
 BUCKET_ROWS = 4_000_000
 _MAX_BUCKETS = 1 << 16
@@ -59,10 +59,9 @@ def settle_duplicates(
 
 
 def _existing_hashes(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> list[pl.LazyFrame]:
-    sources = open_store(dataset.path)
     frames = []
     for file in files:
-        where = sources if file.where == "dataset" else store
+        where = dataset.store if file.where == "dataset" else store
         frame = _scan(where, file.key, [SEQUENCE_ID, CONTENT_HASH])
         if file.dropped_key is not None:
             frame = frame.join(_scan(store, file.dropped_key, [SEQUENCE_ID]), on=SEQUENCE_ID, how="anti")
@@ -72,7 +71,8 @@ def _existing_hashes(store: Store, dataset: PreparedDataset, files: Sequence[Seq
 
 def _scan(store: Store, key: str, columns: list[str]) -> pl.LazyFrame:
     # Without glob=False a bracket or star in the user's path would be taken for a pattern.
-    return pl.scan_parquet(store.url(key), glob=False).select(columns)
+    address, options = store.polars_address(key)
+    return pl.scan_parquet(address, glob=False, storage_options=options).select(columns)
 
 
 def _in_bucket(frames: Sequence[pl.LazyFrame], bucket: int, buckets: int) -> pl.DataFrame | None:

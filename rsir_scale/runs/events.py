@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from rsir_scale.runs import layout
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 Json = str | int | float | bool | None
 RUN_STARTED = "run_started"
@@ -33,7 +33,7 @@ def append_event(
 def read_events(store: Store) -> list[dict[str, Json]]:
     """All events that can be read, oldest first."""
     events = []
-    for line in (store.read_if_exists(layout.EVENTS) or b"").splitlines():
+    for line in store.read_lines(layout.EVENTS):
         try:
             event = json.loads(line)
         except ValueError:

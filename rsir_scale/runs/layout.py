@@ -13,7 +13,6 @@ EVENTS = "events.jsonl"
 # Who writes all sequences, where that is not the run's own model.
 TEACHER = "teacher/teacher.json"
 # What Ray Train writes for itself; empty between trainings.
-RAY_SCRATCH = "ray"
 
 
 def new_attempt() -> str:

@@ -19,7 +19,7 @@ from rsir_scale.errors import IntegrityError, LeaseHeldError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.process import Process, this_process
 from rsir_scale.runs.records import Record
-from rsir_scale.storage import AlreadyExistsError, Store
+from rsir_scale.storage.base import AlreadyExistsError, Store
 
 Clock = Callable[[], float]
 DURATION_S = 120.0

@@ -18,7 +18,7 @@ from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.manifest import read_manifest
 from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
 
 
 class SequenceFile(Record):
@@ -91,10 +91,9 @@ def load(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) 
 
 def stream(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Iterator[Sequences]:
     """What `load` loads, one file at a time."""
-    sources = open_store(dataset.path)
     dropped = _read_dropped(store, files)
     for file in files:
-        yield _filtered(_read(store, sources, file, None), file, dropped)
+        yield _filtered(_read(store, dataset.store, file, None), file, dropped)
 
 
 def load_slices(
@@ -104,11 +103,13 @@ def load_slices(
 
     Only the row groups that a slice touches are read. Raises IntegrityError as `load` does.
     """
-    sources = open_store(dataset.path)
     pieces = list(slices)
     dropped = _read_dropped(store, [files[piece.file] for piece in pieces])
     return concatenate(
-        [_filtered(_read(store, sources, files[piece.file], piece), files[piece.file], dropped) for piece in pieces]
+        [
+            _filtered(_read(store, dataset.store, files[piece.file], piece), files[piece.file], dropped)
+            for piece in pieces
+        ]
     )
 
 

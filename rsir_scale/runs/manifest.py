@@ -16,7 +16,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
 from rsir_scale.runs.trained import Teacher
-from rsir_scale.storage import AlreadyExistsError, Store
+from rsir_scale.storage.base import AlreadyExistsError, Store
 
 FORMAT_VERSION = 1
 Scalar = str | int | float | bool | None

@@ -27,7 +27,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.lease import Clock, Lease
 from rsir_scale.runs.teacher import adopt, read_teacher, settle_teacher
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 _PACKAGES = ("rsir-scale", "torch", "ray", "numpy", "polars", "pyarrow", "safetensors")
 
@@ -52,6 +52,7 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         LeaseHeldError: another driver works on it.
     """
     _check_folder(store)
+    store.require_atomic_create()
     config, found = settle_teacher(store, config, dataset)
     stored = _check_same(store, config, dataset)
     with Lease(store, clock=clock) as lease:

@@ -19,7 +19,7 @@ from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, START_LENGTH
 from rsir_scale.runs.lineage import SequenceFile, committed_files, part_files, read_columns, read_dropped
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 VALIDATION_HITS = "heldout_validation_hits"
 TEST_HITS = "heldout_test_hits"

@@ -17,7 +17,7 @@ from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import SequenceFile, training_files
 from rsir_scale.runs.records import Count, Record, Sha256
-from rsir_scale.storage import AlreadyExistsError, Store
+from rsir_scale.storage.base import AlreadyExistsError, Store
 
 
 class Slice(Record):

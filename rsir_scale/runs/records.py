@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rsir_scale.errors import IntegrityError
-from rsir_scale.storage import Store, sha256_of
+from rsir_scale.storage.base import Store, sha256_of
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]

@@ -18,7 +18,7 @@ from rsir_scale.runs.lineage import SequenceFile, read_dropped
 from rsir_scale.runs.manifest import Generation
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 
 def settle(

@@ -17,7 +17,7 @@ from rsir_scale.runs.commits import read_commits, total_counts
 from rsir_scale.runs.events import RUN_DONE, RUN_FAILED, TRAINING_STARTED, read_events
 from rsir_scale.runs.manifest import Manifest, combined_digest, read_chain
 from rsir_scale.runs.plan import read_plan
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 SELECTION_METRIC = "validation/NDCG@20"
 DONE, PLANNED, TRAINING, EVALUATING, GENERATING, FAILED = (

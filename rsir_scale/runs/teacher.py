@@ -21,7 +21,8 @@ from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.records import write_entry
 from rsir_scale.runs.status import best_iteration
 from rsir_scale.runs.trained import Teacher, TrainedModel, has_model, read_model, weights_sha256
-from rsir_scale.storage import AlreadyExistsError, Store, open_store
+from rsir_scale.storage.base import AlreadyExistsError, Store
+from rsir_scale.storage.opening import open_store
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load, training_files
 from rsir_scale.runs.trained import TrainedModel, publish_model
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 from rsir_scale.training.epoch import Progress, Worker, fit
 from rsir_scale.training.state import StateFiles
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights, settings_of, starts_warm

@@ -15,7 +15,7 @@ from rsir_scale.models.shards import SHARD_BYTES, assemble, read_pieces, write_s
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import FileEntry, Record
 from rsir_scale.runs.trained import CurvePoint
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 _MODEL, _BEST, _OPTIMISER = "model/", "best/", "optimiser/"
 

@@ -8,6 +8,7 @@ attempt may start with a fresh trainer. Workers tell how far they are through a 
 
 import json
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,8 @@ from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.trained import has_model
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Progress, Worker
 from rsir_scale.training.iteration import train_iteration
 
@@ -43,8 +45,8 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
     """Fit theta_k on `training.workers` workers and leave its model published.
 
     Args:
-        store: the run; all nodes see its root under the same path.
-        dataset_path: absolute path of the prepared dataset, on all nodes.
+        store: the run; all nodes reach it under the same path or address.
+        dataset_path: absolute path or address of the prepared dataset, for all nodes.
         iteration: k.
         config: how many workers, and what each of them occupies.
         report: called in this thread with the latest progress.
@@ -53,10 +55,13 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
         RsirError: what a worker raised, as it raised it.
         ResumableError: workers died more often than is tried again.
     """
+    # Ray Train wants a folder, of which we keep nothing: no checkpoint of its own is ever reported.
+    scratch = tempfile.mkdtemp(prefix="rsir-train-")
     try:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                _await(_start(_trainer(store, dataset_path, iteration, config)), store, iteration, report)
+                trainer = _trainer(store, dataset_path, iteration, config, scratch)
+                _await(_start(trainer), store, iteration, report)
                 break
             except (TrainingFailedError, RayError) as error:
                 _raise_own(error)
@@ -67,12 +72,12 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
                     ) from error
     finally:
         store.delete(layout.training_progress(iteration))
-        shutil.rmtree(store.local_path(layout.RAY_SCRATCH), ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     if not has_model(store, iteration):
         raise ResumableError(f"training of iteration {iteration} ended without a model: run the same command again")
 
 
-def _trainer(store: Store, dataset_path: str, iteration: int, config: TrainingConfig) -> TorchTrainer:
+def _trainer(store: Store, dataset_path: str, iteration: int, config: TrainingConfig, scratch: str) -> TorchTrainer:
     resources = {"GPU": 1.0} if config.use_gpu else {"CPU": float(config.threads)}
     return TorchTrainer(
         _work,
@@ -82,7 +87,7 @@ def _trainer(store: Store, dataset_path: str, iteration: int, config: TrainingCo
             num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
         ),
         run_config=RunConfig(
-            storage_path=str(store.local_path(layout.RAY_SCRATCH)),
+            storage_path=scratch,
             name=f"iteration-{iteration}-{layout.new_attempt()}",
             # Attempts are counted here, where an error of ours can be told from a worker that died.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),

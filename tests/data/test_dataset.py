@@ -1,16 +1,12 @@
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from rsir_scale.data.dataset import open_dataset, read_sequences_file, stats
+from rsir_scale.data.dataset import open_dataset, stats
 from rsir_scale.data.prepare import prepare
-from rsir_scale.data.synthetic import synthesize
 from rsir_scale.errors import InputError
 from tests.data.logs import as_log
 
@@ -85,24 +81,6 @@ def test_a_user_without_held_out_items_has_item_0_and_no_time(tmp_path: Path) ->
 def test_training_files_in_their_order_are_the_training_sequences(prepared: Path) -> None:
     opened = open_dataset(prepared)
     assert len(opened.training_files()) == 3
-    ids = [read_sequences_file(prepared / file.path).ids for file in opened.training_files()]
-    assert np.concatenate(ids).tolist() == list(range(6))
-
-
-@settings(max_examples=40)
-@given(st.data())
-def test_rows_of_a_file_are_a_slice_of_it_across_row_groups(data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rsir_scale.data.writer._ROW_GROUP", 4)
-        synthesize(users=11, items=9, out=Path(folder) / "data", seed=1)
-        path = Path(folder) / "data" / "train" / "part-00000.parquet"
-        whole = read_sequences_file(path)
-        first = data.draw(st.integers(0, 11))
-        count = data.draw(st.integers(0, 11 - first))
-        drop = data.draw(st.lists(st.integers(0, 12), max_size=4))
-        found = read_sequences_file(path, drop_ids=np.array(drop), rows=(first, count))
-        kept = [row for row in range(first, first + count) if row not in drop]
-        assert found.ids.tolist() == kept
-        assert found.items.tolist() == whole.select(kept).items.tolist()
-        with pytest.raises(InputError, match="not all in a file of 11 rows"):
-            read_sequences_file(path, rows=(first, 12 - first))
+    tables = [pq.read_table(prepared / file.path, columns=["sequence_id"]) for file in opened.training_files()]
+    assert [row for table in tables for row in table.column(0).to_pylist()] == list(range(6))
+    assert opened.training_sequences().ids.tolist() == list(range(6))

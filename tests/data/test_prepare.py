@@ -134,7 +134,7 @@ def test_training_files_carry_the_hash_of_their_items(tmp_path: Path) -> None:
     prepare(as_log([("u", item, 0.0) for item in "abcdef"]), tmp_path / "out", min_count=0)
     dataset = open_dataset(tmp_path / "out")
     training = dataset.training_sequences()
-    table = pq.read_table(dataset.path / dataset.training_files()[0].path)
+    table = pq.read_table(f"{dataset.path}/{dataset.training_files()[0].path}")
     assert table.column("content_hash").to_pylist() == [
         hashed.tobytes() for hashed in content_hashes(training.offsets, training.items)
     ]
@@ -146,7 +146,7 @@ def test_held_out_items_lie_in_no_training_file(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path / "out")
     stored = set()
     for file in dataset.training_files():
-        table = pq.read_table(dataset.path / file.path)
+        table = pq.read_table(f"{dataset.path}/{file.path}")
         assert table.column_names == ["sequence_id", "items", "times", "content_hash"]
         stored |= {item for items in table.column("items").to_pylist() for item in items}
     held_out = dataset.held_out()

@@ -24,7 +24,7 @@ from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.trained import read_model
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 from tests.loop.tiny_run import ITEMS, TinyRun, tiny_run
 
 

@@ -18,7 +18,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import read_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import TinyRun, tiny_dataset, tiny_run
 from tests.models.written import written_backbones
 

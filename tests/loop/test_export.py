@@ -20,7 +20,7 @@ from rsir_scale.loop.augmented import AugmentedData, spread_times
 from rsir_scale.loop.export import export
 from rsir_scale.runs.lineage import load, training_files
 from rsir_scale.runs.owners import owners
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import TinyRun, interactions, tiny_run
 
 Rows = dict[str, list[tuple[str, float]]]

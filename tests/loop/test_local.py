@@ -11,7 +11,7 @@ from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs.open_run import Run, open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.trained import has_model
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
 
 

@@ -13,7 +13,7 @@ from rsir_scale.errors import InputError
 from rsir_scale.loop.recommend import LoadedModel, load_model, recommend
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.status import SELECTION_METRIC
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import ITEMS, TinyRun, interactions, tiny_run
 
 

@@ -30,7 +30,8 @@ from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import read_model
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import interactions, tiny_dataset, tiny_run
 
 

@@ -22,7 +22,7 @@ from rsir_scale.runs.lineage import committed_files, read_dropped
 from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.records import FileEntry, entry_of
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import TinyRun, tiny_run
 
 VARIANTS = (("paper", "before_choice"), ("paper", "after_choice"), ("released", "after_choice"))

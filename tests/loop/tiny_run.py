@@ -16,7 +16,8 @@ from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.randomness import uniforms
 from rsir_scale.runs.open_run import open_run
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 
 USERS, ITEMS = 60, 30
 Interaction = tuple[str, str, float | None]

@@ -11,7 +11,8 @@ from rsir_scale.models.checkpoint import build_backbone, copy_weights, weights_b
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
 from rsir_scale.runs.trained import ModelDescription, TrainedModel, has_model, publish_model, read_model
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 
 MODEL = ModelConfig(width=4, blocks=1, heads=2, feed_forward=4)
 DESCRIPTION = ModelDescription(model=MODEL, item_count=6, max_length=5)

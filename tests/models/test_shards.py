@@ -11,7 +11,8 @@ from torch import Tensor
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.shards import assemble, read_pieces, write_shards
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 
 SHAPES = st.lists(st.lists(st.integers(0, 5), max_size=3), min_size=1, max_size=4)
 

@@ -15,7 +15,7 @@ from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases, run_recursion
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.open_run import open_run
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.ray import faults
 
 Make = Callable[..., Config]

@@ -16,7 +16,7 @@ FOLDER = "RSIR_TEST_FAULTS"
 
 def install() -> None:
     """Wrap the store's writes, in every worker process."""
-    from rsir_scale.storage import LocalStore
+    from rsir_scale.storage.local import LocalStore
 
     original = LocalStore._write
 

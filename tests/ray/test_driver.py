@@ -9,7 +9,7 @@ from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.status import read_status
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.ray.conftest import Make, finish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from rsir_scale.runs.status import read_status
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.ray.conftest import Make
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -11,7 +11,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.open_run import Run
 from rsir_scale.runs.plan import ShardPlan
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.ray.conftest import Make, finish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]

@@ -15,7 +15,7 @@ import yaml
 
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.runs.content import digest
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.ray.conftest import Make
 
 pytestmark = pytest.mark.ray

@@ -26,7 +26,9 @@ from rsir_scale.runs.commits import (
 from rsir_scale.runs.lineage import read_columns
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.storage import LocalStore, Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.local import LocalStore
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import SETTINGS, commit_shards, dataset, record_of, rows_of, table
 
 PROTOCOL = [

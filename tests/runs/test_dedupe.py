@@ -10,7 +10,8 @@ from rsir_scale.runs.commits import write_part
 from rsir_scale.runs.dedupe import settle_duplicates
 from rsir_scale.runs.lineage import SequenceFile, read_dropped, training_files
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import Row, dataset, table
 
 FEW_CONTENTS = st.lists(st.integers(1, 2), min_size=1, max_size=3).map(tuple)

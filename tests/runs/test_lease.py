@@ -14,7 +14,9 @@ from rsir_scale.errors import IntegrityError, LeaseHeldError, ResumableError, St
 from rsir_scale.runs import layout
 from rsir_scale.runs.lease import Lease, LeaseRecord
 from rsir_scale.runs.process import Process, this_process
-from rsir_scale.storage import LocalStore, Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.local import LocalStore
+from rsir_scale.storage.opening import open_store
 
 
 class Clock:
@@ -62,7 +64,8 @@ def test_released_lease_is_free_at_once(tmp_path: Path) -> None:
 
 def test_dead_process_of_this_host_is_succeeded_at_once(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from rsir_scale.runs.lease import Lease; from rsir_scale.storage import open_store;"
+        "import os, signal, sys; from rsir_scale.runs.lease import Lease;"
+        "from rsir_scale.storage.opening import open_store;"
         "Lease(open_store(sys.argv[1])).acquire(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode < 0

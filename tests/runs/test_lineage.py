@@ -23,7 +23,7 @@ from rsir_scale.runs.lineage import (
     training_files,
 )
 from rsir_scale.runs.plan import plan_iteration, read_plan
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import SETTINGS, USERS, ZERO, commit_shards, dataset, generate, rows_of
 
 

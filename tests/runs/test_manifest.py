@@ -22,7 +22,8 @@ from rsir_scale.runs.manifest import (
 )
 from rsir_scale.runs.plan import plan_iteration
 from rsir_scale.runs.settle import settle
-from rsir_scale.storage import Store, open_store
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import SETTINGS, ZERO, commit_shards, dataset, finish, generate
 
 

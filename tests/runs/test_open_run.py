@@ -11,7 +11,8 @@ from rsir_scale.runs import open_run as module
 from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.open_run import open_run
-from rsir_scale.storage import LocalStore, open_store
+from rsir_scale.storage.local import LocalStore
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import config, dataset
 
 

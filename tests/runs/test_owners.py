@@ -16,7 +16,7 @@ from rsir_scale.runs.lineage import SequenceFile
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import TEST_HITS, VALIDATION_HITS, Owners, held_out_hits, kept_rows, owners
 from rsir_scale.runs.records import FileEntry, write_entry
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
 from tests.runs.world import USERS, dataset
 

@@ -11,7 +11,7 @@ from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import SequenceFile
 from rsir_scale.runs.plan import ShardPlan, make_plan, plan_iteration, read_plan
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import SETTINGS, USERS, ZERO, dataset
 
 

@@ -15,7 +15,8 @@ from rsir_scale.runs.lineage import SequenceFile, load_slices
 from rsir_scale.runs.manifest import combined_digest, read_chain
 from rsir_scale.runs.plan import plan_iteration
 from rsir_scale.runs.settle import settle
-from rsir_scale.storage import open_store, sha256_of
+from rsir_scale.storage.base import sha256_of
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import SETTINGS, ZERO, commit_shards, dataset, finish, generate, rows_of, table
 
 

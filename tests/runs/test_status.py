@@ -14,7 +14,7 @@ from rsir_scale.runs.manifest import combined_digest, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import plan_iteration
 from rsir_scale.runs.status import read_status
-from rsir_scale.storage import open_store
+from rsir_scale.storage.opening import open_store
 from tests.runs.world import SETTINGS, commit_shards, config, dataset, finish, generate
 
 ITERATION_KEYS = [

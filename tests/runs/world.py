@@ -19,7 +19,7 @@ from rsir_scale.runs.manifest import Generation, Manifest, parent_sha256, write_
 from rsir_scale.runs.plan import Shard, ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.settle import settle
-from rsir_scale.storage import Store
+from rsir_scale.storage.base import Store
 
 USERS, TRIALS, SHARD_SOURCES = 23, 2, 5
 SETTINGS = GenerationConfig(trials_per_sequence=TRIALS, shard_sources=SHARD_SOURCES)

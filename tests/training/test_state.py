@@ -7,7 +7,8 @@ import torch
 
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
-from rsir_scale.storage import LocalStore, open_store
+from rsir_scale.storage.local import LocalStore
+from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Fit, Worker, fit
 from rsir_scale.training.state import FitState, StateFiles
 from tests.training.market import task

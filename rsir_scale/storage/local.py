@@ -1,112 +1,22 @@
-"""Where bytes live: objects under keys relative to a root, with the few operations that every object store can keep.
+"""A store in a folder of a file system that has hard links.
 
-The commit protocol needs three kinds of write and no more: an attempt-named object that nobody reads before a record
-names it (`put_new`), a record that is created only if absent (`create`: the moment something counts), and mutable state
-that is replaced whole (`put`). Nothing is renamed by callers and no reader lists. Whatever returns normally has reached
-the disk. Locally `create` is temp file, fsync, `os.link`, fsync of the folder; a store that cannot create atomically is
-refused by name. Tests crash the protocol at each step through the one hook `before(step, key)`.
+`create` is temp file, fsync, `os.link`, fsync of the folder; `put` renames a temp file over the old one.
 """
 
 import errno
-import hashlib
 import os
-import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-from rsir_scale.errors import ConfigError, IntegrityError, ResumableError, RsirError, StorageFullError
+from rsir_scale.errors import ConfigError, IntegrityError, ResumableError, StorageFullError
+from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, no_hook
 
-Hook = Callable[[str, str], None]
 TEMPORARY_PREFIX = ".tmp-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-_BLOCK_BYTES = 1 << 20
-
-
-class AlreadyExistsError(RsirError):
-    """An object that must be created is there already; the caller decides what that means."""
-
-
-class ObjectMissingError(IntegrityError):
-    """An object that must be there is not."""
-
-
-class Store(Protocol):
-    """Objects under a root; keys are relative, separated by `/`, and never leave the root.
-
-    Every method raises IntegrityError for a key that would leave the root, StorageFullError when the store takes no
-    more bytes (nothing of the object is then visible), and ResumableError when the store fails otherwise.
-    """
-
-    @property
-    def root(self) -> str:
-        """The root's own address, for messages."""
-
-    def read(self, key: str) -> bytes:
-        """The whole object. Raises ObjectMissingError."""
-
-    def read_if_exists(self, key: str) -> bytes | None:
-        """The whole object, or None where there is none."""
-
-    def open_read(self, key: str) -> BinaryIO:
-        """A seekable reader, for Parquet and for hashing. Raises ObjectMissingError."""
-
-    def exists(self, key: str) -> bool:
-        """Whether the object is there."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Replace or create the object; a reader sees the old bytes or the new ones, never a mixture."""
-
-    def put_new(self, key: str, data: bytes) -> None:
-        """Write an attempt-named object; it may be seen incomplete until this returns. Raises AlreadyExistsError."""
-
-    def create(self, key: str, data: bytes) -> None:
-        """Create the object whole and only if absent; one of several contenders wins. Raises AlreadyExistsError."""
-
-    def append_line(self, key: str, text: str) -> None:
-        """Add one line to a log that may lose its end in a crash."""
-
-    def delete(self, key: str) -> None:
-        """Remove the object if it is there."""
-
-    def list(self, prefix: str) -> Iterator[str]:
-        """Keys under a folder, sorted, leftovers included. For `rsir clean` and `rsir verify`; readers never list."""
-
-    def url(self, key: str) -> str:
-        """The address under which Polars and pyarrow open the object."""
-
-    def local_path(self, key: str) -> Path:
-        """The object's path, for libraries that know only files. Raises ConfigError where the store has none."""
-
-
-def open_store(url: str | Path, *, before: Hook | None = None) -> Store:
-    """Open the store at a local path or `file://` URL; nothing is made before the first write.
-
-    Raises:
-        ConfigError: the scheme has no adapter with an atomic create.
-    """
-    scheme, separator, rest = str(url).partition("://")
-    if not separator:
-        return LocalStore(Path(url), before=before)
-    if scheme == "file":
-        return LocalStore(Path(rest), before=before)
-    raise ConfigError(
-        f"{url}: no adapter with an atomic create exists for {scheme}://, so commits could not be trusted there: "
-        "name a folder on a local disk"
-    )
-
-
-def sha256_of(store: Store, key: str) -> tuple[str, int]:
-    """Hash an object block by block; returns the hexadecimal digest and the size in bytes."""
-    hasher, size = hashlib.sha256(), 0
-    with store.open_read(key) as reader:
-        while block := reader.read(_BLOCK_BYTES):
-            hasher.update(block)
-            size += len(block)
-    return hasher.hexdigest(), size
 
 
 class LocalStore:
@@ -114,7 +24,7 @@ class LocalStore:
 
     def __init__(self, root: Path, *, before: Hook | None = None) -> None:
         self._root = root.resolve()
-        self._before: Hook = before or _no_hook
+        self._before: Hook = before or no_hook
 
     @property
     def root(self) -> str:
@@ -208,6 +118,10 @@ class LocalStore:
                 torn = log.tell() > 0 and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
                 log.write(b"\n" * torn + text.replace("\n", " ").encode() + b"\n")
 
+    def read_lines(self, key: str) -> list[bytes]:
+        """See `Store.read_lines`."""
+        return (self.read_if_exists(key) or b"").splitlines()
+
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
         self._before("delete", key)
@@ -223,9 +137,12 @@ class LocalStore:
             for name in sorted(names + links):
                 yield Path(folder, name).relative_to(self._root).as_posix()
 
-    def url(self, key: str) -> str:
-        """See `Store.url`."""
-        return str(self.local_path(key))
+    def polars_address(self, key: str) -> tuple[str, dict[str, str] | None]:
+        """See `Store.polars_address`."""
+        return str(self.local_path(key)), None
+
+    def require_atomic_create(self) -> None:
+        """See `Store.require_atomic_create`: here `create` itself finds out, when it makes its first link."""
 
     def local_path(self, key: str) -> Path:
         """The file behind a key.
@@ -233,10 +150,7 @@ class LocalStore:
         Raises:
             IntegrityError: the key is malformed, or a symbolic link leads out of the root.
         """
-        parts = key.split("/")
-        if any(part in ("", ".", "..") for part in parts) or re.search(r"[\\\0]", key):
-            raise IntegrityError(f"key {key!r} is no path inside {self.root}: keys are names joined by single slashes")
-        path = self._root.joinpath(*parts)
+        path = self._root.joinpath(*check_key(key, self.root))
         if not path.resolve().is_relative_to(self._root):
             raise IntegrityError(f"{path} leads out of {self.root} by a symbolic link: replace it by the file itself")
         return path
@@ -259,10 +173,6 @@ class LocalStore:
             file.flush()
             self._before(step, key)
             os.fsync(file.fileno())
-
-
-def _no_hook(step: str, key: str) -> None:
-    """Do nothing: the hook of a store that is under no test."""
 
 
 @contextmanager

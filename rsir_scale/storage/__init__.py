@@ -1,0 +1,1 @@
+"""Where bytes live: objects under keys relative to a root."""
