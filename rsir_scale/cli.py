@@ -34,7 +34,7 @@ app.add_typer(data_app, name="data")
 _INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]
-RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunDir = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its address such as s3://bucket/run.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable.")
 ]
@@ -77,7 +77,7 @@ def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson =
 @app.command()
 def run(
     config_file: ConfigFile,
-    run_dir: Annotated[Path, typer.Option(help="Where the run lies; the same call resumes it.")],
+    run_dir: Annotated[str, typer.Option(help="Where the run lies, a folder or s3://…; the same call resumes it.")],
     overrides: Overrides = None,
 ) -> None:
     """Train, generate, retrain; on this machine, or on the Ray cluster that RAY_ADDRESS names."""
@@ -154,7 +154,7 @@ def recommend(
     typer.echo(str(write(store, dataset, top=top, users=wanted, out=out, iteration=iteration)), err=True)
 
 
-def _drive(config: Config, run_dir: Path) -> None:
+def _drive(config: Config, run_dir: str) -> None:
     from rsir_scale.loop.driver import run as drive
 
     drive(config, run_dir)
@@ -169,7 +169,7 @@ def _lines(path: Path) -> list[str]:
         ) from error
 
 
-def _open(run_dir: Path) -> tuple[Store, PreparedDataset]:
+def _open(run_dir: str) -> tuple[Store, PreparedDataset]:
     store = open_store(run_dir)
     return store, open_dataset(read_config(store).data.path)
 

@@ -8,7 +8,7 @@ import typer
 from rsir_scale.cli_tables import show
 
 data_app = typer.Typer(help="Prepare, describe, synthesize and fetch interaction data.", no_args_is_help=True)
-Out = Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")]
+Out = Annotated[str, typer.Option(help="Folder or address (s3://…) to write; must be new or empty.")]
 Column = Annotated[str | None, typer.Option(metavar="NAME", help="With recbole, csv and parquet.")]
 
 
@@ -38,7 +38,7 @@ def import_log(
 
 @data_app.command()
 def stats(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a prepared dataset.")],
+    dataset: Annotated[str, typer.Argument(metavar="DIR", help="Folder or address of a prepared dataset.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
 ) -> None:
     """Say what a prepared dataset holds."""
@@ -70,7 +70,7 @@ def fetch(
     typer.echo(str(obtain(name, out)), err=True)
 
 
-def _show(dataset: Path, *, as_json: bool = False) -> None:
+def _show(dataset: str, *, as_json: bool = False) -> None:
     from rsir_scale.data.dataset import stats as facts
 
     show(facts(dataset), as_json=as_json)

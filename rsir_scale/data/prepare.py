@@ -50,7 +50,7 @@ def prepare(
             there, or of which the k-core leaves nothing.
     """
     _check_settings(min_count, max_length)
-    refuse_existing(Path(out))
+    refuse_existing(out)
     with writing(out) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()

@@ -3,6 +3,7 @@
 Comes in: batches of whole, already truncated sequences with item indices, in the order of sequence ids. Goes out:
 training and held-out files (leave-one-out), vocabularies, and `dataset.json`. It writes into a hidden sibling folder
 and renames that when all is there, so a reader meets a whole dataset or none; whatever fails leaves nothing behind.
+What goes to an object store is written on this machine first; `dataset.json` is the last object to be created there.
 """
 
 import errno
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,8 @@ from rsir_scale.data.split import Split, leave_one_out
 from rsir_scale.data.statistics import Tally
 from rsir_scale.errors import InputError, StorageFullError
 from rsir_scale.randomness import content_hashes
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import is_address, open_store
 
 _ROW_GROUP = 8192
 
@@ -77,8 +81,7 @@ class DatasetWriter:
             fingerprint=self._fingerprint.hexdigest(user_ids=user_ids, item_ids=item_ids, truncation=self._truncation),
             files=tuple(self._files),
         )
-        text = json.dumps(meta.model_dump(mode="json"), indent=2) + "\n"
-        (self._folder / schema.DATASET_FILE).write_text(text, encoding="utf-8")
+        (self._folder / schema.DATASET_FILE).write_bytes(_to_json(meta))
         return meta
 
     def _training_table(self, split: Split, times: Float64Array | None) -> pa.Table:
@@ -116,8 +119,13 @@ def writing(out: str | Path) -> Iterator[Path]:
         InputError: `out` exists and is not an empty folder, or cannot be written.
         StorageFullError: the disk took no more bytes.
     """
+    refuse_existing(out)
+    if is_address(out):
+        with tempfile.TemporaryDirectory(prefix="rsir-dataset-") as folder:
+            yield Path(folder)
+            _upload(Path(folder), open_store(out))
+        return
     target = Path(out).absolute()
-    refuse_existing(target)
     staging = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
     try:
         staging.mkdir(parents=True)
@@ -136,8 +144,28 @@ def writing(out: str | Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def refuse_existing(target: Path) -> None:
-    """Raise an InputError unless `target` is absent or an empty folder."""
+def _upload(folder: Path, store: Store) -> None:
+    """Copy a dataset's files under an attempt's own name, so that an upload that broke off is in nobody's way."""
+    store.require_atomic_create()
+    attempt = uuid.uuid4().hex[:12]
+    meta = DatasetMeta.model_validate_json((folder / schema.DATASET_FILE).read_bytes())
+    moved = [file.model_copy(update={"path": f"{attempt}/{file.path}"}) for file in meta.files]
+    for file, there in zip(meta.files, moved, strict=True):
+        store.put_new(there.path, (folder / file.path).read_bytes())
+    store.create(schema.DATASET_FILE, _to_json(meta.model_copy(update={"files": tuple(moved)})))
+
+
+def _to_json(meta: DatasetMeta) -> bytes:
+    return (json.dumps(meta.model_dump(mode="json"), indent=2) + "\n").encode()
+
+
+def refuse_existing(out: str | Path) -> None:
+    """Raise an InputError unless `out` is absent, an empty folder, or an address without a dataset."""
+    if is_address(out):
+        if open_store(out).exists(schema.DATASET_FILE):
+            raise InputError(f"{out} holds a dataset already: remove it, or choose another --out")
+        return
+    target = Path(out).absolute()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target} already exists and is not an empty folder: remove it, or choose another --out")
 

@@ -1,8 +1,6 @@
 """A bucket of a real S3 server over HTTP keeps the contract, also while its answers are late, refused, cut or lost."""
 
 import time
-import uuid
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -12,21 +10,7 @@ from rsir_scale.storage.base import AlreadyExistsError
 from rsir_scale.storage.objects import AccessDeniedError, ObjectStore
 from rsir_scale.storage.opening import open_store
 from tests.storage.contract import StoreContract, Stores
-from tests.storage.s3_server import KINDS, S3Server, s3_server
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[S3Server]:
-    with s3_server() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    yield server.make_bucket(f"bucket-{uuid.uuid4().hex[:12]}")
-    server.fail(0.0)
+from tests.storage.s3_server import KINDS, S3Server
 
 
 class TestABucket(StoreContract):
