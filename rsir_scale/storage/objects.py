@@ -9,32 +9,27 @@ endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDP
 
 import io
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import obstore
 from obstore.exceptions import AlreadyExistsError as TakenError
-from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import from_url
 
 from rsir_scale.errors import ConfigError, ResumableError, StorageFullError
 from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, no_hook
+from rsir_scale.storage.retries import Result, persist
 
-Result = TypeVar("Result")
 RETRY_S = 120.0
 _REQUEST_S = 60.0
 _CREATES = 5
 _READ_BYTES = 1 << 20
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-# Too slow, a conflict with another request, too many of them.
-_PASSING = ("408", "409", "429")
-_FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 5.0
 _FULL = ("StorageFull", "QuotaExceeded", "InsufficientStorage")
 
 
@@ -195,17 +190,7 @@ class ObjectStore:
         self._before(f"{operation}.done", key)
 
     def _send(self, request: Callable[[], Result]) -> Result:
-        """Make a request that may be made twice, again and again while the store is out of order."""
-        deadline, pause = time.monotonic() + self._retry_s, _FIRST_PAUSE_S
-        while True:
-            try:
-                return request()
-            except GenericError as error:
-                if _is_final(error) or time.monotonic() + pause > deadline:
-                    raise
-            # Many workers that were refused at once must not come back at once.
-            time.sleep(pause * (0.5 + time.time_ns() % 1000 / 1000))
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+        return persist(request, retry_s=self._retry_s)
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
@@ -297,12 +282,6 @@ def _is_plain(endpoint: str) -> bool:
 
 def _keys(objects: Any, prefix: str) -> list[str]:
     return [entry["path"] for batch in obstore.list(objects, prefix or None) for entry in batch]
-
-
-def _is_final(error: GenericError) -> bool:
-    """Whether the store understood the request and will never do it."""
-    code = re.search(r"status code: (\d+)", str(error))
-    return code is not None and code[1].startswith("4") and code[1] not in _PASSING
 
 
 def _first_line(error: Exception) -> str:

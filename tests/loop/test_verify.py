@@ -128,7 +128,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_changed_file_of_the_dataset_is_named(tmp_path: Path) -> None:
     run = tiny_run()
     folder = tmp_path / "market"
-    for file in run.dataset.path.rglob("*.*"):
+    for file in Path(run.dataset.path).rglob("*.*"):
         target = folder / file.relative_to(run.dataset.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
