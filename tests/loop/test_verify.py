@@ -132,7 +132,7 @@ def test_a_changed_file_of_the_dataset_is_named(tmp_path: Path) -> None:
         target = folder / file.relative_to(run.dataset.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
-    damaged = replace(run.dataset, path=folder)
+    damaged = replace(run.dataset, store=open_store(folder))
     assert verify(run.store, damaged).ok
     for entry in damaged.meta.files:
         file = folder / entry.path

@@ -79,7 +79,7 @@ def test_zombie_is_dead(tmp_path: Path) -> None:
     if child == 0:
         os._exit(0)
     clock, store = Clock(), open_store(tmp_path)
-    time.sleep(0.05)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
     stat = Path(f"/proc/{child}/stat")
     if not stat.exists():
         pytest.skip("this system has no /proc")
