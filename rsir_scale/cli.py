@@ -110,6 +110,18 @@ def verify(run_dir: RunDir, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def clean(
+    run_dir: RunDir,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what attempts that were killed left behind: no record names it, so it is only room lost."""
+    from rsir_scale.runs.leftovers import clean as clean_run
+
+    show(clean_run(open_store(run_dir), dry_run=dry_run), as_json=as_json)
+
+
+@app.command()
 def evaluate(
     run_dir: RunDir,
     iteration: Annotated[int, typer.Option(metavar="I", help="Whose model.")],

@@ -195,6 +195,15 @@ def test_verify_passes_on_a_good_run_and_ends_with_4_on_a_changed_one(
     assert any(part.name in fault["file"] for fault in json.loads(out)["faults"])
 
 
+def test_clean_removes_what_a_killed_attempt_left(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    left = folder / "run" / "iteration=000" / "generation" / "data" / "part-00000.0123456789ab.parquet"
+    left.write_bytes(b"torn")
+    code, out, _ = call(capsys, "clean", folder / "run", "--dry-run", "--json")
+    assert (code, json.loads(out)["objects"], left.exists()) == (0, 1, True)
+    code, out, _ = call(capsys, "clean", folder / "run", "--json")
+    assert (code, json.loads(out)["bytes"], left.exists()) == (0, 4, False)
+
+
 def test_export_and_recommend_write_what_they_are_asked_for(
     capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ Tests crash the protocol at each step through the one hook `before(step, key)`.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
@@ -92,6 +93,15 @@ def sha256_of(store: Store, key: str) -> tuple[str, int]:
             hasher.update(block)
             size += len(block)
     return hasher.hexdigest(), size
+
+
+def size_of(store: Store, key: str) -> int:
+    """Bytes of an object; 0 where it is gone meanwhile."""
+    try:
+        with store.open_read(key) as reader:
+            return reader.seek(0, os.SEEK_END)
+    except ObjectMissingError:
+        return 0
 
 
 def no_hook(step: str, key: str) -> None:

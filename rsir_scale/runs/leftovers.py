@@ -1,0 +1,83 @@
+"""What lost attempts left in a run: objects that carry an attempt in their name and that no record mentions.
+
+Comes in: a run. Goes out: their keys, or their removal. Whatever counts in a run is named by one of its records, all of
+which are JSON; so what no string of any record names is nobody's. A reader never meets a leftover, for readers do not
+list: only its room is lost. Files that are not of a kind that we write under an attempt's name are left alone.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.runs import layout
+from rsir_scale.runs.begun import is_run
+from rsir_scale.runs.lease import Clock, Lease
+from rsir_scale.storage.base import Store, size_of
+from rsir_scale.storage.local import TEMPORARY_PREFIX
+
+_OF_AN_ATTEMPT = re.compile(
+    rf"\.[0-9a-f]{{12}}\.(safetensors|parquet)$|(^|/){re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{32}}$"
+)
+
+
+def leftovers(store: Store) -> list[str]:
+    """The keys that no record of the run names, sorted; while a driver works they may be its own.
+
+    Raises:
+        IntegrityError: a record cannot be read, so nobody can say what it names.
+    """
+    keys = list(store.list(""))
+    named = {text for key in keys if key.endswith(".json") for text in _strings(_parsed(store, key))}
+    return sorted(key for key in keys if _OF_AN_ATTEMPT.search(key) and key not in named)
+
+
+def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> dict[str, Any]:
+    """Remove them while holding the run's lease, or only say what would go.
+
+    Args:
+        store: the run.
+        dry_run: remove nothing.
+        clock: of the lease.
+
+    Returns:
+        `removed`, whether they are; `objects`; `bytes`; `keys`.
+
+    Raises:
+        InputError: there is no run.
+        LeaseHeldError: a driver works on it.
+        IntegrityError: a record is damaged; nothing was removed.
+    """
+    if not is_run(store):
+        raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
+    with Lease(store, clock=clock):
+        found = leftovers(store)
+        size = sum(size_of(store, key) for key in found)
+        for key in () if dry_run else found:
+            store.delete(key)
+    return {"removed": not dry_run, "objects": len(found), "bytes": size, "keys": found}
+
+
+def _parsed(store: Store, key: str) -> Any:
+    # Gone since it was listed: a state that training has finished with.
+    data = store.read_if_exists(key)
+    try:
+        return None if data is None else json.loads(data)
+    except ValueError as error:
+        raise IntegrityError(
+            f"{store.root}/{key} is no JSON ({error}), so what it names is not known and nothing was removed: restore "
+            "it, or look for what else is damaged with `rsir verify`"
+        ) from error
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
