@@ -4,23 +4,24 @@ A `Config` leaves nothing to choose. Two keys are presets that fill the defaults
 `training.preset` and `generation.reading`. Defaults live here only; YAML files state what differs, and why.
 """
 
-import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsir_scale.config_effect import effective_settings, fingerprint_of
+from rsir_scale.config_fitting import ModelConfig, PositiveInt, Probability, Section, TrainingConfig
 
-BackboneName = Literal["sasrec", "cl4srec", "hstu", "semantic_id"]
-_PLUGIN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+__all__ = [
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "FidelityConfig",
+    "GenerationConfig",
+    "LoopConfig",
+    "ModelConfig",
+    "RunConfig",
+    "TrainingConfig",
+]
 
 
 class DataConfig(Section):
@@ -28,159 +29,6 @@ class DataConfig(Section):
 
     path: str = Field(description="folder of a prepared dataset, as `rsir data import` writes it")
     max_length: PositiveInt = Field(default=50, description="items of context that the model reads (the latest ones)")
-
-
-class ModelConfig(Section):
-    """The backbone: context → query vector."""
-
-    backbone: BackboneName | str = Field(
-        default="sasrec", description="which encoder reads the context; or a class of yours, package.module:Class"
-    )
-    width: PositiveInt = Field(default=64, description="dimension of item and query vectors")
-    blocks: PositiveInt = Field(default=2, description="Transformer blocks")
-    heads: PositiveInt = Field(default=2, description="attention heads; must divide width")
-    feed_forward: PositiveInt = Field(default=128, description="hidden width of the feed-forward layer; hstu has none")
-    norm: Literal["post", "pre"] = Field(
-        default="post", description="layer norm after or before each sub-layer; pre adds a final norm (hstu: its own)"
-    )
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.5, description="share of activations zeroed")
-    embedding_scale: bool = Field(
-        default=False, description="multiply item vectors by sqrt(width) on their way into the encoder"
-    )
-    similarity: Literal["dot", "cosine"] = Field(
-        default="dot", description="score of a query and an item: inner product, or cosine over the temperature"
-    )
-    temperature: Annotated[float, Field(gt=0.0)] = Field(default=0.07, description="divides the cosine (cosine)")
-    contrast_weight: Annotated[float, Field(ge=0.0)] = Field(
-        default=0.1, description="cl4srec: weight of the contrastive loss"
-    )
-    contrast_temperature: Annotated[float, Field(gt=0.0)] = Field(
-        default=1.0, description="cl4srec: divides the similarities of views"
-    )
-    contrast_crop: Probability = Field(default=0.2, description="cl4srec: share of a sequence that a crop keeps")
-    contrast_mask: Probability = Field(default=0.7, description="cl4srec: share of a sequence that is masked")
-    contrast_reorder: Probability = Field(default=0.2, description="cl4srec: share of a sequence that is shuffled")
-    codebooks: PositiveInt = Field(
-        default=4, description="semantic_id: codes of an item, beside the one that tells apart those that share all"
-    )
-    codebook_size: Annotated[int, Field(ge=2)] = Field(default=256, description="semantic_id: values of a code")
-    item_vectors: str | None = Field(
-        default=None,
-        description="Parquet file of item_id and vector, for semantic_id and classes of yours; none: semantic_id "
-        "makes vectors from the training sequences",
-    )
-    options: dict[str, JsonValue] = Field(default={}, description="whatever a class of yours reads from config.options")
-
-    @property
-    def is_plugin(self) -> bool:
-        """Whether the backbone is a class that the user brings."""
-        return self.backbone not in get_args(BackboneName)
-
-    @model_validator(mode="after")
-    def _backbone_is_known(self) -> "ModelConfig":
-        if self.is_plugin and not _PLUGIN.fullmatch(self.backbone):
-            raise ValueError(
-                f"model.backbone={self.backbone!r} is neither one of {', '.join(get_args(BackboneName))} nor a class: "
-                "write package.module:Class"
-            )
-        if self.item_vectors is not None and not self.is_plugin and self.backbone != "semantic_id":
-            raise ValueError(
-                f"model.item_vectors={self.item_vectors} would be read by nothing, as model.backbone={self.backbone}: "
-                "leave it out, or set model.backbone=semantic_id"
-            )
-        if self.options and not self.is_plugin:
-            raise ValueError(
-                f"model.options={dict(self.options)} would be read by nothing, as model.backbone={self.backbone} is "
-                "not a class of yours: leave it out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> "ModelConfig":
-        if self.width % self.heads:
-            raise ValueError(f"model.heads={self.heads} does not divide model.width={self.width}: choose one that does")
-        return self
-
-
-class TrainingConfig(Section):
-    """Fitting one backbone. An epoch of the budget is a pass over D_0, in every iteration: budgets are in updates."""
-
-    preset: Literal["paper", "strong"] = Field(default="paper", description="fills defaults of model and training")
-    loss: Literal["sampled_softmax", "cross_entropy", "bce", "gbce"] = Field(
-        default="sampled_softmax",
-        description="softmax over sampled negatives, or over the whole catalogue; binary cross-entropy with sampled "
-        "negatives, plain or calibrated for their number (gBCE)",
-    )
-    negatives: PositiveInt = Field(default=512, description="negatives shared by a batch (sampled losses)")
-    negative_sampling: Literal["uniform", "popularity"] = Field(
-        default="uniform", description="draws every item alike, or by how often it occurs in D_k (sampled losses)"
-    )
-    popularity_power: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
-        default=0.75, description="of an item's occurrences, which negatives are drawn in proportion to (popularity)"
-    )
-    logq_correction: bool = Field(
-        default=False, description="weigh each negative by the items it stands for: sampled softmax then estimates full"
-    )
-    gbce_calibration: Probability = Field(
-        default=0.75, description="t of gBCE: 0 is plain bce, 1 corrects in full for the share of items sampled"
-    )
-    item_updates: Literal["dense", "sparse"] = Field(
-        default="dense",
-        description="sparse: an update reads and changes only the items of its batch and negatives, by an Adam with "
-        "one second moment an item; others move when they are read next; for large catalogues, with a sampled loss",
-    )
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32",
-        description="of the encoder's matrix products while training; loss, weights and validation stay float32",
-    )
-    batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam; its peak, if it changes")
-    schedule: Literal["constant", "linear"] = Field(
-        default="constant",
-        description="linear: the rate rises to its peak, then falls to nothing at max_epochs; set patience as high",
-    )
-    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        default=0.05, description="share of the budget over which the rate rises (linear)"
-    )
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="L2 penalty of Adam")
-    max_epochs: PositiveInt = Field(default=1000, description="budget, in passes over D_0")
-    finetune_learning_rate: Annotated[float, Field(gt=0.0)] | None = Field(
-        default=None, description="learning_rate of a fit that starts from the last model; none: the same"
-    )
-    finetune_epochs: PositiveInt | None = Field(
-        default=None, description="max_epochs of a fit that starts from the last model; none: the same"
-    )
-    patience: PositiveInt = Field(default=20, description="passes over D_0 without a better validation NDCG@20")
-    workers: PositiveInt = Field(default=1, description="data-parallel Ray Train workers")
-    threads: PositiveInt = Field(default=1, description="CPU threads of each worker")
-    use_gpu: bool = Field(default=False, description="one GPU for each worker")
-    synthetic_weight: Annotated[float, Field(gt=0.0)] = Field(
-        default=1.0, description="weight of synthetic sequences in the loss (lambda of Eq. 3); real ones have 1"
-    )
-    synthetic_share: Annotated[float, Field(gt=0.0)] | None = Field(
-        default=None,
-        description="synthetic sequences on top of the batch_size real ones of an update, for each of these, drawn "
-        "anew every pass: real ones are seen as often as without any; none: all of D_k is shuffled together (paper)",
-    )
-
-    def for_finetuning(self) -> "TrainingConfig":
-        """The settings of a fit that starts from the last model (`loop.variant: finetune`, k > 0)."""
-        own = {"learning_rate": self.finetune_learning_rate, "max_epochs": self.finetune_epochs}
-        return self.model_copy(update={key: value for key, value in own.items() if value is not None})
-
-    @model_validator(mode="after")
-    def _sparse_updates_touch_few_items(self) -> "TrainingConfig":
-        if self.item_updates == "sparse" and self.loss == "cross_entropy":
-            raise ValueError(
-                "training.item_updates=sparse changes the items of a batch, and training.loss=cross_entropy changes "
-                "all: set training.loss=sampled_softmax, or leave item_updates out"
-            )
-        if self.item_updates == "sparse" and self.weight_decay:
-            raise ValueError(
-                f"training.item_updates=sparse changes the items of a batch, and training.weight_decay="
-                f"{self.weight_decay} shrinks all: set training.weight_decay=0, or leave item_updates out"
-            )
-        return self
 
 
 class GenerationConfig(Section):
@@ -254,6 +102,16 @@ class LoopConfig(Section):
     variant: Literal["retrain", "finetune"] = Field(default="retrain", description="finetune is the paper's RSIR-FT")
 
 
+class RunConfig(Section):
+    """How much a run puts up with."""
+
+    max_error_rate: Probability = Field(
+        default=0.01,
+        description="share of a shard's sources, rounded up, that are set aside with their reason when they fail "
+        "whatever is tried; where more fail, the run stops, resumable",
+    )
+
+
 class EvaluationConfig(Section):
     """Ranking the held-out items over the full catalogue."""
 
@@ -270,6 +128,7 @@ class Config(Section):
     fidelity: FidelityConfig = FidelityConfig()
     loop: LoopConfig = LoopConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    run: RunConfig = RunConfig()
     seed: int = Field(default=2023, ge=0, lt=2**63, description="with an identity, the key of every random draw")
 
     @model_validator(mode="after")

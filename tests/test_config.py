@@ -88,6 +88,7 @@ OTHER_VALUES: dict[str, Any] = {
     "loop.patience": 2,
     "loop.variant": "finetune",
     "evaluation.mask_history": False,
+    "run.max_error_rate": 0.5,
     "seed": 1,
 }
 # Valid beside another key only; tested on their own.
@@ -133,6 +134,7 @@ CHANGES_NO_RESULT = {
     "loop.patience",
     "generation.actors",
     "fidelity.scan",
+    "run.max_error_rate",
 }
 
 

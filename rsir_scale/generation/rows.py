@@ -4,6 +4,8 @@ Comes in: what the decoder returns. Goes out: an Arrow table of the trials that 
 every trial is either a row or a stop without a row. Evidence stands beside each row, so that anyone can check it again.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,7 +17,7 @@ from rsir_scale.generation.rules import Rules
 from rsir_scale.generation.state import StopReason
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.randomness import content_hashes
-from rsir_scale.runs.columns import PART_SCHEMA
+from rsir_scale.runs.columns import ERRORS_SCHEMA, PART_SCHEMA
 
 TOO_SHORT = "too_short"
 COPY = "copy"
@@ -86,7 +88,13 @@ def _copies(decoded: Decoded, sources: Sequences) -> npt.NDArray[np.bool_]:
     return copies
 
 
-def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_short: int) -> dict[str, int]:
+def error_rows(source_ids: npt.NDArray[np.int64], reasons: Sequence[str]) -> pa.Table:
+    """Build the rows of the sources that failed: their sequence ids, and why."""
+    columns = [pa.array(source_ids), pa.array(reasons, type=pa.string())]
+    return pa.Table.from_arrays(columns, schema=ERRORS_SCHEMA)
+
+
+def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_short: int, failed: int) -> dict[str, int]:
     """Count what became of every trial of a shard; the names are those of `runs.commits`.
 
     Args:
@@ -94,12 +102,14 @@ def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_shor
         sources: the sequences that they started from.
         rules: the rules that they followed.
         too_short: sources with fewer than 2 items, which no trial can start from.
+        failed: sources that could not be worked on at all.
     """
     kept = keeps(decoded, sources, rules)
     copies = _grown(decoded, rules) & ~kept
     counts = {
-        "sources": len(sources) + too_short,
-        "trials": len(decoded.source) + too_short * rules.trials_per_sequence,
+        "sources": len(sources) + too_short + failed,
+        "trials": len(decoded.source) + (too_short + failed) * rules.trials_per_sequence,
+        "errors": failed * rules.trials_per_sequence,
         **decoded.tally.as_counts(),
         "rows_kept": int(kept.sum()),
         "pairs": int((decoded.length[kept] - 1).sum()),

@@ -12,15 +12,16 @@ import numpy as np
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.generation.decode import decode
-from rsir_scale.generation.rows import part_rows, shard_counts
+from rsir_scale.generation.decode import Decoded, decode
+from rsir_scale.generation.quarantine import Rows, survive
+from rsir_scale.generation.rows import error_rows, part_rows, shard_counts
 from rsir_scale.generation.rules import Rules, cut_sources, rules_of
 from rsir_scale.generation.searching import open_search, prepare_search
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_writing_model
 from rsir_scale.ranking.base import ItemSearch
 from rsir_scale.runs import layout
-from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_part
+from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_errors, write_part
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import Shard, ShardPlan
 from rsir_scale.storage.base import Store
@@ -37,6 +38,7 @@ class Generator:
     seed: int
     backbone: Backbone
     search: ItemSearch
+    max_error_rate: float
 
 
 def open_generator(
@@ -52,7 +54,7 @@ def open_generator(
     rules = rules_of(config, dataset)
     backbone = load_writing_model(store, config.generation, plan.iteration, device=device, item_name=dataset.item_name)
     search = open_search(store, dataset, config.fidelity, plan.iteration, backbone.item_vectors())
-    return Generator(store, dataset, plan, rules, config.seed, backbone, search)
+    return Generator(store, dataset, plan, rules, config.seed, backbone, search, config.run.max_error_rate)
 
 
 def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
@@ -61,6 +63,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
     Raises:
         StorageFullError: the store took no more bytes; nothing was committed.
         IntegrityError: a source file is not what the plan says.
+        ResumableError: more sources fail than `run.max_error_rate` lets go; nothing was committed.
     """
     plan, store = generator.plan, generator.store
     committed = read_commit(store, plan.iteration, shard.index)
@@ -70,10 +73,15 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
     rules = generator.rules
     sources = load_slices(store, generator.dataset, plan.files, shard.slices)
     usable = cut_sources(sources, rules)
-    rows = np.flatnonzero(usable.lengths >= 2)
+    tried = np.flatnonzero(usable.lengths >= 2)
+
+    def written_from(rows: Rows) -> Decoded:
+        chosen = usable.select(tried[rows])
+        return decode(generator.backbone, generator.search, chosen, rules, identity=(generator.seed, plan.iteration))
+
+    survived = survive(written_from, len(tried), max_rate=generator.max_error_rate)
+    decoded, rows = survived.result, tried[survived.rows]
     chosen = usable.select(rows)
-    identity = (generator.seed, plan.iteration)
-    decoded = decode(generator.backbone, generator.search, chosen, rules, identity=identity)
     table = part_rows(
         decoded,
         chosen,
@@ -82,8 +90,12 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
         first_id=plan.first_sequence_id,
         iteration=plan.iteration,
     )
-    counts = shard_counts(decoded, chosen, rules, too_short=len(sources) - len(rows))
+    counts = shard_counts(decoded, chosen, rules, too_short=len(sources) - len(tried), failed=len(survived.failed))
     attempt = layout.new_attempt()
+    errors = None
+    if survived.failed:
+        failed = error_rows(usable.ids[tried[list(survived.failed)]], list(survived.failed.values()))
+        errors = write_errors(store, iteration=plan.iteration, shard=shard.index, attempt=attempt, table=failed)
     part = write_part(store, iteration=plan.iteration, shard=shard.index, attempt=attempt, table=table)
     seconds = time.perf_counter() - started
     return commit(
@@ -93,6 +105,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
             shard=shard.index,
             attempt=attempt,
             part=part,
+            errors=errors,
             counts=counts,
             encoder=decoded.encoder,
             search=generator.search.name,

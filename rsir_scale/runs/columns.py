@@ -18,6 +18,9 @@ VOUCHING_ITEMS = "vouching_items"
 BETTER_ITEMS = "better_items"
 EXPLORED = "explored"
 
+REASON = "reason"
+
+ERRORS_SCHEMA = pa.schema([(SOURCE_SEQUENCE_ID, pa.int64()), (REASON, pa.string())])
 PART_SCHEMA = pa.schema(
     [
         (SEQUENCE_ID, pa.int64()),

@@ -122,6 +122,9 @@ def check_conservation(record: CommitRecord) -> None:
         raise IntegrityError(f"{where}: the part holds {record.part.rows} rows, its counters say rows_kept={kept}")
     stopped = sum(count for name, count in counts.items() if name.startswith(STOP_PREFIX))
     trials, lost = counts.get("trials", 0), counts.get("errors", 0)
+    set_aside = 0 if record.errors is None else record.errors.rows or 0
+    if (lost > 0) != (set_aside > 0) or (set_aside and lost % set_aside):
+        raise IntegrityError(f"{where}: {lost} trials are counted as errors, but {set_aside} sources are set aside")
     if trials != kept + stopped + lost:
         raise IntegrityError(
             f"{where}: {trials} trials went in, but {kept} rows, {stopped} stops without a row and {lost} errors came "

@@ -78,6 +78,7 @@ def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) ->
         entry = _entry(manifest.iteration, GENERATING if still_writing else DONE)
         if written is not None:
             entry |= _shares(written.counters)
+            entry["errors"] = written.counters.get("errors", 0)
             entry |= {"sources": written.sources, "new_sequences": written.rows, "new_pairs": written.pairs}
             entry["growth"] = _ratio(pairs + written.pairs, pairs)
             pairs += written.pairs
@@ -103,6 +104,7 @@ def _entry(iteration: int, state: str) -> dict[str, Any]:
         "iteration": iteration,
         "state": state,
         "sources": None,
+        "errors": None,
         "new_sequences": None,
         "new_pairs": None,
         "acceptance": None,
@@ -121,7 +123,12 @@ def _progress(store: Store, iteration: int) -> dict[str, Any]:
     if not store.exists(layout.plan(iteration)):
         return {}
     counters = total_counts(read_commits(store, read_plan(store, iteration)))
-    return {"new_sequences": counters.get("rows_kept", 0), "new_pairs": counters.get("pairs"), **_shares(counters)}
+    return {
+        "errors": counters.get("errors", 0),
+        "new_sequences": counters.get("rows_kept", 0),
+        "new_pairs": counters.get("pairs"),
+        **_shares(counters),
+    }
 
 
 def _shares(counters: Mapping[str, int]) -> dict[str, float | None]:

@@ -58,7 +58,7 @@ def test_a_trial_that_puts_its_whole_source_down_again_leaves_no_row(world: Worl
         copy = items == world.sources.row(int(source)).tolist()
         copies += grown and copy
         assert kept[row] == (grown and not copy)
-    assert shard_counts(decoded, world.sources, world.rules, too_short=0)["stop_copy"] == copies
+    assert shard_counts(decoded, world.sources, world.rules, too_short=0, failed=0)["stop_copy"] == copies
 
 
 @few_examples
@@ -73,20 +73,21 @@ def test_equal_items_have_equal_hashes_and_others_have_others(world: World) -> N
 
 @few_examples
 @given(world=worlds())
-def test_every_trial_is_a_row_or_a_counted_stop(world: World) -> None:
+def test_every_trial_is_a_row_a_counted_stop_or_an_error(world: World) -> None:
     decoded = _decoded(world)
-    counts = shard_counts(decoded, world.sources, world.rules, too_short=4)
+    counts = shard_counts(decoded, world.sources, world.rules, too_short=4, failed=3)
     stops = sum(value for name, value in counts.items() if name.startswith("stop_"))
-    assert counts["trials"] == (len(world.sources) + 4) * world.rules.trials_per_sequence
-    assert counts["trials"] == counts["rows_kept"] + stops
-    assert counts["sources"] == len(world.sources) + 4
+    assert counts["trials"] == (len(world.sources) + 4 + 3) * world.rules.trials_per_sequence
+    assert counts["errors"] == 3 * world.rules.trials_per_sequence
+    assert counts["trials"] == counts["rows_kept"] + stops + counts["errors"]
+    assert counts["sources"] == len(world.sources) + 4 + 3
 
 
 @few_examples
 @given(world=worlds())
 def test_novelty_is_counted_as_a_plain_loop_counts_it(world: World) -> None:
     decoded = _decoded(world)
-    counts = shard_counts(decoded, world.sources, world.rules, too_short=0)
+    counts = shard_counts(decoded, world.sources, world.rules, too_short=0, failed=0)
     novel = own_only = subsequence = pairs = 0
     for row in np.flatnonzero(keeps(decoded, world.sources, world.rules)):
         items = decoded.context[row, : decoded.length[row]].tolist()

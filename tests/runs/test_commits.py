@@ -136,9 +136,15 @@ def _record(rows: int, **counts: int) -> CommitRecord:
 
 
 def test_conservation_counts_rows_stops_and_errors(tmp_path: Path) -> None:
-    check_conservation(_record(2, trials=7, rows_kept=2, stop_rejected=3, stop_short=1, errors=1, steps=40))
+    sound = _record(2, trials=9, rows_kept=2, stop_rejected=3, stop_short=1, errors=3, steps=40)
+    set_aside = sound.part.model_copy(update={"kind": "errors", "rows": 1})
+    with_errors = sound.model_copy(update={"errors": set_aside})
+    check_conservation(with_errors)
     for broken in (
-        _record(2, trials=8, rows_kept=2, stop_rejected=3, stop_short=1, errors=1),
+        with_errors.model_copy(update={"counts": with_errors.counts | {"trials": 10}}),
+        with_errors.model_copy(update={"errors": None}),
+        with_errors.model_copy(update={"errors": set_aside.model_copy(update={"rows": 2})}),
+        _record(2, trials=2, rows_kept=2).model_copy(update={"errors": set_aside}),
         _record(1, trials=3, rows_kept=2, stop_rejected=1),
         _record(1),
     ):

@@ -21,6 +21,7 @@ ITERATION_KEYS = [
     "iteration",
     "state",
     "sources",
+    "errors",
     "new_sequences",
     "new_pairs",
     "acceptance",
