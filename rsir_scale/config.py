@@ -110,6 +110,11 @@ class RunConfig(Section):
         description="share of a shard's sources, rounded up, that are set aside with their reason when they fail "
         "whatever is tried; where more fail, the run stops, resumable",
     )
+    shard_timeout_s: Annotated[float, Field(gt=0.0)] = Field(
+        default=600.0,
+        description="seconds that a shard may take when its generation is tried again, a process apart, after actors "
+        "died or stood still; fewer sources have less, in proportion",
+    )
 
 
 class EvaluationConfig(Section):

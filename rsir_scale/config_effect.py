@@ -10,7 +10,7 @@ from pydantic import BaseModel
 NO_EFFECT = frozenset(
     {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
     # Decides whether a run goes on, and not what it writes.
-    | {"run.max_error_rate"}
+    | {"run.max_error_rate", "run.shard_timeout_s"}
     # Held to what lies there, as is data.path: a teacher may move, but not change.
     | {"generation.teacher"}
     # Presets are spelled out in the keys they fill.

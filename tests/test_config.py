@@ -89,6 +89,7 @@ OTHER_VALUES: dict[str, Any] = {
     "loop.variant": "finetune",
     "evaluation.mask_history": False,
     "run.max_error_rate": 0.5,
+    "run.shard_timeout_s": 60.0,
     "seed": 1,
 }
 # Valid beside another key only; tested on their own.
@@ -135,6 +136,7 @@ CHANGES_NO_RESULT = {
     "generation.actors",
     "fidelity.scan",
     "run.max_error_rate",
+    "run.shard_timeout_s",
 }
 
 

@@ -2,8 +2,9 @@
 
 Comes in: the shards of a stored plan that are not committed yet. Goes out: their commits, in the run directory; through
 Ray pass only shard numbers and counters. The largest shards go first, so that no actor works alone at the end. An error
-of ours comes back as a row and is raised here, so that a full disk is not tried again. When an actor dies, a fresh pool
-takes what is not committed, a few times: Ray Data would restart it for ever, even for a shard that kills its actors.
+of ours comes back as a row and is raised here, so that a full disk is not tried again. When an actor dies or stands
+still, a fresh pool takes what is not committed, and its actors decode in child processes, which may die in their stead
+(`isolation`): Ray Data would restart actors for ever, even for a shard that kills them.
 """
 
 import gc
@@ -22,8 +23,9 @@ from rsir_scale import errors
 from rsir_scale.config import GenerationConfig
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
+from rsir_scale.generation.isolation import IsolatedWriter, Where, settle_arithmetic
 from rsir_scale.generation.searching import decides, prepare_search
-from rsir_scale.generation.shard import Generator, open_generator, run_shard
+from rsir_scale.generation.shard import Generator, Writer, open_generator, open_writer, run_shard
 from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.plan import Shard, read_plan
@@ -33,6 +35,8 @@ from rsir_scale.storage.opening import open_store
 Batch = dict[str, Any]
 _POOLS = 3
 _NO_PROGRESS_S = 900
+# Narrowing down a source that hangs takes a few times the shard's own time.
+_ISOLATED_NO_PROGRESS_S = 7200
 _COUNTERS = ("trials", "steps", "accepted_steps", "rows_kept")
 
 
@@ -64,7 +68,9 @@ def generate_with_ray(
         if not missing:
             return
         try:
-            for row in _dataset(store, dataset_path, iteration, list(missing.values()), config).iter_rows():
+            where = Where(store.root, dataset_path, iteration, "cuda" if config.use_gpu else "cpu")
+            pool = _dataset(where, list(missing.values()), config, isolated=attempt > 1)
+            for row in pool.iter_rows():
                 if row["error"]:
                     raise _as_error(row["error"], row["message"])
                 del missing[int(row["shard"])]
@@ -113,15 +119,12 @@ def _prepare_here(run: str, dataset: str, iteration: int, use_gpu: bool) -> tupl
     return "", ""
 
 
-def _dataset(
-    store: Store, dataset_path: str, iteration: int, shards: Sequence[Shard], config: GenerationConfig
-) -> "ray.data.Dataset":
-    _settings()
+def _dataset(where: Where, shards: Sequence[Shard], config: GenerationConfig, *, isolated: bool) -> "ray.data.Dataset":
+    _settings(waits_s=_ISOLATED_NO_PROGRESS_S if isolated else _NO_PROGRESS_S)
     largest_first = sorted(shards, key=lambda shard: (-shard.rows, shard.index))
     descriptors = ray.data.from_items(
         [{"shard": shard.index} for shard in largest_first], override_num_blocks=len(largest_first)
     )
-    arguments = {"run": store.root, "dataset": dataset_path, "iteration": iteration, "use_gpu": config.use_gpu}
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to cap restarts, and warns that this one goes in 2.64.
         warnings.filterwarnings("ignore", message=".*ray_remote_args", category=RayDeprecationWarning)
@@ -130,16 +133,16 @@ def _dataset(
             batch_size=1,
             batch_format="numpy",
             compute=ActorPoolStrategy(size=min(config.actors, len(shards)), max_tasks_in_flight_per_actor=1),
-            fn_constructor_kwargs=arguments,
+            fn_constructor_kwargs={"where": where, "isolated": isolated},
             num_cpus=None if config.use_gpu else 1,
             num_gpus=1 if config.use_gpu else None,
             max_restarts=0,
         )
 
 
-def _settings() -> None:
+def _settings(*, waits_s: int) -> None:
     context = DataContext.get_current()
-    context.execution_no_progress_timeout_s = _NO_PROGRESS_S
+    context.execution_no_progress_timeout_s = waits_s
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
@@ -147,13 +150,11 @@ def _settings() -> None:
 class _ShardActor:
     """Loads the model once, then computes one shard a call."""
 
-    def __init__(self, *, run: str, dataset: str, iteration: int, use_gpu: bool) -> None:
-        self._arguments = run, dataset, iteration
-        self._device = "cuda" if use_gpu else "cpu"
+    def __init__(self, *, where: Where, isolated: bool) -> None:
+        self._where = where
+        self._isolated = isolated
         self._generator: Generator | None = None
-        # A shard's floating-point sums must not depend on how many cores the host has.
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(use_gpu, warn_only=True)
+        settle_arithmetic(where.device)
 
     def __call__(self, batch: Batch) -> Batch:
         index = int(batch["shard"][0])
@@ -166,12 +167,16 @@ class _ShardActor:
 
     def _open(self) -> Generator:
         if self._generator is None:
-            run, dataset, iteration = self._arguments
-            store = open_store(run)
-            plan = read_plan(store, iteration)
-            self._generator = open_generator(
-                store, open_dataset(dataset), read_config(store), plan, device=self._device
-            )
+            store, dataset = open_store(self._where.run), open_dataset(self._where.dataset)
+            config, plan = read_config(store), read_plan(store, self._where.iteration)
+            writer: Writer
+            if self._isolated:
+                writer = IsolatedWriter(
+                    self._where, shard_s=config.run.shard_timeout_s, shard_sources=config.generation.shard_sources
+                )
+            else:
+                writer = open_writer(store, dataset, config, plan.iteration, device=self._where.device)
+            self._generator = open_generator(store, dataset, config, plan, writer)
         return self._generator
 
 

@@ -7,11 +7,12 @@ anywhere, it is computed again from the start, with the same result, because its
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from rsir_scale.config import Config
-from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.quarantine import Rows, survive
 from rsir_scale.generation.rows import error_rows, part_rows, shard_counts
@@ -27,6 +28,36 @@ from rsir_scale.runs.plan import Shard, ShardPlan
 from rsir_scale.storage.base import Store
 
 
+class Writer(Protocol):
+    """What decodes all trials of some sources; where it works is its own affair."""
+
+    @property
+    def search_name(self) -> str:
+        """What scans the items, such as exact/avx2."""
+
+    def __call__(self, sources: Sequences) -> Decoded:
+        """Decode them; what comes of a source does not depend on the others."""
+
+
+@dataclass(frozen=True)
+class LocalWriter:
+    """A writer in this process."""
+
+    backbone: Backbone
+    search: ItemSearch
+    rules: Rules
+    identity: tuple[int, int]
+
+    @property
+    def search_name(self) -> str:
+        """See `Writer.search_name`."""
+        return self.search.name
+
+    def __call__(self, sources: Sequences) -> Decoded:
+        """See `Writer.__call__`."""
+        return decode(self.backbone, self.search, sources, self.rules, identity=self.identity)
+
+
 @dataclass(frozen=True)
 class Generator:
     """All that a process needs to compute any shard of one iteration."""
@@ -35,15 +66,20 @@ class Generator:
     dataset: PreparedDataset
     plan: ShardPlan
     rules: Rules
-    seed: int
-    backbone: Backbone
-    search: ItemSearch
     max_error_rate: float
+    writer: Writer
 
 
 def open_generator(
-    store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, *, device: str = "cpu"
+    store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, writer: Writer
 ) -> Generator:
+    """Put together what computes the shards of a plan. Raises ConfigError: the settings cannot work on this dataset."""
+    return Generator(store, dataset, plan, rules_of(config, dataset), config.run.max_error_rate, writer)
+
+
+def open_writer(
+    store: Store, dataset: PreparedDataset, config: Config, iteration: int, *, device: str = "cpu"
+) -> LocalWriter:
     """Load what writes the iteration and build the search over its item table.
 
     Raises:
@@ -52,9 +88,9 @@ def open_generator(
         ConfigError: the settings cannot work on this dataset, or the search not on this device.
     """
     rules = rules_of(config, dataset)
-    backbone = load_writing_model(store, config.generation, plan.iteration, device=device, item_name=dataset.item_name)
-    search = open_search(store, dataset, config.fidelity, plan.iteration, backbone.item_vectors())
-    return Generator(store, dataset, plan, rules, config.seed, backbone, search, config.run.max_error_rate)
+    backbone = load_writing_model(store, config.generation, iteration, device=device, item_name=dataset.item_name)
+    search = open_search(store, dataset, config.fidelity, iteration, backbone.item_vectors())
+    return LocalWriter(backbone, search, rules, (config.seed, iteration))
 
 
 def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
@@ -76,8 +112,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
     tried = np.flatnonzero(usable.lengths >= 2)
 
     def written_from(rows: Rows) -> Decoded:
-        chosen = usable.select(tried[rows])
-        return decode(generator.backbone, generator.search, chosen, rules, identity=(generator.seed, plan.iteration))
+        return generator.writer(usable.select(tried[rows]))
 
     survived = survive(written_from, len(tried), max_rate=generator.max_error_rate)
     decoded, rows = survived.result, tried[survived.rows]
@@ -108,7 +143,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
             errors=errors,
             counts=counts,
             encoder=decoded.encoder,
-            search=generator.search.name,
+            search=generator.writer.search_name,
             seconds=seconds,
         ),
     )
@@ -127,7 +162,7 @@ def generate_locally(
     if not missing:
         return
     prepare_search(store, dataset, config, plan)
-    generator = open_generator(store, dataset, config, plan)
+    generator = open_generator(store, dataset, config, plan, open_writer(store, dataset, config, plan.iteration))
     for shard in missing:
         record = run_shard(generator, shard)
         if report is not None:

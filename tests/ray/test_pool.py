@@ -11,7 +11,9 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.open_run import Run
 from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
+from tests.generation import fragile
 from tests.ray.conftest import Make, finish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
@@ -69,6 +71,33 @@ def test_neither_a_full_disk_nor_a_dying_actor_changes_what_is_committed_in_the_
     (order / "die-once").write_text("/data/part-00001")
     assert finish(config, run_dir, RayGeneration()) == local_digest
     assert not (order / "die-once").exists()
+
+
+class Poisoned:
+    """Phases of which the generation alone is given a fault."""
+
+    def __init__(self, phases: LocalPhases, order: Path, kind: str) -> None:
+        self._phases, self._order, self._kind = phases, order / fragile.FAULT, kind
+
+    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+        self._phases.train(run, dataset, iteration)
+
+    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+        self._order.write_text(f"{self._kind}:{int(dataset.training_sequences().items[0])}")
+        self._phases.generate(run, dataset, plan)
+        self._order.unlink()
+
+
+@pytest.mark.slow
+def test_a_user_who_kills_every_process_costs_what_one_costs_who_raises(
+    settings: Make, tmp_path: Path, order: Path
+) -> None:
+    poison = {"model": {"backbone": fragile.NAME, "width": 16}, "run": {"max_error_rate": 0.2}}
+    here = finish(settings(**poison), tmp_path / "here", Poisoned(LocalPhases(), order, "raise"))
+    there = settings(**poison, generation={"actors": 2})
+    assert finish(there, tmp_path / "there", Poisoned(RayGeneration(), order, "kill")) == here
+    found = [read_status(open_store(tmp_path / run))["iterations"][0]["errors"] for run in ("here", "there")]
+    assert found[0] == found[1] > 0
 
 
 @pytest.mark.slow

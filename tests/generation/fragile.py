@@ -1,0 +1,38 @@
+"""A backbone that dies of, hangs on or raises at contexts that begin with one item, when a file says so."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from rsir_scale.config import ModelConfig
+from rsir_scale.models.base import Backbone
+
+FOLDER = "RSIR_TEST_FAULTS"
+FAULT = "fragile"
+NAME = "tests.generation.fragile:Fragile"
+
+
+class Fragile(Backbone):
+    """Sums the vectors so far; the file `fragile` of the folder of faults has KIND:ITEM, KIND of kill, hang, raise."""
+
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(item_count=item_count, max_length=max_length, width=config.width)
+        self.items = nn.Embedding(item_count + 1, config.width, padding_idx=0)
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        order = Path(os.environ.get(FOLDER, "/nowhere"), FAULT)
+        kind, _, item = (order.read_text() if order.exists() else "").partition(":")
+        if kind and not self.training and (context_BL[:, 0] == int(item)).any():
+            if kind == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            while kind == "hang":
+                time.sleep(0.1)
+            raise ArithmeticError(f"{item} cannot be encoded")
+        summed: Tensor = self.items(context_BL).cumsum(1)
+        return summed
+
+    def item_vectors(self) -> Tensor:
+        return self.items.weight

@@ -1,0 +1,145 @@
+"""A child process decodes to the same bits, and one that dies or hangs costs the sources that it did so on."""
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rsir_scale.data.dataset import Sequences
+from rsir_scale.errors import IntegrityError
+from rsir_scale.generation import isolation
+from rsir_scale.generation.decode import Decoded
+from rsir_scale.generation.isolation import IsolatedWriter, LostProcessError, Where
+from rsir_scale.generation.quarantine import survive
+from rsir_scale.generation.rules import cut_sources, rules_of
+from rsir_scale.generation.shard import open_writer
+from rsir_scale.runs import layout
+from tests.generation.fragile import FAULT, FOLDER, NAME
+from tests.loop.tiny_run import TinyRun, tiny_run
+
+
+@pytest.fixture(scope="module")
+def run() -> TinyRun:
+    return tiny_run(model=(("backbone", NAME),))
+
+
+@pytest.fixture
+def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that tells the backbone what to do wrong."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    return tmp_path / FAULT
+
+
+@pytest.fixture
+def writers(run: TinyRun) -> Iterator[list[IsolatedWriter]]:
+    """Those that a test opens, ended with it."""
+    opened: list[IsolatedWriter] = []
+    yield opened
+    for writer in opened:
+        writer.close()
+
+
+def _open(run: TinyRun, *, shard_s: float = 60.0) -> IsolatedWriter:
+    where = Where(str(run.path), run.dataset.path, 0, "cpu")
+    return IsolatedWriter(where, shard_s=shard_s, shard_sources=100)
+
+
+def _sources(run: TinyRun) -> Sequences:
+    usable = cut_sources(run.dataset.training_sequences(), rules_of(run.config, run.dataset))
+    return usable.select(np.flatnonzero(usable.lengths >= 2))
+
+
+def _rarest_first_item(sources: Sequences) -> int:
+    """An item that few sources begin with."""
+    firsts = Counter(int(sources.row(row)[0]) for row in range(len(sources)))
+    return min(firsts, key=lambda item: (firsts[item], item))
+
+
+def _same(one: Decoded, other: Decoded) -> bool:
+    named = [field.name for field in fields(one) if isinstance(getattr(one, field.name), np.ndarray)]
+    return len(named) == 9 and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in named)
+
+
+def test_a_child_decodes_what_this_process_decodes(run: TinyRun, writers: list[IsolatedWriter]) -> None:
+    writers.append(_open(run))
+    here, sources = open_writer(run.store, run.dataset, run.config, 0), _sources(run)
+    assert writers[0].search_name == here.search_name
+    for some in (sources, sources.select(np.arange(3, 9))):
+        there = writers[0](some)
+        assert _same(there, here(some))
+        assert (there.encoder, there.tally.as_counts()) == (here(some).encoder, here(some).tally.as_counts())
+
+
+REASONS = {
+    "kill": "LostProcessError: the process that decoded it was killed by SIGKILL",
+    "hang": "LostProcessError: it took more than 2 s and was stopped",
+    "raise": "RuntimeError: ArithmeticError: {item} cannot be encoded",
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["raise", pytest.param("kill", marks=pytest.mark.slow), pytest.param("hang", marks=pytest.mark.slow)]
+)
+def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_decoded(
+    run: TinyRun, writers: list[IsolatedWriter], order: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    sources = _sources(run)
+    item, here = _rarest_first_item(sources), open_writer(run.store, run.dataset, run.config, 0)
+    monkeypatch.setattr(isolation, "_LEAST_S", 2.0)
+    order.write_text(f"raise:{item}")
+    expected = survive(lambda rows: here(sources.select(rows)), len(sources), max_rate=1.0)
+    order.write_text(f"{kind}:{item}")
+    writers.append(_open(run, shard_s=60.0 if kind != "hang" else 3.0))
+    survived = survive(lambda rows: writers[0](sources.select(rows)), len(sources), max_rate=1.0)
+    assert survived.failed == dict.fromkeys(expected.failed, REASONS[kind].format(item=item))
+    assert _same(survived.result, expected.result)
+
+
+def test_a_child_that_dies_is_replaced(run: TinyRun, writers: list[IsolatedWriter], order: Path) -> None:
+    sources = _sources(run)
+    item = _rarest_first_item(sources)
+    firsts = np.array([int(sources.row(row)[0]) for row in range(len(sources))])
+    poison, sound = (
+        sources.select(np.flatnonzero(firsts == item)[:1]),
+        sources.select(np.flatnonzero(firsts != item)[:1]),
+    )
+    order.write_text(f"kill:{item}")
+    writers.append(_open(run))
+    with pytest.raises(LostProcessError, match="killed by SIGKILL"):
+        writers[0](poison)
+    order.unlink()
+    assert _same(writers[0](sound), open_writer(run.store, run.dataset, run.config, 0)(sound))
+
+
+def test_an_error_of_ours_in_the_child_is_the_same_error_here(run: TinyRun, tmp_path: Path) -> None:
+    damaged = run.copy_to(tmp_path / "run")
+    (damaged.path / layout.model(0)).write_bytes(b"{}")
+    with pytest.raises(IntegrityError, match=r"model\.json"):
+        _open(damaged)
+
+
+def test_a_closed_writer_leaves_no_process_behind(run: TinyRun) -> None:
+    writer = _open(run)
+    child = writer._child
+    assert child is not None
+    writer.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
+
+
+def test_a_child_ends_with_the_process_that_asked_for_it() -> None:
+    code = "import sys; from rsir_scale.generation import isolation; isolation._end_with(int(sys.argv[1]))"
+    command = f"[sys.executable, '-c', {code!r}, str(os.getpid())], stdout=subprocess.DEVNULL"
+    asked = f"import os, subprocess, sys; print(subprocess.Popen({command}).pid)"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    orphan, until = Path(f"/proc/{told.stdout.strip()}"), time.monotonic() + 60
+    while orphan.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not orphan.exists()
