@@ -1,7 +1,8 @@
 """Is the gain the generated data's? RSIR against its base, against more training, and against a copy of the data.
 
     python benchmarks/strong_gain.py run    --config configs/toys.yaml --out runs/strong-toys
-    python benchmarks/strong_gain.py report --out runs/strong-toys --json docs/results/strong-toys.json
+    python benchmarks/strong_gain.py report --out runs/strong-toys --ranks docs/results/ranks/strong-toys.parquet \\
+        --json docs/results/strong-toys.json
 
 For each seed there is one base, theta_0, and from it, with equal budgets in optimiser updates:
 
@@ -14,7 +15,8 @@ For each seed there is one base, theta_0, and from it, with equal budgets in opt
 
 The first two are ordinary run directories of `paired_gain.py`. A copy of the data is none, for no recursion writes one:
 its fit is an ordinary one in a folder under `fits/`, with theta_0 copied there and no manifest. All of it resumes after
-any stop. Intervals are over seeds and users.
+any stop. `report` takes the ranks of all users over into the file `--ranks`, one for each config, and reports on what
+that holds, so seeds may be made on several machines, one after another. Intervals are over seeds and users.
 """
 
 import argparse
@@ -22,25 +24,23 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import count, product, takewhile
 from pathlib import Path
 
 import numpy as np
 import torch
-from paired_gain import AA_ARM, METRICS, ranks_of, run_arm, tell
+from kept_ranks import Key, Ranks, contrast, keep, ranks_at
+from paired_gain import AA_ARM, run_arm, tell
 from result_file import Row, write_rows
 
 from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import Sequences, concatenate, open_dataset
 from rsir_scale.data.sequences import offsets_of
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, evaluate_iteration, read_evaluation
-from rsir_scale.evaluation.metrics import per_user
-from rsir_scale.evaluation.significance import paired_gain
+from rsir_scale.evaluation.iteration import evaluate_iteration, read_evaluation
 from rsir_scale.models.repository import load_trained
 from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.runs import layout
-from rsir_scale.runs.status import read_status
 from rsir_scale.runs.trained import has_model
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Worker
@@ -50,6 +50,7 @@ WINDOW_SHARE = 0.2
 MOST_LEFT_OUT = 0.5
 VARIANTS = ("finetune", "retrain")
 FITS = "fits"
+BASE = "base"
 Copy = Callable[[Sequences, int, Config], Sequences]
 
 
@@ -66,10 +67,11 @@ def main() -> None:
     run.add_argument("--out", type=Path, required=True)
     report = verbs.add_parser("report", help="compare what is there")
     report.add_argument("--out", type=Path, required=True)
+    report.add_argument("--ranks", type=Path, required=True, help="what the study keeps when its runs are gone")
     report.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.verb == "report":
-        write_report(arguments.out, arguments.json)
+        write_report(arguments.out, arguments.ranks, arguments.json)
         return
     torch.set_num_threads(1)
     for seed in arguments.seeds:
@@ -153,9 +155,10 @@ def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path,
             evaluate_iteration(store, dataset, config.evaluation, iteration, load_trained(store, iteration))
 
 
-def write_report(out: Path, json_path: Path) -> None:
-    """One row for each arm of RSIR, what it is set against, iteration, split and metric."""
-    rows = [row for variant in VARIANTS for row in variant_rows(out, variant)]
+def write_report(out: Path, ranks_path: Path, json_path: Path) -> None:
+    """Keep the ranks of what is finished; of all that is kept, a row for each two arms, iteration, split and metric."""
+    kept = keep(ranks_path, finished(out))
+    rows = [row for variant in VARIANTS for row in variant_rows(kept, variant)]
     write_rows(json_path, rows)
     for row in rows:
         print(
@@ -165,78 +168,45 @@ def write_report(out: Path, json_path: Path) -> None:
         )
 
 
-def variant_rows(out: Path, variant: str) -> list[Row]:
-    """The rows of `rsir-VARIANT`: against its base and each other arm, and each of these against the base."""
-    arm = f"rsir-{variant}"
-    found = {seed_of(folder): folder for folder in sorted(out.glob(f"{arm}-seed*")) if is_done(folder)}
-    rows = []
-    for iteration in range(1, last_iteration(list(found.values())) + 1):
-        rows += contrast(arm, "base", iteration, {seed: (folder, folder) for seed, folder in found.items()}, at=0)
-        others = {"extra": lambda seed: out / f"extra-seed{seed}"}
-        others |= {f"{name}-{variant}": partial(fit_folder, out, f"{name}-{variant}") for name in COPIES}
-        for against, place in others.items():
-            pairs = {seed: (place(seed), folder) for seed, folder in found.items() if has(place(seed), iteration)}
-            rows += contrast(arm, against, iteration, pairs, at=iteration)
-            rows += contrast(against, "base", iteration, {seed: pair[::-1] for seed, pair in pairs.items()}, at=0)
-    return rows
+def finished(out: Path) -> dict[Key, Ranks]:
+    """The ranks of every evaluated model of the study's folders; theta_0, which the arms of a seed share, is `base`."""
+    found = {}
+    for first, pattern in ((0, "*-seed*"), (1, f"{FITS}/*-seed*")):
+        for folder in sorted(out.glob(pattern)):
+            arm, _, seed = folder.name.rpartition("-seed")
+            for iteration in takewhile(partial(is_evaluated, folder), count(first)):
+                found[arm if iteration else BASE, int(seed), iteration] = ranks_at(folder, iteration)
+    return found
 
 
-def contrast(arm: str, against: str, iteration: int, pairs: dict[int, tuple[Path, Path]], *, at: int) -> list[Row]:
-    """The paired gain over seeds and users, one row for each split and metric; none without pairs.
-
-    Args:
-        pairs: by seed, the folder that is set against, and the arm's own.
-        at: the iteration that is set against.
-    """
-    rows = []
-    for split, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)) if pairs else ():
-        before = np.stack([ranks_of(other, at, column) for other, _ in pairs.values()])
-        after = np.stack([ranks_of(own, iteration, column) for _, own in pairs.values()])
-        for metric, cutoff in METRICS:
-            values = [per_user(ranks, metric=metric, cutoff=cutoff) for ranks in (before, after)]
-            rows.append(
-                {
-                    "arm": arm,
-                    "against": against,
-                    "split": split,
-                    "iteration": iteration,
-                    "metric": f"{metric}@{cutoff}",
-                    "base": float(values[0].mean()),
-                    "treated": float(values[1].mean()),
-                    **gain_of(*values),
-                    "seeds": list(pairs),
-                }
-            )
-    return rows
-
-
-def gain_of(before: np.ndarray, after: np.ndarray) -> Row:
-    """Gain and interval as a row has them."""
-    gain = paired_gain(before, after)
-    return {"gain": gain.mean, "low": gain.low, "high": gain.high, "per_seed": gain.per_seed}
-
-
-def is_done(folder: Path) -> bool:
-    """Whether a run came to its end."""
-    return bool(read_status(open_store(folder))["state"] == "done")
-
-
-def has(folder: Path, iteration: int) -> bool:
-    """Whether the iteration is evaluated."""
+def is_evaluated(folder: Path, iteration: int) -> bool:
+    """Whether the ranks of an iteration are there."""
     return read_evaluation(open_store(folder), iteration) is not None
 
 
-def last_iteration(folders: list[Path]) -> int:
-    """The last iteration that all have; 0 for none."""
-    if not folders:
-        return 0
-    counts = (next(k for k in range(1_000_000) if not has(folder, k)) for folder in folders)
-    return min(counts) - 1
+def variant_rows(kept: dict[Key, Ranks], variant: str) -> list[Row]:
+    """The rows of `rsir-VARIANT`: against its base and each other arm, and each of these against the base."""
+    arm = f"rsir-{variant}"
+    base = {seed: ranks for (name, seed, _), ranks in kept.items() if name == BASE}
+    rows = []
+    for iteration in sorted({iteration for name, _, iteration in kept if name == arm}):
+        own = models_of(kept, arm, iteration)
+        rows += contrast(arm, BASE, iteration, paired(base, own))
+        for against in ("extra", *(f"{name}-{variant}" for name in COPIES)):
+            other = models_of(kept, against, iteration)
+            rows += contrast(arm, against, iteration, paired(other, own))
+            rows += contrast(against, BASE, iteration, paired(base, other))
+    return rows
 
 
-def seed_of(folder: Path) -> int:
-    """The seed in a folder's name."""
-    return int(folder.name.rpartition("-seed")[2])
+def models_of(kept: dict[Key, Ranks], arm: str, iteration: int) -> dict[int, Ranks]:
+    """The ranks of an arm's iteration, by seed."""
+    return {seed: ranks for (name, seed, number), ranks in kept.items() if (name, number) == (arm, iteration)}
+
+
+def paired(before: dict[int, Ranks], after: dict[int, Ranks]) -> dict[int, tuple[Ranks, Ranks]]:
+    """The seeds that both have."""
+    return {seed: (before[seed], after[seed]) for seed in sorted(before.keys() & after.keys())}
 
 
 if __name__ == "__main__":

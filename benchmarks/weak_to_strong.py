@@ -2,13 +2,13 @@
 
     python benchmarks/weak_to_strong.py run    --config configs/toys.yaml --out runs/teachers-toys
     python benchmarks/weak_to_strong.py report --out runs/teachers-toys --json docs/results/teachers-toys.json \\
-        --figure docs/results/teachers-toys.png
+        --ranks docs/results/ranks/teachers-toys.parquet --figure docs/results/teachers-toys.png
 
 A size is WIDTHxBLOCKS; the feed-forward layer is twice as wide as the model. For each seed a base of each size is
 trained once; then each student's theta_1 learns from what each teacher's theta_0 wrote (`generation.teacher`; where
 teacher and student are one, the student's own), from the student's theta_0 and with equal budgets. A cell is theta_1
 against theta_0 of the student, over seeds and users. Each run is an ordinary run directory, so all of it resumes after
-any stop.
+any stop; `report` keeps the ranks of finished pairs, as in `strong_gain.py`.
 """
 
 import argparse
@@ -17,9 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from kept_ranks import Key, Ranks, contrast, keep, ranks_at
 from paired_gain import run_arm
 from result_file import Row, write_rows
-from strong_gain import contrast, is_done, seed_of
+
+from rsir_scale.runs.status import read_status
+from rsir_scale.storage.opening import open_store
 
 BASE, TEACHES = "base", "teaches"
 
@@ -36,6 +39,7 @@ def main() -> None:
     run.add_argument("--out", type=Path, required=True)
     report = verbs.add_parser("report", help="compare the runs that are there")
     report.add_argument("--out", type=Path, required=True)
+    report.add_argument("--ranks", type=Path, required=True, help="what the study keeps when its runs are gone")
     report.add_argument("--json", type=Path, required=True)
     report.add_argument("--figure", type=Path, help="heat map of one metric")
     report.add_argument("--metric", default="NDCG@10", help="of the heat map, on test")
@@ -45,7 +49,7 @@ def main() -> None:
         for seed in arguments.seeds:
             run_grid(arguments, seed)
         return
-    rows = grid_rows(arguments.out)
+    rows = grid_rows(keep(arguments.ranks, finished(arguments.out)))
     write_rows(arguments.json, rows)
     _print(rows)
     if arguments.figure:
@@ -72,19 +76,24 @@ def size_settings(size: str) -> list[str]:
     return [f"model.width={width}", f"model.blocks={blocks}", f"model.feed_forward={2 * int(width)}"]
 
 
-def grid_rows(out: Path) -> list[Row]:
-    """One row for each finished pair, split and metric."""
-    pairs: dict[tuple[str, str], dict[int, tuple[Path, Path]]] = {}
+def finished(out: Path) -> dict[Key, Ranks]:
+    """The ranks of theta_0 and theta_1 of every finished pair."""
+    found = {}
     for folder in sorted(out.glob(f"*-{TEACHES}-*-seed*")):
-        if is_done(folder):
-            teacher, _, student = folder.name.rpartition("-seed")[0].partition(f"-{TEACHES}-")
-            pairs.setdefault((teacher, student), {})[seed_of(folder)] = (folder, folder)
+        pair, _, seed = folder.name.rpartition("-seed")
+        if read_status(open_store(folder))["state"] == "done":
+            found |= {(pair, int(seed), iteration): ranks_at(folder, iteration) for iteration in (0, 1)}
+    return found
+
+
+def grid_rows(kept: dict[Key, Ranks]) -> list[Row]:
+    """One row for each pair, split and metric."""
     rows = []
-    for (teacher, student), found in pairs.items():
-        rows += [
-            {"teacher": teacher, "student": student} | row
-            for row in contrast(f"{teacher}-{TEACHES}-{student}", BASE, 1, found, at=0)
-        ]
+    for pair in sorted({pair for pair, _, _ in kept}):
+        teacher, _, student = pair.partition(f"-{TEACHES}-")
+        seeds = sorted({seed for name, seed, _ in kept if name == pair})
+        found = {seed: (kept[pair, seed, 0], kept[pair, seed, 1]) for seed in seeds}
+        rows += [{"teacher": teacher, "student": student} | row for row in contrast(pair, BASE, 1, found)]
     return rows
 
 

@@ -150,7 +150,8 @@ def test_rsir_is_set_against_its_base_more_training_and_copies(
     strong, out, found = study("strong_gain"), tmp_path / "out", tmp_path / "strong.json"
     arguments = ["run", "--config", config, "--out", out, "--seeds", "0", "1", *small()]
     call(monkeypatch, strong, *arguments)
-    call(monkeypatch, strong, "report", "--out", out, "--json", found)
+    ranks = tmp_path / "ranks.parquet"
+    call(monkeypatch, strong, "report", "--out", out, "--ranks", ranks, "--json", found)
     rows = json.loads(found.read_text())["rows"]
     others = {"extra", "copies-finetune", "reordered-finetune", "thinned-finetune"}
     expected = {("rsir-finetune", against) for against in {"base", *others}} | {(other, "base") for other in others}
@@ -159,6 +160,9 @@ def test_rsir_is_set_against_its_base_more_training_and_copies(
     assert len(rows) == 9 * 2 * 4
     monkeypatch.setattr(strong, "train_iteration", lambda *_, **__: pytest.fail("a finished fit was made again"))
     call(monkeypatch, strong, *arguments)
+    # On another machine the runs are gone: what was kept gives the same rows.
+    call(monkeypatch, strong, "report", "--out", tmp_path / "gone", "--ranks", ranks, "--json", found)
+    assert json.loads(found.read_text())["rows"] == rows
 
 
 def test_a_grid_of_teachers_is_reported_and_drawn(
@@ -168,7 +172,8 @@ def test_a_grid_of_teachers_is_reported_and_drawn(
     # One size: without a teacher of another run.
     arguments = ["run", "--config", config, "--out", out, "--seeds", "0", "--sizes", "8x1", *small()]
     call(monkeypatch, grid, *arguments)
-    call(monkeypatch, grid, "report", "--out", out, "--json", found, "--figure", tmp_path / "grid.png")
+    kept = ["--ranks", tmp_path / "ranks.parquet"]
+    call(monkeypatch, grid, "report", "--out", out, *kept, "--json", found, "--figure", tmp_path / "grid.png")
     assert {(row["teacher"], row["student"]) for row in json.loads(found.read_text())["rows"]} == {("8x1", "8x1")}
     assert (tmp_path / "grid.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match="WIDTHxBLOCKS"):

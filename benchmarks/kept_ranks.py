@@ -1,0 +1,90 @@
+"""Ranks that a study keeps when its run directories are gone: one small Parquet file, added to on any machine.
+
+A row is the ranks of all users under one model, `(arm, seed, iteration)`, on validation and on test, in the order of
+the dataset's users. Ranks above 255 are kept as 255: no metric looks beyond 20.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from paired_gain import METRICS, ranks_of
+from result_file import Row
+
+from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK
+from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.evaluation.significance import paired_gain
+
+Key = tuple[str, int, int]
+Ranks = dict[str, np.ndarray]
+SPLITS = {"validation": VALIDATION_RANK, "test": TEST_RANK}
+KEY = ["arm", "seed", "iteration"]
+LARGEST = 255
+
+
+def ranks_at(folder: Path, iteration: int) -> Ranks:
+    """The ranks of an evaluated iteration of a run, by split."""
+    return {split: ranks_of(folder, iteration, column) for split, column in SPLITS.items()}
+
+
+def keep(path: Path, found: dict[Key, Ranks]) -> dict[Key, Ranks]:
+    """Add models to the file, and return all that it holds then; a model that it held is replaced.
+
+    Raises:
+        SystemExit: the models were not evaluated on as many users as those of the file.
+    """
+    kept = (read(path) if path.exists() else {}) | found
+    users = {split: {len(ranks[split]) for ranks in kept.values()} for split in SPLITS}
+    if any(len(numbers) > 1 for numbers in users.values()):
+        raise SystemExit(f"{path} holds models of other users ({users}): give each dataset a file of its own")
+    rows = [
+        dict(zip(KEY, key, strict=True)) | {split: narrowed(ranks[split]).tolist() for split in SPLITS}
+        for key, ranks in sorted(kept.items())
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(rows, schema_overrides=dict.fromkeys(SPLITS, pl.List(pl.UInt8))).write_parquet(path)
+    return kept
+
+
+def read(path: Path) -> dict[Key, Ranks]:
+    """The models of a file, with their ranks."""
+    return {
+        (row["arm"], row["seed"], row["iteration"]): {split: np.array(row[split], dtype=np.int64) for split in SPLITS}
+        for row in pl.read_parquet(path).iter_rows(named=True)
+    }
+
+
+def narrowed(ranks: np.ndarray) -> np.ndarray:
+    """Ranks as a file keeps them; a user without a held-out item there (rank null) has the largest."""
+    return np.minimum(np.nan_to_num(ranks, nan=LARGEST), LARGEST).astype(np.uint8)
+
+
+def contrast(arm: str, against: str, iteration: int, pairs: dict[int, tuple[Ranks, Ranks]]) -> list[Row]:
+    """The paired gain over seeds and users, one row for each split and metric; none without pairs.
+
+    Args:
+        pairs: by seed, the ranks that are set against, and the arm's own.
+    """
+    rows = []
+    for split in SPLITS if pairs else ():
+        before, after = (np.stack([pair[side][split] for pair in pairs.values()]) for side in (0, 1))
+        for metric, cutoff in METRICS:
+            values = [per_user(ranks, metric=metric, cutoff=cutoff) for ranks in (before, after)]
+            gain = paired_gain(*values)
+            rows.append(
+                {
+                    "arm": arm,
+                    "against": against,
+                    "split": split,
+                    "iteration": iteration,
+                    "metric": f"{metric}@{cutoff}",
+                    "base": float(values[0].mean()),
+                    "treated": float(values[1].mean()),
+                    "gain": gain.mean,
+                    "low": gain.low,
+                    "high": gain.high,
+                    "per_seed": gain.per_seed,
+                    "seeds": list(pairs),
+                }
+            )
+    return rows
