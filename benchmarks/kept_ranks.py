@@ -1,7 +1,7 @@
 """Ranks that a study keeps when its run directories are gone: one small Parquet file, added to on any machine.
 
 A row is the ranks of all users under one model, `(arm, seed, iteration)`, on validation and on test, in the order of
-the dataset's users. Ranks above 255 are kept as 255: no metric looks beyond 20.
+the dataset's users. Ranks above 20 are kept as 21: no metric looks beyond 20.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ Key = tuple[str, int, int]
 Ranks = dict[str, np.ndarray]
 SPLITS = {"validation": VALIDATION_RANK, "test": TEST_RANK}
 KEY = ["arm", "seed", "iteration"]
-LARGEST = 255
+LARGEST = 21
 
 
 def ranks_at(folder: Path, iteration: int) -> Ranks:
