@@ -38,8 +38,10 @@ from small_run import FORKS, SmallRun, command, command_environment, compare, dr
 
 from rsir_scale.config import Config
 from rsir_scale.errors import ResumableError
+from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.events import ITERATION_DONE, read_events
 from rsir_scale.runs.status import read_status
+from rsir_scale.storage.base import is_temporary
 from rsir_scale.storage.opening import open_store
 
 SETTINGS: dict[str, dict[str, object]] = {
@@ -122,7 +124,7 @@ def _drive(config: Config, url: str, told: Path) -> None:
 
     def before(step: str, key: str) -> None:
         # Of a lease and of what tries the store out, everybody writes.
-        if step.endswith(_WRITTEN) and not key.startswith(("lease/", "probe-", ".tmp-")):
+        if step.endswith(_WRITTEN) and not (key.startswith("lease/") or is_temporary(key)):
             os.write(log, f"{time.monotonic_ns()} {key}\n".encode())
 
     drive(config, url, before=before, told=told)
@@ -189,7 +191,7 @@ def _odd_ends(drivers: list[Driver], codes: list[int]) -> Iterator[str]:
 
 def _odd_run(small: SmallRun, url: str, folder: Path, drivers: list[Driver]) -> Iterator[str]:
     store = open_store(url)
-    if read_status(store)["state"] != "done":
+    if not is_run(store) or read_status(store)["state"] != "done":
         yield "the run is not done"
         return
     found = compare(small, url)
