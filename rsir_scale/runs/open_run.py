@@ -72,14 +72,19 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
 
 
 def _check_folder(store: Store) -> None:
-    # A driver in its first moments, or one that died in them, has a lease and perhaps a temporary object.
-    if is_run(store) or store.exists(layout.PROVENANCE):
+    if _is_begun(store):
         return
+    # A driver in its first moments, or one that died in them, has a lease and perhaps a temporary object.
     strange = next((key for key in store.list("") if not (key.startswith("lease/") or is_temporary(key))), None)
-    if strange is not None:
+    # What was found may be the run of a driver that began it since.
+    if strange is not None and not _is_begun(store):
         raise InputError(
             f"{store.root} is no run, but holds {strange}: name an empty or new folder, or an existing run directory"
         )
+
+
+def _is_begun(store: Store) -> bool:
+    return store.exists(layout.PROVENANCE) or is_run(store)
 
 
 def _check_same(store: Store, config: Config, dataset: PreparedDataset) -> Config | None:

@@ -1,5 +1,6 @@
 """Beginning and resuming: what may change, what is refused, and that a refusal leaves no trace."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,17 @@ def test_driver_that_was_silent_while_another_began_the_run_changes_nothing(tmp_
     with pytest.raises(ResumableError, match="another driver began"):
         _open(LocalStore(tmp_path, before=before))
     assert read_config(store) == other
+
+
+def test_driver_that_looks_while_another_begins_the_run_goes_by_the_lease(tmp_path: Path) -> None:
+    class Slow(LocalStore):
+        def list(self, prefix: str) -> Iterator[str]:
+            with open_run(LocalStore(tmp_path), config(), dataset()):
+                pass
+            return super().list(prefix)
+
+    _open(Slow(tmp_path))
+    assert LocalStore(tmp_path).exists(layout.lease(1))
 
 
 def _open(store: LocalStore) -> None:
