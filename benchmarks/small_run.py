@@ -61,7 +61,7 @@ class SmallRun:
 def small_run(folder: Path, *, users: int, items: int, settings: dict[str, dict[str, object]]) -> SmallRun:
     """Make market, settings and golden run in a new folder."""
     synthesize(users=users, items=items, out=folder / "data", seed=1)
-    config = resolve({"data": {"path": str(folder / "data")}} | settings)
+    config = resolve(settings | {"data": settings.get("data", {}) | {"path": str(folder / "data")}})
     config_file = folder / "config.yaml"
     config_file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     _join(FORKS.Process(target=int))
