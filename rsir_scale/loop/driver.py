@@ -104,14 +104,18 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
         try:
             run_recursion(opened, dataset, phases)
         except KeyboardInterrupt:
-            # A full disk must not hide why the run ended.
-            with suppress(ResumableError):
-                append_event(store, RUN_STOPPED)
+            _tell(opened, RUN_STOPPED)
             raise
         except Exception as error:
-            with suppress(ResumableError):
-                append_event(store, RUN_FAILED, {"error": str(error)})
+            _tell(opened, RUN_FAILED, error=str(error))
             raise
+
+
+def _tell(opened: Run, event: str, **facts: str) -> None:
+    """Add how this driver ended, unless another one drives by now; a full disk must not hide why it did."""
+    with suppress(ResumableError):
+        opened.lease.assert_held()
+        append_event(opened.store, event, facts)
 
 
 class Cluster:

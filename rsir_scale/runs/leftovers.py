@@ -15,12 +15,9 @@ from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.lease import Clock, Lease
-from rsir_scale.storage.base import Store, size_of
-from rsir_scale.storage.local import TEMPORARY_PREFIX
+from rsir_scale.storage.base import Store, is_temporary, size_of
 
-_OF_AN_ATTEMPT = re.compile(
-    rf"\.[0-9a-f]{{12}}\.(safetensors|parquet)$|(^|/){re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{32}}$"
-)
+_OF_AN_ATTEMPT = re.compile(r"\.[0-9a-f]{12}\.(safetensors|parquet)$")
 
 
 def leftovers(store: Store) -> list[str]:
@@ -31,7 +28,7 @@ def leftovers(store: Store) -> list[str]:
     """
     keys = list(store.list(""))
     named = {text for key in keys if key.endswith(".json") for text in _strings(_parsed(store, key))}
-    return sorted(key for key in keys if _OF_AN_ATTEMPT.search(key) and key not in named)
+    return sorted(key for key in keys if is_temporary(key) or (_OF_AN_ATTEMPT.search(key) and key not in named))
 
 
 def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> dict[str, Any]:

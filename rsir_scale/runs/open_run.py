@@ -22,12 +22,12 @@ import yaml
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import ConfigError, InputError
+from rsir_scale.errors import ConfigError, InputError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.lease import Clock, Lease
 from rsir_scale.runs.teacher import adopt, read_teacher, settle_teacher
-from rsir_scale.storage.base import Store
+from rsir_scale.storage.base import AlreadyExistsError, Store, is_temporary
 
 _PACKAGES = ("rsir-scale", "torch", "ray", "numpy", "polars", "pyarrow", "safetensors")
 
@@ -50,6 +50,7 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         InputError: the folder holds something that is no run, or the teacher does not fit.
         ConfigError: the run has other settings, other data or another teacher, or the store cannot create atomically.
         LeaseHeldError: another driver works on it.
+        ResumableError: another driver took over and began it meanwhile.
     """
     _check_folder(store)
     store.require_atomic_create()
@@ -61,21 +62,29 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         provenance = _begin(store, dataset)
         if found is not None:
             adopt(store, found)
-        if stored != config:
+        if stored is None:
+            _create(store, layout.RUN_CONFIG, _to_yaml(config))
+        elif stored != config:
+            lease.assert_held()
             store.put(layout.RUN_CONFIG, _to_yaml(config))
         facts = (*_changed_versions(provenance.versions), *_teacher_facts(store, dataset))
         yield Run(store=store, config=config, lease=lease, facts=facts)
 
 
 def _check_folder(store: Store) -> None:
-    # A driver that died in its first moments leaves a lease and no more.
-    if is_run(store) or store.exists(layout.PROVENANCE):
+    if _is_begun(store):
         return
-    strange = next((key for key in store.list("") if not key.startswith("lease/")), None)
-    if strange is not None:
+    # A driver in its first moments, or one that died in them, has a lease and perhaps a temporary object.
+    strange = next((key for key in store.list("") if not (key.startswith("lease/") or is_temporary(key))), None)
+    # What was found may be the run of a driver that began it since.
+    if strange is not None and not _is_begun(store):
         raise InputError(
             f"{store.root} is no run, but holds {strange}: name an empty or new folder, or an existing run directory"
         )
+
+
+def _is_begun(store: Store) -> bool:
+    return store.exists(layout.PROVENANCE) or is_run(store)
 
 
 def _check_same(store: Store, config: Config, dataset: PreparedDataset) -> Config | None:
@@ -120,8 +129,17 @@ def _begin(store: Store, dataset: PreparedDataset) -> Provenance:
             fingerprint=meta.fingerprint, users=meta.users, items=meta.items, training_pairs=meta.training_pairs
         ),
     )
-    store.create(layout.PROVENANCE, provenance.to_bytes())
+    _create(store, layout.PROVENANCE, provenance.to_bytes())
     return provenance
+
+
+def _create(store: Store, key: str, data: bytes) -> None:
+    try:
+        store.create(key, data)
+    except AlreadyExistsError as error:
+        raise ResumableError(
+            f"{store.root}: another driver began this run while this one was silent: run the same command again"
+        ) from error
 
 
 def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:

@@ -5,16 +5,14 @@
 
 import errno
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from rsir_scale.errors import ConfigError, IntegrityError, ResumableError, StorageFullError
-from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, no_hook
+from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, no_hook, temporary_name
 
-TEMPORARY_PREFIX = ".tmp-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -159,7 +157,7 @@ class LocalStore:
     def _temporary(self, operation: str, key: str, data: bytes) -> Iterator[Path]:
         path = self.local_path(key)
         _make_folder(path.parent)
-        temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        temporary = path.with_name(temporary_name())
         self._before(f"{operation}.write", key)
         try:
             self._write(temporary, data, step=f"{operation}.sync", key=key)

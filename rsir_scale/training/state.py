@@ -1,21 +1,24 @@
 """Where a fit stands: weights, best weights, optimiser moments and position, kept so that a crash loses one interval.
 
 Tensors go into attempt-named objects of bounded size; after them one JSON, replaced whole, names them, and those that
-it named before are deleted. Killed anywhere, the store holds the old state or the new one. No random state is kept,
-because every draw is keyed by the number of its update. Nothing is pickled.
+it named before are deleted. Killed anywhere, the store holds the old state or the new one; what a killed attempt wrote
+is deleted when training is done. A worker may outlive its driver for a while and save beside the next one's: so nobody
+deletes what another may be about to name. No random state is kept, because every draw is keyed by the number of its
+update. Nothing is pickled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from rsir_scale.errors import StorageFullError
 from rsir_scale.models.shards import SHARD_BYTES, assemble, read_pieces, write_shards
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import FileEntry, Record
 from rsir_scale.runs.trained import CurvePoint
-from rsir_scale.storage.base import Store
+from rsir_scale.storage.base import ObjectMissingError, Store
 
 _MODEL, _BEST, _OPTIMISER = "model/", "best/", "optimiser/"
 
@@ -121,40 +124,53 @@ class StateFiles:
             IntegrityError: it is damaged.
         """
         record = self._record()
-        if record is None:
-            return None
-        tensors = assemble(read_pieces(self._store, record.tensors))
-        return FitState(Position(**record.model_dump(exclude={"tensors"})), tensors)
+        while record is not None:
+            try:
+                tensors = assemble(read_pieces(self._store, record.tensors))
+            except ObjectMissingError:
+                # Another one has saved meanwhile, and deleted what was to be read.
+                newer = self._record()
+                if newer == record:
+                    raise
+                record = newer
+            else:
+                return FitState(Position(**record.model_dump(exclude={"tensors"})), tensors)
+        return None
 
     def write(self, state: FitState) -> None:
         """Save a state in place of the last one. Raises StorageFullError, after which the last one still counts."""
         attempt = layout.new_attempt()
-        entries = write_shards(
-            self._store,
-            state.tensors,
-            key=lambda part: layout.training_tensors(self._iteration, attempt, part),
-            kind="state",
-            shard_bytes=self._shard_bytes,
-        )
-        record = _StateRecord(**state.position.model_dump(), tensors=entries)
-        self._store.put(self._key, record.to_bytes())
-        self._sweep(keep={entry.key for entry in entries})
+        begun: list[str] = []
+
+        def key(part: int) -> str:
+            begun.append(layout.training_tensors(self._iteration, attempt, part))
+            return begun[-1]
+
+        last = self._record()
+        try:
+            entries = write_shards(self._store, state.tensors, key=key, kind="state", shard_bytes=self._shard_bytes)
+            self._store.put(self._key, _StateRecord(**state.position.model_dump(), tensors=entries).to_bytes())
+        except StorageFullError:
+            # On a disk that is full, what no record will name must not stay.
+            self._delete(begun)
+            raise
+        self._delete(entry.key for entry in (last.tensors if last else ()))
 
     def delete(self) -> None:
-        """Remove the state: its training is done."""
+        """Remove the state and what killed attempts left of others: its training is done."""
         self._store.delete(self._key)
-        self._sweep(keep=set())
+        prefix = self._key.removesuffix(".json")
+        self._delete(
+            key for key in list(self._store.list(layout.training(self._iteration))) if key.startswith(f"{prefix}-")
+        )
 
     def _record(self) -> _StateRecord | None:
         data = self._store.read_if_exists(self._key)
         return None if data is None else _StateRecord.from_bytes(data, f"{self._store.root}/{self._key}")
 
-    def _sweep(self, *, keep: set[str]) -> None:
-        """Delete tensors that no state names, those of attempts that were killed among them: they are large."""
-        prefix = self._key.removesuffix(".json")
-        for key in list(self._store.list(layout.training(self._iteration))):
-            if key.startswith(f"{prefix}-") and key not in keep:
-                self._store.delete(key)
+    def _delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._store.delete(key)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,16 +1,18 @@
 """Beginning and resuming: what may change, what is refused, and that a refusal leaves no trace."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rsir_scale.errors import ConfigError, InputError, IntegrityError, LeaseHeldError
+from rsir_scale.errors import ConfigError, InputError, IntegrityError, LeaseHeldError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs import open_run as module
 from rsir_scale.runs.begun import read_config, read_provenance
-from rsir_scale.runs.lease import Lease
+from rsir_scale.runs.lease import Lease, LeaseRecord
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.storage.base import temporary_name
 from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
 from tests.runs.world import config, dataset
@@ -101,6 +103,39 @@ def test_crash_at_any_step_of_the_beginning_is_taken_up_again(tmp_path: Path, vi
             assert read_config(run.store) == config()
 
 
+@pytest.mark.parametrize("victim", [layout.PROVENANCE, layout.RUN_CONFIG])
+def test_driver_that_was_silent_while_another_began_the_run_changes_nothing(tmp_path: Path, victim: str) -> None:
+    other = config(model={"width": 32})
+
+    def before(step: str, key: str) -> None:
+        if (step, key) == ("create.link", victim):
+            held = LeaseRecord.from_bytes(store.read(layout.lease(0)), "lease")
+            store.put(layout.lease(0), held.model_copy(update={"released": True}).to_bytes())
+            with open_run(store, other, dataset()):
+                pass
+
+    store = open_store(tmp_path)
+    with pytest.raises(ResumableError, match="another driver began"):
+        _open(LocalStore(tmp_path, before=before))
+    assert read_config(store) == other
+
+
+def test_driver_that_looks_while_another_begins_the_run_goes_by_the_lease(tmp_path: Path) -> None:
+    class Slow(LocalStore):
+        def list(self, prefix: str) -> Iterator[str]:
+            with open_run(LocalStore(tmp_path), config(), dataset()):
+                pass
+            return super().list(prefix)
+
+    _open(Slow(tmp_path))
+    assert LocalStore(tmp_path).exists(layout.lease(1))
+
+
+def _open(store: LocalStore) -> None:
+    with open_run(store, config(), dataset()):
+        pass
+
+
 def test_changed_versions_are_a_recorded_fact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path)
     with open_run(store, config(), dataset()):
@@ -120,9 +155,10 @@ def test_no_run_and_damaged_run_are_told_apart(tmp_path: Path) -> None:
             read_config(store)
 
 
-def test_driver_that_died_before_its_first_file_left_only_a_lease(tmp_path: Path) -> None:
+def test_driver_that_was_killed_in_its_first_moments_left_a_lease_and_a_temporary(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with Lease(store):
         pass
+    (tmp_path / temporary_name()).write_bytes(b"{")
     with open_run(store, config(), dataset()) as run:
         run.lease.assert_held()

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from rsir_scale.errors import ConfigError, ResumableError
-from rsir_scale.storage.base import AlreadyExistsError
+from rsir_scale.storage.base import AlreadyExistsError, is_temporary
 from rsir_scale.storage.objects import AccessDeniedError, ObjectStore
 from rsir_scale.storage.opening import open_store
 from tests.storage.contract import StoreContract, Stores
@@ -61,6 +61,13 @@ def test_a_store_that_ignores_the_condition_is_refused_by_name(bucket: str, monk
     with pytest.raises(ConfigError, match=rf"{bucket}: this store overwrites"):
         ObjectStore(bucket).require_atomic_create()
     assert list(ObjectStore(bucket).list("")) == []
+
+
+def test_what_tries_a_store_out_belongs_to_nothing_else_in_it(bucket: str) -> None:
+    keys: list[str] = []
+    ObjectStore(bucket, before=lambda step, key: keys.append(key)).require_atomic_create()
+    assert keys
+    assert all(is_temporary(key) for key in keys)
 
 
 def test_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:

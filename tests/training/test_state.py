@@ -1,11 +1,12 @@
 """A saved state comes back bit for bit; killed at any step of saving the next one, the store holds one of the two."""
 
+import errno
 from pathlib import Path
 
 import pytest
 import torch
 
-from rsir_scale.errors import IntegrityError
+from rsir_scale.errors import IntegrityError, StorageFullError
 from rsir_scale.runs import layout
 from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
@@ -50,7 +51,7 @@ def test_a_state_comes_back_and_replaces_the_last_one(tmp_path: Path, shard_byte
     assert list(store.list(layout.training(0))) == []
 
 
-def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_next_save_clears_up(tmp_path: Path) -> None:
+def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_end_clears_up(tmp_path: Path) -> None:
     old, new = _states()
     steps: list[tuple[str, str]] = []
     store = LocalStore(tmp_path / "whole", before=lambda *step: steps.append(step))
@@ -76,10 +77,64 @@ def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_next_sa
         assert _same(state, old) or _same(state, new)
         found.append(_same(state, new))
         files.write(new)
-        assert len(list(open_store(folder).list(layout.training(0)))) == len(list(store.list(layout.training(0))))
+        assert _same(files.read(), new)
+        files.delete()
+        assert list(open_store(folder).list(layout.training(0))) == []
     # Once the new one counts, it does at every later step.
     assert found == sorted(found)
     assert {False, True} == set(found)
+
+
+def test_two_that_save_beside_each_other_leave_a_whole_state_whatever_their_order(tmp_path: Path) -> None:
+    first, second = _states()
+    steps: list[str] = []
+    StateFiles(LocalStore(tmp_path / "whole", before=lambda step, key: steps.append(step)), 0).write(first)
+    for moment in range(len(steps)):
+        folder = tmp_path / f"moment-{moment}"
+        files = StateFiles(open_store(folder), 0, shard_bytes=1 << 15)
+        files.write(first)
+        left = [moment]
+
+        def before(step: str, key: str, left: list[int] = left, files: StateFiles = files) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                files.write(second)
+
+        StateFiles(LocalStore(folder, before=before), 0, shard_bytes=1 << 15).write(first)
+        found = files.read()
+        assert _same(found, first) or _same(found, second)
+
+
+def test_a_state_that_is_replaced_while_it_is_read_is_read_anew(tmp_path: Path) -> None:
+    first, second = _states()
+    files = StateFiles(open_store(tmp_path), 0, shard_bytes=SMALL)
+    files.write(first)
+    begun: list[str] = []
+
+    def before(step: str, key: str) -> None:
+        begun.append(key)
+        if len(begun) == 4:
+            files.write(second)
+
+    assert _same(StateFiles(LocalStore(tmp_path, before=before), 0).read(), second)
+    store = open_store(tmp_path)
+    store.delete(next(key for key in store.list(layout.training(0)) if "state-00003" in key))
+    with pytest.raises(IntegrityError, match="state-00003"):
+        files.read()
+
+
+def test_a_full_disk_keeps_nothing_of_the_state_that_it_had_no_room_for(tmp_path: Path) -> None:
+    first, second = _states()
+    StateFiles(open_store(tmp_path), 0, shard_bytes=SMALL).write(first)
+    kept = sorted(open_store(tmp_path).list(""))
+
+    def before(step: str, key: str) -> None:
+        if step == "put_new.write" and "state-00003" in key:
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(StorageFullError):
+        StateFiles(LocalStore(tmp_path, before=before), 0, shard_bytes=SMALL).write(second)
+    assert sorted(open_store(tmp_path).list("")) == kept
 
 
 def test_a_damaged_part_of_a_state_is_named(tmp_path: Path) -> None:
