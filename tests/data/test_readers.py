@@ -187,7 +187,7 @@ def test_columns_cannot_be_named_where_they_are_fixed(tmp_path: Path) -> None:
 
 def test_a_parquet_time_of_another_type_is_an_input_error(tmp_path: Path) -> None:
     pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "timestamp": [[1]]}).write_parquet(tmp_path / "log")
-    with pytest.raises(InputError, match="time column is of type .*list"):
+    with pytest.raises(InputError, match=r"time column is of type .*list"):
         read_log("parquet", tmp_path / "log")
 
 
