@@ -3,10 +3,10 @@
 Comes in: a run's store. Goes out: validated records, or an error that names the file. `open_run` writes both.
 """
 
-import yaml
 from pydantic import ValidationError
 
 from rsir_scale.config import Config
+from rsir_scale.config_yaml import NotYamlError, parse_yaml
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
@@ -46,8 +46,8 @@ def read_config(store: Store) -> Config:
     if data is None:
         raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
     try:
-        return Config.model_validate(yaml.safe_load(data.decode("utf-8")))
-    except (UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        return Config.model_validate(parse_yaml(data.decode("utf-8")))
+    except (UnicodeDecodeError, NotYamlError, ValidationError) as error:
         raise IntegrityError(
             f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({error}): restore it, or start again in an "
             "empty run directory"
