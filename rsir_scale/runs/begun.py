@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from rsir_scale.config import Config
 from rsir_scale.config_yaml import NotYamlError, parse_yaml
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
@@ -52,6 +53,16 @@ def read_config(store: Store) -> Config:
             f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({error}): restore it, or start again in an "
             "empty run directory"
         ) from error
+
+
+def check_dataset(store: Store, dataset: PreparedDataset) -> None:
+    """See that a dataset is the one that the run was made from. Raises InputError, IntegrityError."""
+    provenance = read_provenance(store)
+    if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
+        raise InputError(
+            f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
+            f"{dataset.path} holds {dataset.meta.fingerprint}: name the data that the run was made from"
+        )
 
 
 def read_provenance(store: Store) -> Provenance | None:

@@ -187,7 +187,7 @@ BOMBS = {
 @pytest.mark.parametrize(("text", "named"), BOMBS.values(), ids=BOMBS)
 def test_a_bomb_of_yaml_is_refused_in_bounded_memory_and_time(tmp_path: Path, text: str, named: str) -> None:
     config = put(tmp_path, "config.yaml", text.encode())
-    ended = call_apart(tmp_path, "plan", config)
+    ended = call_apart(tmp_path, "run", config, "--run-dir", tmp_path / "run")
     assert_refused(ended, 2, (named,))
     assert ended.peak_bytes < GIB
     assert ended.seconds < 20
