@@ -53,8 +53,8 @@ class Record(BaseModel):
             fault = error.errors(include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in fault["loc"]) or "content"
             raise IntegrityError(
-                f"{name} is not what a run writes ({where}={shown(fault['input'])}: {fault['msg']}): restore it, or start again in an empty "
-                "run directory"
+                f"{name} is not what a run writes ({where}={shown(fault['input'])}: {fault['msg'][:200]}): restore it, "
+                "or start again in an empty run directory"
             ) from error
 
 
