@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rsir_scale.config_effect import effective_settings, fingerprint_of
-from rsir_scale.config_fitting import ModelConfig, PositiveInt, Probability, Section, TrainingConfig
+from rsir_scale.config_fitting import ModelConfig, PositiveInt, Probability, Section, Size, TrainingConfig
 
 __all__ = [
     "Config",
@@ -28,7 +28,7 @@ class DataConfig(Section):
     """Where the prepared dataset lies, and how much of a sequence the model reads."""
 
     path: str = Field(description="folder of a prepared dataset, as `rsir data import` writes it")
-    max_length: PositiveInt = Field(default=50, description="items of context that the model reads (the latest ones)")
+    max_length: Size = Field(default=50, description="items of context that the model reads (the latest ones)")
 
 
 class GenerationConfig(Section):
@@ -95,7 +95,7 @@ class FidelityConfig(Section):
 class LoopConfig(Section):
     """The recursion."""
 
-    iterations: Annotated[int, Field(ge=0)] = Field(default=1, description="K: trains theta_0..theta_K")
+    iterations: Annotated[int, Field(ge=0, le=10_000)] = Field(default=1, description="K: trains theta_0..theta_K")
     patience: PositiveInt | None = Field(
         default=None, description="iterations without a better validation NDCG@20 before stopping early; none: never"
     )

@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
-from rsir_scale.errors import ConfigError
+from rsir_scale.config_yaml import MAX_BYTES, NotYamlError, parse_yaml
+from rsir_scale.errors import ConfigError, shown
+
+_FAULTS_SHOWN = 10
+_FAULT_CHARACTERS = 500
+_KEY_CHARACTERS = 80
+_PAGE = "docs/configuration.md"
 
 _TRAINING_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
@@ -57,13 +62,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file is missing or no mapping, a key is unknown, or a value breaks its rule.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} cannot be read ({error}): name an existing YAML file") from error
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"config {shown(str(path))} cannot be read ({str(error)[:_FAULT_CHARACTERS]}): name an existing YAML file, "
+            "in UTF-8"
+        ) from error
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {path} is not YAML: {error}") from error
+        raw = parse_yaml(text)
+    except NotYamlError as error:
+        raise ConfigError(f"config {path} is not YAML that can be read: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(
             f"config {path} holds {type(raw).__name__}, not sections: write `data: {{path: …}}` and so on"
@@ -78,11 +87,11 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
         name, equals, value = override.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or "." in key or (dot and not key):
-            raise ConfigError(f"--set {override!r} is not section.key=value: write for example --set seed=7")
+            raise ConfigError(f"--set {shown(override)} is not section.key=value: write for example --set seed=7")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override!r}: the value is not YAML ({error})") from error
+            parsed = parse_yaml(value)
+        except NotYamlError as error:
+            raise ConfigError(f"--set {shown(override)}: the value is not YAML that can be read ({error})") from error
         if not dot:
             result[section] = parsed
         else:
@@ -90,7 +99,7 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
                 result[section] = {}
             target = result[section]
             if not isinstance(target, dict):
-                raise ConfigError(f"--set {override!r}: {section} is a value, not a section")
+                raise ConfigError(f"--set {shown(override)}: {_name(section)} is a value, not a section")
             target[key] = parsed
     return result
 
@@ -110,7 +119,10 @@ def resolve(raw: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError("\n".join(_fault(fault) for fault in error.errors())) from error
+        faults = error.errors()
+        lines = [_fault(fault)[:_FAULT_CHARACTERS] for fault in faults[:_FAULTS_SHOWN]]
+        more = [f"and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
+        raise ConfigError("\n".join([*lines, *more])) from error
 
 
 def _chosen(raw: Mapping[str, Any], section: str, key: str, default: str) -> str:
@@ -126,11 +138,18 @@ def _fill(merged: dict[str, Any], presets: Mapping[str, Any], name: str) -> None
 
 
 def _fault(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
+    key = ".".join(_name(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"{key} is no setting: see the sections and keys in docs/configuration.md, or `rsir plan --help`"
+        return f"{key} is no setting: see the sections and keys in {_PAGE}, or `rsir plan --help`"
     if fault["type"] == "missing":
         return f"{key} is missing: set it in the config or with --set {key}=…"
     if fault["type"] == "value_error":
-        return str(fault["msg"]).removeprefix("Value error, ")
-    return f"{key}={fault['input']!r}: {fault['msg']}"
+        # A section's own rules name their keys; one of a single field does not.
+        text = str(fault["msg"]).removeprefix("Value error, ")
+        return text if isinstance(fault["input"], Mapping) else f"{key}={shown(fault['input'])}: {text}: see {_PAGE}"
+    return f"{key}={shown(fault['input'])}: {fault['msg']}; see {_PAGE} for what it takes"
+
+
+def _name(part: object) -> str:
+    """A key as it is, or, where YAML let it be something else, as its value."""
+    return str(part) if str(part).isidentifier() and len(str(part)) <= _KEY_CHARACTERS else shown(part)

@@ -1,14 +1,27 @@
 """Settings of what is fitted and how it is fitted: the sections `model` and `training`."""
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+from rsir_scale.errors import shown
 
 BackboneName = Literal["sasrec", "cl4srec", "hstu", "semantic_id"]
 _PLUGIN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _refuse_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"a number is wanted, not {value}")
+    return value
+
+
+NotBool = BeforeValidator(_refuse_truth_value)
+Probability = Annotated[float, NotBool, Field(ge=0.0, le=1.0)]
+# Counts fit 32 bits, and what a model allocates at once fits some machine.
+PositiveInt = Annotated[int, NotBool, Field(ge=1, lt=2**31)]
+Size = Annotated[int, NotBool, Field(ge=1, le=2**16)]
 
 
 class Section(BaseModel):
@@ -23,10 +36,10 @@ class ModelConfig(Section):
     backbone: BackboneName | str = Field(
         default="sasrec", description="which encoder reads the context; or a class of yours, package.module:Class"
     )
-    width: PositiveInt = Field(default=64, description="dimension of item and query vectors")
-    blocks: PositiveInt = Field(default=2, description="Transformer blocks")
-    heads: PositiveInt = Field(default=2, description="attention heads; must divide width")
-    feed_forward: PositiveInt = Field(default=128, description="hidden width of the feed-forward layer; hstu has none")
+    width: Size = Field(default=64, description="dimension of item and query vectors")
+    blocks: Size = Field(default=2, description="Transformer blocks")
+    heads: Size = Field(default=2, description="attention heads; must divide width")
+    feed_forward: Size = Field(default=128, description="hidden width of the feed-forward layer; hstu has none")
     norm: Literal["post", "pre"] = Field(
         default="post", description="layer norm after or before each sub-layer; pre adds a final norm (hstu: its own)"
     )
@@ -67,8 +80,8 @@ class ModelConfig(Section):
     def _backbone_is_known(self) -> "ModelConfig":
         if self.is_plugin and not _PLUGIN.fullmatch(self.backbone):
             raise ValueError(
-                f"model.backbone={self.backbone!r} is neither one of {', '.join(get_args(BackboneName))} nor a class: "
-                "write package.module:Class"
+                f"model.backbone={shown(self.backbone)} is neither one of {', '.join(get_args(BackboneName))} nor a "
+                "class: write package.module:Class"
             )
         if self.item_vectors is not None and not self.is_plugin and self.backbone != "semantic_id":
             raise ValueError(

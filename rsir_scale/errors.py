@@ -4,6 +4,15 @@ A message tells the value, the rule it broke and the way out. Each class survive
 cross process borders on a cluster: all arguments go to `Exception.__init__`.
 """
 
+_SHOWN_CHARACTERS = 80
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as `repr` does, and cut short where it is long."""
+    # Of a long text only the beginning is written out at all.
+    text = repr(value[: 2 * _SHOWN_CHARACTERS] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
 
 class RsirError(Exception):
     """Root of the family. `exit_code` is what the command line returns."""

@@ -22,6 +22,7 @@ ROOMS = (
         "config_effect",
         "config_file",
         "config_fitting",
+        "config_yaml",
         "randomness",
         "storage",
         "environment",

@@ -11,6 +11,7 @@ from rsir_scale.data.schema import ITEM_ID, TIME, USER_ID
 
 LINE = "line"
 FAULT = "fault"
+REVIEW_KEYS = ("reviewerID", "asin", "unixReviewTime")
 _TEXT = "text"
 _FIELDS = "fields"
 _NO_TIME = pl.lit(None).alias(TIME)
@@ -22,7 +23,7 @@ def scan_sequences(source: str) -> pl.LazyFrame:
     items = rows.select(
         LINE, pl.col(_FIELDS).list.first().alias(USER_ID), pl.col(_FIELDS).list.slice(1).alias(ITEM_ID)
     ).explode(ITEM_ID)
-    integer = pl.col(ITEM_ID).str.contains(r"^[+-]?\d+$")
+    integer = pl.col(ITEM_ID).str.contains(r"^[+-]?[0-9]+$")
     fault = "item id " + _quoted(pl.col(ITEM_ID)) + " is not an integer: renumber the items, or use --format pairs"
     return items.select(USER_ID, ITEM_ID, _NO_TIME, LINE, _fault_unless(integer, fault))
 
@@ -44,8 +45,7 @@ def scan_pairs(source: str) -> pl.LazyFrame:
 
 def scan_amazon_json(source: str) -> pl.LazyFrame:
     """One review a line, with reviewerID, asin and unixReviewTime; other keys are ignored."""
-    keys = {"reviewerID": pl.String, "asin": pl.String, "unixReviewTime": pl.String}
-    review = pl.col(_TEXT).str.json_decode(pl.Struct(keys))
+    review = pl.col(_TEXT).str.json_decode(pl.Struct(dict.fromkeys(REVIEW_KEYS, pl.String)))
     rows = _lines(source).select(LINE, review.alias("review")).unnest("review")
     return rows.select(
         pl.col("reviewerID").alias(USER_ID),
@@ -90,7 +90,8 @@ def _lines(source: str) -> pl.LazyFrame:
 
 
 def _words() -> pl.Expr:
-    return pl.col(_TEXT).str.extract_all(r"\S+").alias(_FIELDS)
+    # A carriage return within a line is no blank: two lines would be read as one.
+    return pl.col(_TEXT).str.extract_all(r"(?:\S|\r)+").alias(_FIELDS)
 
 
 def _fault_unless(good: pl.Expr, fault: pl.Expr) -> pl.Expr:

@@ -10,18 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
-from rsir_scale.data import line_formats, table_formats
+from rsir_scale.data import line_formats, parquet_format, table_formats
 from rsir_scale.data.diagnosis import locate_fault
 from rsir_scale.data.line_formats import FAULT, LINE
 from rsir_scale.data.schema import ITEM_ID, ORDER, TIME, USER_ID
 from rsir_scale.data.table_formats import Wanted
-from rsir_scale.errors import InputError
+from rsir_scale.data.text_files import check_text
+from rsir_scale.errors import InputError, shown
 
 _NAMED_COLUMNS: dict[str, Callable[[str, Wanted], pl.LazyFrame]] = {
     "recbole": table_formats.scan_recbole,
     "csv": table_formats.scan_csv,
-    "parquet": table_formats.scan_parquet,
+    "parquet": parquet_format.scan_parquet,
 }
 _FIXED_COLUMNS: dict[str, Callable[[str], pl.LazyFrame]] = {
     "sequences": line_formats.scan_sequences,
@@ -36,6 +38,8 @@ _MOVIELENS: dict[str, Callable[[str], pl.LazyFrame]] = {
 }
 FORMATS = ("sequences", "pairs", "recbole", "amazon-json", "amazon-csv", "movielens", "csv", "parquet")
 _NUMBER = "number"
+_MAX_ID_BYTES = 1024
+_REASON_CHARACTERS = 300
 
 
 def read_log(
@@ -50,7 +54,7 @@ def read_log(
 
     Args:
         log_format: one of `FORMATS`.
-        source: the file; text may be gzipped.
+        source: the file; text may be gzipped, and is held to `text_files` first.
         user_column: with recbole, csv and parquet; default user_id.
         item_column: likewise; default item_id.
         time_column: likewise; default timestamp where the file has it, else the order of the file counts.
@@ -63,7 +67,9 @@ def read_log(
         InputError: no such file, format or column; an empty log; a line that is not what the format says.
     """
     path = _existing_file(source)
-    with _polars_errors(log_format, path):
+    if log_format in FORMATS and log_format != "parquet":
+        check_text(path)
+    with _parser_errors(log_format, path):
         raw = _scan(log_format, path, Wanted(user_column, item_column, time_column))
         time_type = raw.collect_schema()[TIME]
         numbered = raw.with_columns(_as_number(time_type, path).alias(_NUMBER))
@@ -73,16 +79,16 @@ def read_log(
 
 
 @contextmanager
-def _polars_errors(log_format: str, path: Path) -> Iterator[None]:
-    """Turn what Polars says of an unreadable file into an InputError that names the file and, if possible, the line."""
+def _parser_errors(log_format: str, path: Path) -> Iterator[None]:
+    """Turn what Polars or Arrow says of a file into an InputError that names it and, if possible, the line."""
     try:
         yield
     except pl.exceptions.NoDataError as error:
         raise _empty(path) from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = locate_fault(log_format, path) or str(error).split("\n\n")[0]
+    except (pl.exceptions.PolarsError, pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        reason = locate_fault(log_format, path) or str(error).split("\n")[0][:_REASON_CHARACTERS]
         raise InputError(
-            f"{path} is not readable as {log_format} ({reason}): check --format, and that the file is whole and UTF-8"
+            f"{path} is not readable as {log_format} ({reason}): check --format, and that the file is whole"
         ) from error
 
 
@@ -108,7 +114,9 @@ def _scan(log_format: str, path: Path, wanted: Wanted) -> pl.LazyFrame:
         return _FIXED_COLUMNS[log_format](str(path))
     suffix = Path(path.name.removesuffix(".gz")).suffix
     if suffix not in _MOVIELENS:
-        raise InputError(f"{path} ends in {suffix!r}: a MovieLens file ends in one of {', '.join(_MOVIELENS)}")
+        raise InputError(
+            f"{path} ends in {suffix!r}: a MovieLens file ends in one of {', '.join(_MOVIELENS)}: rename it"
+        )
     return _MOVIELENS[suffix](str(path))
 
 
@@ -126,7 +134,8 @@ def _as_number(time_type: pl.DataType, path: Path) -> pl.Expr:
 def _refuse_first_fault(numbered: pl.LazyFrame, path: Path, *, has_times: bool) -> None:
     if numbered.head(1).collect(engine="streaming").is_empty():
         raise _empty(path)
-    bad_id = pl.any_horizontal(pl.col(name).is_null() | (pl.col(name) == "") for name in (USER_ID, ITEM_ID))
+    lengths = [pl.col(name).str.len_bytes().fill_null(0) for name in (USER_ID, ITEM_ID)]
+    bad_id = pl.any_horizontal(~length.is_between(1, _MAX_ID_BYTES) for length in lengths)
     bad_time = ~pl.col(_NUMBER).is_finite().fill_null(False) if has_times else pl.lit(False)
     faulty = numbered.filter(pl.col(FAULT).is_not_null() | bad_id | bad_time).head(1).collect(engine="streaming")
     if not faulty.is_empty():
@@ -138,8 +147,12 @@ def _what_is_wrong(row: dict[str, object]) -> str:
     for name in (USER_ID, ITEM_ID):
         if not row[name]:
             return f"{name} is missing or empty: give it a value, or take the line out"
+        if len(str(row[name]).encode()) > _MAX_ID_BYTES:
+            return (
+                f"{name} {shown(row[name])} is longer than {_MAX_ID_BYTES} bytes: check --format, or give a shorter one"
+            )
     return (
-        f"time {row[TIME]!r} is not a finite number: give a number such as epoch seconds, "
+        f"time {shown(row[TIME])} is not a finite number: give a number such as epoch seconds, "
         "or leave the time column out so that the file's order counts"
     )
 

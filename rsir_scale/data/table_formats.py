@@ -1,17 +1,20 @@
-"""Formats whose columns have names: CSV, Parquet, RecBole atomic `.inter`, MovieLens `.csv`.
+"""Text formats whose columns have names: CSV, RecBole atomic `.inter`, MovieLens `.csv`.
 
 Comes in: a file and the names of its columns. Goes out: the same raw lazy frame as from `line_formats`: user_id,
 item_id, time, line, fault. A CSV's separator is the one of comma, tab and semicolon under which the header has the
-wanted columns. `line` counts from 1 and includes the header; in Parquet it is the row.
+wanted columns. `line` counts from 1 and includes the header.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
 from rsir_scale.data.line_formats import FAULT, LINE
 from rsir_scale.data.schema import ITEM_ID, TIME, USER_ID
-from rsir_scale.errors import InputError
+from rsir_scale.errors import InputError, shown
+
+_BEYOND = "beyond the header"
 
 
 @dataclass(frozen=True)
@@ -35,64 +38,74 @@ class Wanted:
     item: str | None = None
     time: str | None = None
 
-    def resolve(self, present: list[str], source: str, *, default_time: str) -> Columns:
+    def resolve(self, present: list[str], source: str, *, default_time: str = "timestamp") -> Columns:
         """Fill in the defaults user_id, item_id and `default_time` and check them against the columns present."""
         time = self.time if self.time is not None else (default_time if default_time in present else None)
         columns = Columns(self.user or "user_id", self.item or "item_id", time)
         for name in columns.names():
             if name not in present:
+                there = ", ".join(shown(other) for other in present[:20]) or "none at all"
                 raise InputError(
-                    f"{source} has no column {name!r}; it has {', '.join(present[:20])}: "
+                    f"{source} has no column {shown(name)}; it has {there}: "
                     "name its columns with --user-column, --item-column and --time-column"
                 )
+            # Polars gives the second of two columns of one name a name of its own.
+            if present.count(name) > 1 or f"{name}_duplicated_0" in present:
+                raise InputError(f"{source} has two columns {shown(name)}: rename one, or take it out")
         return columns
 
 
 def scan_csv(source: str, wanted: Wanted) -> pl.LazyFrame:
     """A CSV with a header, separated by comma, tab or semicolon."""
     header = _header(source)
-    names = (wanted.user or "user_id", wanted.item or "item_id")
-    separator = max(",\t;", key=lambda character: sum(name in header.split(character) for name in names))
-    table = _csv(source, separator=separator)
-    columns = wanted.resolve(table.collect_schema().names(), source, default_time="timestamp")
-    return _raw(table, columns, first_line=2)
-
-
-def scan_parquet(source: str, wanted: Wanted) -> pl.LazyFrame:
-    """Any Parquet file; ids may be text or numbers, times numbers, dates or text that is a number."""
-    table = pl.scan_parquet(source, glob=False)
-    columns = wanted.resolve(table.collect_schema().names(), source, default_time="timestamp")
-    return _raw(table, columns, first_line=1)
+    ids = (wanted.user or "user_id", wanted.item or "item_id")
+    separator = max(",\t;", key=lambda character: sum(name in header.split(character) for name in ids))
+    table, names = _csv(source, separator=separator)
+    return _raw(table, wanted.resolve(names, source))
 
 
 def scan_recbole(source: str, wanted: Wanted) -> pl.LazyFrame:
     """RecBole's atomic file: tab-separated, header of `name:type`; columns are named without the type."""
-    typed = _csv(source, separator="\t", quote=None)
-    table = typed.rename({name: name.partition(":")[0] for name in typed.collect_schema().names()})
-    columns = wanted.resolve(table.collect_schema().names(), source, default_time="timestamp")
-    return _raw(table, columns, first_line=2)
+    table, typed = _csv(source, separator="\t", quote=None)
+    names = [name.partition(":")[0] for name in typed]
+    columns = wanted.resolve(names, source)
+    whole = dict(zip(names, typed, strict=True))
+    time = None if columns.time is None else whole[columns.time]
+    return _raw(table, Columns(whole[columns.user], whole[columns.item], time))
 
 
 def scan_movielens_csv(source: str) -> pl.LazyFrame:
     """A CSV with the header userId,movieId,rating,timestamp."""
-    table = _csv(source, separator=",")
-    columns = Wanted("userId", "movieId", "timestamp").resolve(
-        table.collect_schema().names(), source, default_time="timestamp"
-    )
-    return _raw(table, columns, first_line=2)
+    table, names = _csv(source, separator=",")
+    return _raw(table, Wanted("userId", "movieId", "timestamp").resolve(names, source))
 
 
-def _csv(source: str, *, separator: str, quote: str | None = '"') -> pl.LazyFrame:
-    return pl.scan_csv(source, separator=separator, quote_char=quote, infer_schema=False, glob=False)
+def _csv(source: str, *, separator: str, quote: str | None = '"') -> tuple[pl.LazyFrame, list[str]]:
+    """All columns as text, and their names; with one column more for what a line has beyond its header, which Polars
+    passes over where the last columns are not read."""
+    read = partial(pl.scan_csv, source, separator=separator, quote_char=quote, glob=False)
+    names = read(infer_schema=False).collect_schema().names()
+    return read(schema=dict.fromkeys([*names, _BEYOND], pl.String), missing_columns="insert"), names
 
 
-def _raw(table: pl.LazyFrame, columns: Columns, *, first_line: int) -> pl.LazyFrame:
+def _raw(table: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
     time = pl.lit(None) if columns.time is None else pl.col(columns.time)
-    ids = [pl.col(columns.user).cast(pl.String).alias(USER_ID), pl.col(columns.item).cast(pl.String).alias(ITEM_ID)]
-    numbered = table.select(*ids, time.alias(TIME)).with_row_index(LINE, offset=first_line)
+    picked = [pl.col(columns.user).alias(USER_ID), pl.col(columns.item).alias(ITEM_ID), time.alias(TIME)]
+    numbered = table.select(*picked, _BEYOND).with_row_index(LINE, offset=2)
     # A blank line reads as a row of nulls.
-    rows = numbered.filter(pl.any_horizontal(pl.col(USER_ID, ITEM_ID, TIME).is_not_null()))
-    return rows.with_columns(pl.col(LINE).cast(pl.Int64), pl.lit(None, dtype=pl.String).alias(FAULT))
+    rows = numbered.filter(pl.any_horizontal(pl.col(USER_ID, ITEM_ID, TIME, _BEYOND).is_not_null()))
+    fault = (
+        pl.lit("'")
+        + pl.col(_BEYOND).str.slice(0, 80)
+        + "' lies beyond the columns of the header: quote a field that holds the separator"
+    )
+    return rows.select(
+        USER_ID,
+        ITEM_ID,
+        TIME,
+        pl.col(LINE).cast(pl.Int64),
+        pl.when(pl.col(_BEYOND).is_not_null()).then(fault).alias(FAULT),
+    )
 
 
 def _header(source: str) -> str:

@@ -30,10 +30,12 @@ from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine,
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.stop import StoppedError, Stopper
 from rsir_scale.models.probe import check_model
+from rsir_scale.models.repository import try_teacher
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
 from rsir_scale.runs.open_run import Run, open_run
 from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.teacher import find_teacher, read_teacher
 from rsir_scale.runs.trained import read_model
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
@@ -79,6 +81,7 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
             check_model(config, dataset)
             check_negatives(config.training, dataset.meta.items)
             check(config, cluster.nodes())
+            _try_new_teacher(store, config, dataset)
             _drive(store, config, dataset, RayPhases(cluster, shown))
         except KeyboardInterrupt:
             shown.close()
@@ -97,6 +100,13 @@ def _with_absolute_paths(config: Config, dataset: PreparedDataset) -> Config:
     if vectors is not None:
         model = model.model_copy(update={"item_vectors": str(Path(vectors).resolve())})
     return config.model_copy(update={"data": config.data.model_copy(update={"path": dataset.path}), "model": model})
+
+
+def _try_new_teacher(store: Store, config: Config, dataset: PreparedDataset) -> None:
+    """Refuse a teacher that cannot be loaded before the run has taken it; afterwards the run's copy counts."""
+    found = find_teacher(config, dataset) if read_teacher(store) is None else None
+    if found is not None:
+        try_teacher(found)
 
 
 def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases") -> None:

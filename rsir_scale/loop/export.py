@@ -15,6 +15,7 @@ from rsir_scale.errors import InputError
 from rsir_scale.loop.appearing import appearing
 from rsir_scale.loop.augmented import AugmentedData
 from rsir_scale.loop.export_formats import write_csv, write_parquet, write_recbole, write_sequences
+from rsir_scale.runs.begun import check_dataset
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.storage.base import Store
 
@@ -49,12 +50,14 @@ def export(
         The path written.
 
     Raises:
-        InputError: `out` exists, the format is unknown or cannot hold the ids, or iteration k does not exist.
+        InputError: `out` exists, the format is unknown or cannot hold the ids, iteration k does not exist, or the
+            dataset is not the run's.
         IntegrityError: a file of the run is damaged.
         StorageFullError: the disk is full; nothing is left behind.
     """
     if format not in get_args(ExportFormat):
         raise InputError(f"format {format!r} is unknown: choose one of {', '.join(get_args(ExportFormat))}")
+    check_dataset(store, dataset)
     data = AugmentedData(store, dataset, _iteration(store, iteration))
     with appearing(out) as staging:
         if format == "recbole":

@@ -12,7 +12,8 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.loop.preflight import Need, Node, needs
 from rsir_scale.models.probe import check_model
-from rsir_scale.runs.teacher import check_weights, find_teacher
+from rsir_scale.models.repository import try_teacher
+from rsir_scale.runs.teacher import find_teacher
 from rsir_scale.runs.trained import weights_sha256
 from rsir_scale.training.negatives import check_negatives
 from rsir_scale.training.task import budget_of, settings_of
@@ -50,7 +51,7 @@ def _teacher(config: Config, dataset: PreparedDataset) -> dict[str, Any] | None:
     found = find_teacher(config, dataset)
     if found is None:
         return None
-    check_weights(found)
+    try_teacher(found)
     model = found.model
     return {"model": found.name, "width": model.description.model.width, "sha256": weights_sha256(model.weights)}
 

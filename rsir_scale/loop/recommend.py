@@ -29,7 +29,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.exact import best_first
-from rsir_scale.runs.begun import read_config, read_provenance
+from rsir_scale.runs.begun import check_dataset, read_config
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.status import best_iteration
 from rsir_scale.storage.base import Store
@@ -164,12 +164,8 @@ def recommend(
 
 
 def _load(store: Store, dataset: PreparedDataset, iteration: int | None, *, device: str = "cpu") -> LoadedModel:
-    config, provenance, manifests = read_config(store), read_provenance(store), read_chain(store)
-    if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
-        raise InputError(
-            f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
-            f"{dataset.path} holds {dataset.meta.fingerprint}: name the data that the run was made from"
-        )
+    check_dataset(store, dataset)
+    config, manifests = read_config(store), read_chain(store)
     chosen = best_iteration(manifests) if iteration is None else iteration
     if chosen is None:
         raise InputError(f"{store.root} has finished no iteration yet: let it run (`rsir resume {store.root}`) first")

@@ -26,6 +26,7 @@ from rsir_scale.runs.manifest import (
     Manifest,
     manifest_sha256,
     parent_sha256,
+    read_chain,
     read_manifest,
     write_extension,
     write_manifest,
@@ -65,6 +66,7 @@ def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
     rules_of(run.config, dataset)
     check_model(run.config, dataset)
     check_negatives(run.config.training, dataset.meta.items)
+    read_chain(run.store)
     append_event(run.store, events.RUN_STARTED)
     scores: list[float] = []
     for iteration in range(run.config.loop.iterations + 1):

@@ -8,7 +8,7 @@ from rsir_scale.evaluation.evaluate import rank_targets, test_set, validation_se
 from rsir_scale.evaluation.iteration import read_evaluation
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.repository import load_trained
-from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.begun import check_dataset, read_config
 from rsir_scale.runs.trained import has_model
 from rsir_scale.storage.base import Store
 
@@ -21,13 +21,14 @@ def reevaluate(store: Store, dataset: PreparedDataset, iteration: int) -> dict[s
         as computed now, and `recorded`, those of the run (None before it evaluated).
 
     Raises:
-        InputError: the run has no such model.
+        InputError: the run has no such model, or the dataset is not the run's.
         IntegrityError: its weights are damaged.
     """
     if iteration < 0 or not has_model(store, iteration):
         raise InputError(
             f"iteration {iteration} of {store.root} has no model: see `rsir status {store.root}` for those that have"
         )
+    check_dataset(store, dataset)
     mask_history = read_config(store).evaluation.mask_history
     training, held_out = dataset.training_sequences(), dataset.held_out()
     backbone = load_trained(store, iteration, item_name=dataset.item_name)

@@ -20,7 +20,7 @@ from rsir_scale.loop.faults import Fault, Ledger
 from rsir_scale.loop.verify_generation import check_generation
 from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import is_run, read_config, read_provenance
+from rsir_scale.runs.begun import check_dataset, is_run, read_config
 from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest
 from rsir_scale.storage.base import Store, sha256_of
 
@@ -96,12 +96,7 @@ def verify(store: Store, dataset: PreparedDataset, *, rows_per_iteration: int | 
 
 
 def _check_dataset(store: Store, dataset: PreparedDataset, ledger: Ledger) -> None:
-    provenance = ledger.guard(layout.PROVENANCE, lambda: read_provenance(store))
-    if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
-        raise InputError(
-            f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
-            f"{dataset.path} holds {dataset.meta.fingerprint}: name the data that the run was made from"
-        )
+    ledger.guard(layout.PROVENANCE, lambda: check_dataset(store, dataset))
     files = dataset.store
     for file in dataset.meta.files:
         _hash(files, file.path, f"{dataset.path}/{file.path}", file.sha256, ledger)

@@ -4,7 +4,7 @@ Loading checks that the weights are the ones that the model's description calls 
 Pieces of weights go straight into the backbone, so that loading holds one table and one object at a time.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import IntegrityError
+from rsir_scale.errors import IntegrityError, shown
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.cl4srec import CL4SRec
 from rsir_scale.models.hstu import HSTU
@@ -30,6 +30,8 @@ BACKBONES: dict[str, Build] = {
     "hstu": HSTU,
     "semantic_id": SemanticId,
 }
+_NAMES_SHOWN = 3
+_WAY_OUT = "restore the one that was changed, or train the iteration again"
 _ITEM_TABLE = "items.weight"  # row 0 is padding
 
 
@@ -96,17 +98,21 @@ def backbone_from(
     backbone = build_backbone(description)
     # Entries of a state_dict share their memory with the backbone's own tensors.
     own = backbone.state_dict()
-    found = assemble(_checked(pieces, {name: tensor.shape for name, tensor in own.items()}, item_name), into=own)
+    found = assemble(_checked(pieces, own, item_name), into=own)
     _refuse_misfits(own.keys() - found.keys())
     return backbone.to(device).eval()
 
 
 def _checked(
-    pieces: Iterable[Piece], expected: dict[str, torch.Size], item_name: Callable[[int], str] | None
+    pieces: Iterable[Piece], own: Mapping[str, Tensor], item_name: Callable[[int], str] | None
 ) -> Iterator[Piece]:
     for piece in pieces:
-        if expected.get(piece.name) != piece.shape:
+        expected = own.get(piece.name)
+        if expected is None or expected.shape != piece.shape:
             _refuse_misfits({piece.name})
+        elif expected.dtype != piece.values.dtype:
+            found, wanted = (str(kind).removeprefix("torch.") for kind in (piece.values.dtype, expected.dtype))
+            raise IntegrityError(f"weights have {piece.name!r} in {found}, the model in {wanted}: {_WAY_OUT}")
         if not torch.isfinite(piece.values).all():
             rows = piece.values.reshape(len(piece.values) if piece.values.dim() else 1, -1)
             row = piece.first + int((~torch.isfinite(rows).all(1)).nonzero()[0])
@@ -119,6 +125,7 @@ def _checked(
 
 def _refuse_misfits(names: set[str]) -> None:
     if names:
+        some = ", ".join(shown(name) for name in sorted(names)[:_NAMES_SHOWN])
         raise IntegrityError(
-            f"weights do not fit the model description at {sorted(names)}: the two files are not of a pair"
+            f"weights do not fit the model description at {len(names)} tensors, {some} among them: {_WAY_OUT}"
         )

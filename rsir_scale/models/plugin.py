@@ -33,7 +33,7 @@ def plugin_class(backbone: str) -> type[Backbone]:
         ) from error
     if not (isinstance(found, type) and issubclass(found, Backbone)):
         raise ConfigError(
-            f"model.backbone={backbone} is {found!r}, no subclass of Backbone: expected {expected(backbone)}"
+            f"model.backbone={backbone} is {found!r}, no subclass of Backbone: name a {expected(backbone)}"
         )
     return found
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rsir_scale.config import GenerationConfig
-from rsir_scale.errors import IntegrityError
+from rsir_scale.config_effect import flatten
+from rsir_scale.errors import InputError, IntegrityError, shown
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import backbone_from
 from rsir_scale.models.shards import SHARD_BYTES, read_pieces, write_shards
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.begun import is_run, read_config, read_provenance
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.runs.teacher import read_teacher
+from rsir_scale.runs.teacher import FoundTeacher, read_teacher
 from rsir_scale.runs.trained import ModelDescription, read_model
 from rsir_scale.storage.base import ObjectMissingError, Store
 
@@ -64,12 +65,12 @@ def load_trained(
 
     Raises:
         ObjectMissingError: the iteration has no model.
-        IntegrityError: the weights are not the ones that the record names, or not finite, or the record names a class
-            of the user's that the run's settings do not.
+        IntegrityError: the weights are not the ones that the record names, or not finite, or the record describes
+            another model than the run's settings do.
         ConfigError: the class of the user's cannot be imported here.
     """
     model = read_model(store, iteration)
-    _refuse_unnamed_class(store, model.description, layout.model(iteration))
+    _refuse_other_model(store, model.description, layout.model(iteration))
     return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
 
 
@@ -99,8 +100,47 @@ def load_writing_model(
 ) -> Backbone:
     """Load what writes an iteration's sequences, and checks them; arguments and errors as of `load_trained`."""
     model = read_writing_model(store, config, iteration)
-    _refuse_unnamed_class(store, model.description, model.key)
+    if model.key == layout.TEACHER:
+        _refuse_unnamed_class(store, model.description, model.key)
+    else:
+        _refuse_other_model(store, model.description, model.key)
     return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
+
+
+def try_teacher(found: FoundTeacher) -> None:
+    """Load a teacher where it lies, before a run takes it.
+
+    Raises:
+        InputError: it cannot be loaded, or is not the model that its own run's settings describe.
+    """
+    model, store = found.model, found.store
+    try:
+        _refuse_other_model(store, model.description, layout.model(found.iteration))
+        backbone_from(model.description, read_pieces(store, model.weights))
+    except IntegrityError as error:
+        raise InputError(
+            f"generation.teacher={found.name} cannot be loaded: {error}, or name another teacher"
+        ) from error
+
+
+def _refuse_other_model(store: Store, description: ModelDescription, key: str) -> None:
+    """Raise IntegrityError where a record describes another model than the run trains: nothing of it is built."""
+    _refuse_unnamed_class(store, description, key)
+    if not is_run(store):
+        return
+    config, provenance = read_config(store), read_provenance(store)
+    expected = ModelDescription(
+        model=config.model,
+        item_count=description.item_count if provenance is None else provenance.dataset.items,
+        max_length=config.data.max_length,
+    )
+    found, wanted = (flatten(described.model_dump(mode="json")) for described in (description, expected))
+    other = next((name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)), None)
+    if other is not None:
+        raise IntegrityError(
+            f"{store.root}/{key} describes a model with {other}={shown(found.get(other))}, but "
+            f"{layout.RUN_CONFIG} and {layout.PROVENANCE} one with {shown(wanted.get(other))}: restore what was changed"
+        )
 
 
 def _refuse_unnamed_class(store: Store, description: ModelDescription, key: str) -> None:

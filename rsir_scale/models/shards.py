@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.records import FileEntry, FileKind, write_entry
-from rsir_scale.storage.base import Store
+from rsir_scale.storage.base import Store, size_of
 
 SHARD_BYTES = 64 << 20
 _ROWS = "rows"
@@ -81,6 +81,7 @@ def read_pieces(store: Store, entries: Sequence[FileEntry]) -> Iterator[Piece]:
         ObjectMissingError: one is missing.
         IntegrityError: one is not what its entry says, or is no safetensors.
     """
+    room = sum(size_of(store, entry.key) for entry in entries)
     for entry in entries:
         data = store.read(entry.key)
         digest = sha256(data).hexdigest()
@@ -88,7 +89,14 @@ def read_pieces(store: Store, entries: Sequence[FileEntry]) -> Iterator[Piece]:
             raise IntegrityError(
                 f"{store.root}/{entry.key} has SHA-256 {digest}, its record says {entry.sha256}: restore it"
             )
-        yield from pieces_of(data)
+        for piece in pieces_of(data):
+            # Room is made for a tensor as soon as its first rows are met.
+            if piece.shape.numel() * piece.values.element_size() > room:
+                raise IntegrityError(
+                    f"{store.root}/{entry.key} has rows of {piece.name!r} of shape {tuple(piece.shape)}, for which its "
+                    "files have no room: restore them, or train the iteration again"
+                )
+            yield piece
 
 
 def pieces_of(data: bytes) -> Iterator[Piece]:
@@ -101,7 +109,7 @@ def pieces_of(data: bytes) -> Iterator[Piece]:
             Piece(name, values, *map(int, places.get(name, (0, len(values) if values.dim() else 1))))
             for name, values in tensors.items()
         ]
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"weights are damaged ({error}): restore them, or train the iteration again") from error
     yield from pieces
 

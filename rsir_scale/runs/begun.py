@@ -3,10 +3,11 @@
 Comes in: a run's store. Goes out: validated records, or an error that names the file. `open_run` writes both.
 """
 
-import yaml
 from pydantic import ValidationError
 
 from rsir_scale.config import Config
+from rsir_scale.config_yaml import NotYamlError, parse_yaml
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
@@ -46,12 +47,22 @@ def read_config(store: Store) -> Config:
     if data is None:
         raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
     try:
-        return Config.model_validate(yaml.safe_load(data.decode("utf-8")))
-    except (UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
+        return Config.model_validate(parse_yaml(data.decode("utf-8")))
+    except (UnicodeDecodeError, NotYamlError, ValidationError) as error:
         raise IntegrityError(
             f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({error}): restore it, or start again in an "
             "empty run directory"
         ) from error
+
+
+def check_dataset(store: Store, dataset: PreparedDataset) -> None:
+    """See that a dataset is the one that the run was made from. Raises InputError, IntegrityError."""
+    provenance = read_provenance(store)
+    if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
+        raise InputError(
+            f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
+            f"{dataset.path} holds {dataset.meta.fingerprint}: name the data that the run was made from"
+        )
 
 
 def read_provenance(store: Store) -> Provenance | None:

@@ -10,11 +10,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rsir_scale.errors import IntegrityError
+from rsir_scale.errors import IntegrityError, shown
 from rsir_scale.storage.base import Store, sha256_of
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 FileKind = Literal[
     "part",
     "commit",
@@ -53,8 +53,8 @@ class Record(BaseModel):
             fault = error.errors(include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in fault["loc"]) or "content"
             raise IntegrityError(
-                f"{name} is not what a run writes ({where}: {fault['msg']}): restore it, or start again in an empty "
-                "run directory"
+                f"{name} is not what a run writes ({where}={shown(fault['input'])}: {fault['msg'][:200]}): restore it, "
+                "or start again in an empty run directory"
             ) from error
 
 

@@ -105,14 +105,19 @@ def check_weights(found: FoundTeacher) -> None:
     """See that a teacher's weights are what its record says, and numbers. Raises InputError."""
     for entry in found.model.weights:
         name = f"generation.teacher={found.name}: {entry.key}"
-        data = found.store.read_if_exists(entry.key)
+        try:
+            data = found.store.read_if_exists(entry.key)
+        except IntegrityError as error:
+            raise InputError(f"generation.teacher={found.name} is damaged: {error}") from error
         if data is None or _sha256(data) != entry.sha256:
             what = "is missing" if data is None else f"has SHA-256 {_sha256(data)}, its record says {entry.sha256}"
             raise InputError(f"{name} {what}: restore it, or name another teacher")
         try:
             bad = next((key for key, values in load(data).items() if not np.isfinite(values).all()), None)
-        except SafetensorError as error:
-            raise InputError(f"{name} is no safetensors ({error}): name another teacher") from error
+        except (SafetensorError, KeyError) as error:
+            raise InputError(
+                f"{name} is no safetensors of numbers that NumPy has ({error}): name another teacher"
+            ) from error
         if bad is not None:
             raise InputError(f"{name} holds NaN or infinity in {bad!r}: name another teacher")
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
-from rsir_scale.errors import IntegrityError, RsirError
+from rsir_scale.errors import IntegrityError, RsirError, shown
 
 Hook = Callable[[str, str], None]
 _BLOCK_BYTES = 1 << 20
@@ -83,7 +83,10 @@ def check_key(key: str, root: str) -> list[str]:
     """The names that a key is made of. Raises IntegrityError for one that is malformed or would leave the root."""
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\\\0]", key):
-        raise IntegrityError(f"key {key!r} is no path inside {root}: keys are names joined by single slashes")
+        raise IntegrityError(
+            f"key {shown(key)} is no path inside {root}, as names joined by single slashes are: restore the record "
+            "that names it"
+        )
     return parts
 
 

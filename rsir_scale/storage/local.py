@@ -5,6 +5,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,14 +47,25 @@ class LocalStore:
         self._before("read", key)
         with _faults(key):
             try:
-                return self.local_path(key).open("rb")
+                # A pipe would be waited for until somebody writes to it.
+                file = os.fdopen(os.open(self.local_path(key), os.O_RDONLY | os.O_NONBLOCK), "rb")
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise ObjectMissingError(f"{self.root}/{key} is missing: restore it, or start anew") from error
+            except IsADirectoryError as error:
+                raise self._no_file(key) from error
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise self._no_file(key)
+        return file
 
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
         self._before("exists", key)
-        return self.local_path(key).is_file()
+        path = self.local_path(key)
+        with _faults(key):
+            if path.exists() and not path.is_file():
+                raise self._no_file(key)
+            return path.is_file()
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store.put`."""
@@ -149,9 +161,16 @@ class LocalStore:
             IntegrityError: the key is malformed, or a symbolic link leads out of the root.
         """
         path = self._root.joinpath(*check_key(key, self.root))
-        if not path.resolve().is_relative_to(self._root):
+        try:
+            inside = path.resolve().is_relative_to(self._root)
+        except RuntimeError as error:
+            raise IntegrityError(f"{path} is a symbolic link to itself: restore the file that was there") from error
+        if not inside:
             raise IntegrityError(f"{path} leads out of {self.root} by a symbolic link: replace it by the file itself")
         return path
+
+    def _no_file(self, key: str) -> IntegrityError:
+        return IntegrityError(f"{self.root}/{key} is a folder, a pipe or a device: restore the file that was there")
 
     @contextmanager
     def _temporary(self, operation: str, key: str, data: bytes) -> Iterator[Path]:

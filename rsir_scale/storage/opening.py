@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rsir_scale.errors import ConfigError
+from rsir_scale.errors import ConfigError, shown
 from rsir_scale.storage.base import Hook, Store
 from rsir_scale.storage.local import LocalStore
 
@@ -13,22 +13,31 @@ def open_store(url: str | Path, *, before: Hook | None = None) -> Store:
     """Open the store at a local path, `file://`, `s3://`, `gs://` or `az://`; nothing is made before the first write.
 
     Raises:
-        ConfigError: the scheme has no adapter with an atomic create, or the address names no bucket.
+        ConfigError: the scheme has no adapter with an atomic create, the address names no bucket, or no file system has
+            such a path.
     """
     scheme, separator, rest = str(url).partition("://")
-    if not separator:
-        return LocalStore(Path(url), before=before)
-    if scheme == "file":
-        return LocalStore(Path(rest), before=before)
+    if not separator or scheme == "file":
+        return LocalStore(_folder(rest if separator else str(url)), before=before)
     if scheme in _OBJECT_STORES:
         # Only where one is used: the engine needs no object store.
         from rsir_scale.storage.objects import ObjectStore
 
         return ObjectStore(str(url), before=before)
     raise ConfigError(
-        f"{url}: no adapter with an atomic create exists for {scheme}://, so commits could not be trusted there: "
-        f"name a folder on a local disk, or one of {', '.join(f'{known}://' for known in _OBJECT_STORES)}"
+        f"{shown(str(url))}: no adapter with an atomic create exists for {scheme}://, so commits could not be "
+        f"trusted there: name a local folder, or one of {', '.join(f'{known}://' for known in _OBJECT_STORES)}"
     )
+
+
+def _folder(path: str) -> Path:
+    try:
+        folder = Path(path).resolve()
+        # Whether it is there matters to others; a name that is too long, or that nobody may ask for, is refused here.
+        folder.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{shown(path)} can be no folder ({str(error)[:200]}): name another one") from error
+    return folder
 
 
 def is_address(path: str | Path) -> bool:

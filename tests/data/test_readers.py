@@ -118,8 +118,8 @@ BAD: dict[str, tuple[str, str, str, str]] = {
     "time infinite": ("csv", "x.csv", "user_id,item_id,timestamp\n1,2,inf\n", "line 2: time 'inf'"),
     "user missing": ("csv", "x.csv", "user_id,item_id\n,2\n", "line 2: user_id is missing"),
     "item missing": ("csv", "x.csv", "user_id,item_id\n1,\n", "line 2: item_id is missing"),
-    "column missing": ("csv", "x.csv", "user_id,movie\n1,2\n", "no column 'item_id'; it has user_id, movie"),
-    "row too long": ("csv", "x.csv", "user_id,item_id\n1,2\n1,2,3\n", "line 3: '1,2,3' has 3 fields, the header 2"),
+    "column missing": ("csv", "x.csv", "user_id,movie\n1,2\n", "no column 'item_id'; it has 'user_id', 'movie'"),
+    "row too long": ("csv", "x.csv", "user_id,item_id\n1,2\n1,2,3\n", "line 3: '3' lies beyond the columns"),
     "recbole header": ("recbole", "x.inter", "user:token\titem_id:token\n1\t2\n", "no column 'user_id'"),
     "recbole time": ("recbole", "x.inter", "user_id:token\titem_id:token\ttimestamp:float\n1\t2\tx\n", "time 'x'"),
     "amazon fields": ("amazon-csv", "x.csv", "u,i,5\n", "line 1: 'u,i,5' is not `user,item,rating,timestamp`"),
@@ -187,7 +187,7 @@ def test_columns_cannot_be_named_where_they_are_fixed(tmp_path: Path) -> None:
 
 def test_a_parquet_time_of_another_type_is_an_input_error(tmp_path: Path) -> None:
     pl.DataFrame({"user_id": ["u"], "item_id": ["i"], "timestamp": [[1]]}).write_parquet(tmp_path / "log")
-    with pytest.raises(InputError, match="time column is of type List"):
+    with pytest.raises(InputError, match=r"time column is of type .*list"):
         read_log("parquet", tmp_path / "log")
 
 

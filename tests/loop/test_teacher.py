@@ -207,7 +207,7 @@ def _unfinished(teacher: Path) -> None:
     [
         (_damaged, "has SHA-256 .* restore it, or name another teacher"),
         (_without_weights, "is missing: restore it"),
-        (_no_number, "NaN or infinity in 'items.weight'"),
+        (_no_number, "NaN or infinity in .*'items.weight'"),
         (_torn, "is damaged: .*model.json"),
         (_unfinished, r"iteration 1 has no model; iterations 0\.\.0 have"),
         (shutil.rmtree, "is no run: name a run directory"),
