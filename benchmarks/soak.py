@@ -5,8 +5,8 @@
 The market is small; a run has a few iterations of some tens of seconds on two actors and a Train worker, by `rsir run`
 with a Ray cluster of its own. Every `--gap` seconds a kind of process is drawn, the driver, an actor of generation, a
 Train worker, or the child process that decodes in an actor's stead after a loss; the next of that kind that shows up is
-killed (SIGKILL). When the driver ends before the run does, the same command is given again. A run that is done is held to
-a run that nobody disturbed: rows by id, digest, `rsir verify`; then the next begins. Memory: see `soak_memory`.
+killed (SIGKILL). When the driver ends before the run does, the same command is given again. A run that is done is held
+to a run that nobody disturbed: rows by id, digest, `rsir verify`; then the next begins. Memory: see `soak_memory`.
 """
 
 import argparse
@@ -169,7 +169,7 @@ class Soak:
             tree = [psutil.Process(driver), *psutil.Process(driver).children(recursive=True)]
         except psutil.Error:
             return []
-        self._lost |= {process: self.now for process in tree}
+        self._lost |= dict.fromkeys(tree, self.now)
         kinds = [(kind_of(process, driver), process) for process in tree]
         return [(kind, process) for kind, process in kinds if kind is not None]
 

@@ -18,7 +18,7 @@ from rsir_scale.cli_tables import show
 from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
-from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError
+from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
 from rsir_scale.runs.begun import read_config
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
@@ -173,12 +173,16 @@ def _drive(config: Config, run_dir: str) -> None:
 
 
 def _lines(path: Path) -> list[str]:
+    from rsir_scale.data.text_files import check_text
+
+    way_out = "name a text file with one user id a line"
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"--users {path} cannot be read ({error}): name a text file with one user id a line"
-        ) from error
+        if not path.is_file():
+            raise InputError(f"--users {shown(str(path))} is no file: {way_out}")
+        check_text(path)
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
+    except (OSError, ValueError) as error:
+        raise InputError(f"--users {shown(str(path))} cannot be read ({str(error)[:200]}): {way_out}") from error
 
 
 def _open(run_dir: str) -> tuple[Store, PreparedDataset]:

@@ -4,6 +4,8 @@ A message tells the value, the rule it broke and the way out. Each class survive
 cross process borders on a cluster: all arguments go to `Exception.__init__`.
 """
 
+from typing import Any
+
 _SHOWN_CHARACTERS = 80
 
 
@@ -12,6 +14,13 @@ def shown(value: object) -> str:
     # Of a long text only the beginning is written out at all.
     text = repr(value[: 2 * _SHOWN_CHARACTERS] if isinstance(value, str | bytes) else value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def first_fault(error: Any) -> str:
+    """What a pydantic ValidationError finds first: place, value and rule, on one line of bounded length."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "content"
+    return f"{where[:_SHOWN_CHARACTERS]}={shown(fault['input'])}: {fault['msg'][: 3 * _SHOWN_CHARACTERS]}"
 
 
 class RsirError(Exception):

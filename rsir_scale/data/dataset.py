@@ -6,18 +6,18 @@ different calls, so that what trains or generates cannot meet a held-out item by
 opening (a dataset may be large); row counts are, wherever a whole file is read.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from rsir_scale.data import schema
+from rsir_scale.data.columns_check import Bounds, fault_of
 from rsir_scale.data.sequences import (
     Float64Array,
     Int32Array,
@@ -28,7 +28,7 @@ from rsir_scale.data.sequences import (
     flatten_lists,
     from_arrow,
 )
-from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.errors import InputError, IntegrityError, first_fault, shown
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import is_address, open_store
 
@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 FileKind = Literal["train", "heldout", "users", "items"]
+_ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _MAKE_ONE = "make one with `rsir data import … --out DIR` or `rsir data synthesize … --out DIR`"
 
 
@@ -63,7 +64,7 @@ class DatasetFile(BaseModel):
 class DatasetMeta(BaseModel):
     """The facts of a prepared dataset, as `dataset.json` holds them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format_version: int
     users: int = Field(ge=1)
@@ -83,6 +84,14 @@ class DatasetMeta(BaseModel):
     has_times: bool
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the content, however split into files")
     files: tuple[DatasetFile, ...]
+
+    @model_validator(mode="after")
+    def _files_hold_all(self) -> "DatasetMeta":
+        rows = {kind: sum(file.rows for file in self.files if file.kind == kind) for kind in get_args(FileKind)}
+        expected = {"train": self.users, "heldout": self.users, "users": self.users, "items": self.items}
+        if rows != expected:
+            raise ValueError(f"its files have {rows} rows, its facts ask for {expected}")
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +121,13 @@ class PreparedDataset:
         """The dataset's folder or address, absolute."""
         return self.store.root
 
+    @property
+    def bounds(self) -> Bounds:
+        """Least and greatest value of the columns of its files."""
+        users, items = self.meta.users, self.meta.items
+        targets = dict.fromkeys((schema.VALIDATION_ITEM, schema.TEST_ITEM), (0, items))
+        return {schema.SEQUENCE_ID: (0, users - 1), schema.ITEMS: (1, items), **targets}
+
     def files(self, kind: FileKind) -> tuple[DatasetFile, ...]:
         """The files of one kind, in the order of their rows' ids."""
         return tuple(file for file in self.meta.files if file.kind == kind)
@@ -122,9 +138,15 @@ class PreparedDataset:
 
     def training_sequences(self) -> Sequences:
         """All training sequences, ordered by sequence_id: row i is user i, its held-out items left out."""
-        return concatenate(
+        found = concatenate(
             [from_arrow(self._table(file, [schema.SEQUENCE_ID, schema.ITEMS])) for file in self.training_files()]
         )
+        if not np.array_equal(found.ids, np.arange(self.meta.users)):
+            raise InputError(
+                f"{self.path}: its training files do not have {schema.SEQUENCE_ID} 0..{self.meta.users - 1} in order: "
+                "import the log again, or copy the whole folder"
+            )
+        return found
 
     def training_times(self) -> Float64Array:
         """Times of all training interactions, aligned with `training_sequences().items`."""
@@ -160,6 +182,9 @@ class PreparedDataset:
 
     def _table(self, file: DatasetFile, columns: list[str]) -> pa.Table:
         table = _read(self.store, file.path, columns)
+        fault = fault_of(table, schema.all_columns(), self.bounds)
+        if fault is not None:
+            raise InputError(f"{self.path}/{file.path}: {fault}: import the log again, or copy the whole folder")
         if table.num_rows != file.rows:
             raise InputError(
                 f"{self.path}/{file.path} holds {table.num_rows} rows, {schema.DATASET_FILE} says {file.rows}: "
@@ -186,8 +211,8 @@ def open_dataset(path: str | Path) -> PreparedDataset:
     for file in meta.files:
         if not _is_there(store, file.path):
             raise InputError(
-                f"dataset {store.root} lacks {file.path}, which {schema.DATASET_FILE} names: import the log again, "
-                "or copy the whole folder"
+                f"dataset {store.root} lacks {shown(file.path)}, which {schema.DATASET_FILE} names: import the log "
+                "again, or copy the whole folder"
             )
     return PreparedDataset(store, meta)
 
@@ -203,7 +228,9 @@ def _read(store: Store, key: str, columns: list[str]) -> pa.Table:
         with store.open_read(key) as reader, pq.ParquetFile(reader) as file:
             missing = [column for column in columns if column not in file.schema_arrow.names]
             if missing:
-                raise InputError(f"{name} has no column {missing[0]!r}: it is not a file of a prepared dataset")
+                raise InputError(
+                    f"{name} has no column {missing[0]!r}: it is not a file of a prepared dataset; import the log again"
+                )
             # Arrow's own threads that hold a Python file abort the interpreter now and then as it exits.
             return file.read(columns, use_threads=False)
     except (OSError, pa.ArrowException, IntegrityError) as error:
@@ -224,19 +251,23 @@ def _texts(table: pa.Table) -> npt.NDArray[np.object_]:
 
 def _read_meta(store: Store) -> DatasetMeta:
     name = f"{store.root}/{schema.DATASET_FILE}"
-    data = store.read_if_exists(schema.DATASET_FILE)
+    try:
+        data = store.read_if_exists(schema.DATASET_FILE)
+    except IntegrityError as error:
+        raise InputError(f"{store.root} is no prepared dataset ({error}); {_MAKE_ONE}") from error
     if data is None:
         raise InputError(f"{store.root} holds no {schema.DATASET_FILE}: it is no prepared dataset; {_MAKE_ONE}")
     try:
-        raw = json.loads(data.decode("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{name} is not readable JSON ({error}): import the log again") from error
+        raw = _ANY_JSON.validate_json(data)
+    except ValidationError as error:
+        raise InputError(f"{name} is not readable JSON ({first_fault(error)}): import the log again") from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version != schema.FORMAT_VERSION:
         raise InputError(
-            f"{name} has format_version {version!r}; this version reads {schema.FORMAT_VERSION}: import the log again"
+            f"{name} has format_version {shown(version)}; this version reads {schema.FORMAT_VERSION}: import the log "
+            "again"
         )
     try:
-        return DatasetMeta.model_validate(raw)
+        return DatasetMeta.model_validate_json(data)
     except ValidationError as error:
-        raise InputError(f"{name} is not what an import writes ({error}): import the log again") from error
+        raise InputError(f"{name} is not what an import writes ({first_fault(error)}): import the log again") from error

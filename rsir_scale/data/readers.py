@@ -19,6 +19,7 @@ from rsir_scale.data.schema import ITEM_ID, ORDER, TIME, USER_ID
 from rsir_scale.data.table_formats import Wanted
 from rsir_scale.data.text_files import check_text
 from rsir_scale.errors import InputError, shown
+from rsir_scale.storage.opening import usable_path
 
 _NAMED_COLUMNS: dict[str, Callable[[str, Wanted], pl.LazyFrame]] = {
     "recbole": table_formats.scan_recbole,
@@ -93,7 +94,7 @@ def _parser_errors(log_format: str, path: Path) -> Iterator[None]:
 
 
 def _existing_file(source: str | Path) -> Path:
-    path = Path(source)
+    usable_path(path := Path(source))
     if path.is_dir():
         raise InputError(f"{path} is a folder, not an interaction log: name one file")
     if not path.is_file():

@@ -47,3 +47,9 @@ def heldout_schema(*, has_times: bool) -> pa.Schema:
     fields = [(SEQUENCE_ID, pa.int64()), (VALIDATION_ITEM, pa.int32()), (TEST_ITEM, pa.int32())]
     times = [(VALIDATION_TIME, pa.float64()), (TEST_TIME, pa.float64())] if has_times else []
     return pa.schema([*fields, *times])
+
+
+def all_columns() -> pa.Schema:
+    """Every column that a file of a dataset may have."""
+    parts = (train_schema(has_times=True), heldout_schema(has_times=True), USERS_SCHEMA, ITEMS_SCHEMA)
+    return pa.schema({field.name: field.type for part in parts for field in part}.items())

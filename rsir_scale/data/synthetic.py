@@ -34,7 +34,7 @@ def synthesize(*, users: int, items: int, out: str | Path, seed: int, shard_user
     """Write a planted market to the new folder `out`.
 
     Args:
-        users: sequences to write, 1 or more; of 5 to 50 items (13 on average).
+        users: sequences to write, 1 to 2^31 - 1; of 5 to 50 items (13 on average).
         items: the catalogue, 5 to 2^31 - 1.
         out: a folder that does not exist or is empty.
         seed: 0 to 2^63 - 1; the same seed gives the same market, whatever `shard_users`.
@@ -43,7 +43,7 @@ def synthesize(*, users: int, items: int, out: str | Path, seed: int, shard_user
     Raises:
         InputError: a figure out of range, or an `out` that is taken.
     """
-    _check("users", users, 1, 2**62)
+    _check("users", users, 1, 2**31 - 1)
     _check("items", items, MIN_LENGTH, 2**31 - 1)
     _check("seed", seed, 0, 2**63 - 1)
     _check("shard_users", shard_users, 1, 2**24)

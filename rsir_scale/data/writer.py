@@ -31,7 +31,7 @@ from rsir_scale.data.statistics import Tally
 from rsir_scale.errors import InputError, StorageFullError
 from rsir_scale.randomness import content_hashes
 from rsir_scale.storage.base import Store
-from rsir_scale.storage.opening import is_address, open_store
+from rsir_scale.storage.opening import is_address, open_store, usable_path
 
 _ROW_GROUP = 8192
 
@@ -165,8 +165,8 @@ def refuse_existing(out: str | Path) -> None:
         if open_store(out).exists(schema.DATASET_FILE):
             raise InputError(f"{out} holds a dataset already: remove it, or choose another --out")
         return
-    target = Path(out).absolute()
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    target = usable_path(out)
+    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target} already exists and is not an empty folder: remove it, or choose another --out")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from rsir_scale.errors import InputError, StorageFullError
+from rsir_scale.storage.opening import usable_path
 
 
 @contextmanager
@@ -19,10 +20,11 @@ def appearing(out: str | Path) -> Iterator[Path]:
 
     Raises:
         InputError: `out` exists, or cannot be written.
+        ConfigError: it can be no path.
         StorageFullError: the disk took no more bytes; nothing is left behind.
     """
-    target = Path(out).absolute()
-    if target.exists():
+    target = usable_path(out)
+    if os.path.lexists(target):
         raise InputError(f"{target} already exists: remove it, or choose another --out")
     staging = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
     try:

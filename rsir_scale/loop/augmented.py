@@ -78,7 +78,7 @@ class AugmentedData:
         files = self.dataset.store
         columns = [schema.SEQUENCE_ID, schema.ITEMS] + ([schema.TIMES] if self.dataset.meta.has_times else [])
         for file in self.dataset.training_files():
-            table = read_columns(files, file.path, columns, expected=file.rows)
+            table = read_columns(files, file.path, columns, expected=file.rows, bounds=self.dataset.bounds)
             sequences = from_arrow(table)
             times = positions(sequences).astype(np.float64)
             if self.dataset.meta.has_times:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import IntegrityError, shown
+from rsir_scale.errors import IntegrityError, first_fault, shown
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.cl4srec import CL4SRec
 from rsir_scale.models.hstu import HSTU
@@ -71,7 +71,7 @@ def load_backbone(
         described = ModelDescription.model_validate_json(description)
     except ValidationError as error:
         raise IntegrityError(
-            f"the model's description is damaged ({error}): restore it, or train the iteration again"
+            f"the model's description is damaged ({first_fault(error)}): restore it, or train the iteration again"
         ) from error
     return backbone_from(described, pieces_of(weights), device=device, item_name=item_name)
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rsir_scale.config import Config
 from rsir_scale.config_yaml import NotYamlError, parse_yaml
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.errors import InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
 from rsir_scale.storage.base import Store
@@ -49,8 +49,9 @@ def read_config(store: Store) -> Config:
     try:
         return Config.model_validate(parse_yaml(data.decode("utf-8")))
     except (UnicodeDecodeError, NotYamlError, ValidationError) as error:
+        what = first_fault(error) if isinstance(error, ValidationError) else error
         raise IntegrityError(
-            f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({error}): restore it, or start again in an "
+            f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({what}): restore it, or start again in an "
             "empty run directory"
         ) from error
 

@@ -36,7 +36,7 @@ def read_events(store: Store) -> list[dict[str, Json]]:
     for line in store.read_lines(layout.EVENTS):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and isinstance(event.get("event"), str):
             events.append(event)

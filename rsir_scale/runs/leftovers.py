@@ -5,18 +5,20 @@ which are JSON; so what no string of any record names is nobody's. A reader neve
 list: only its room is lost. Files that are not of a kind that we write under an attempt's name are left alone.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from rsir_scale.errors import InputError, IntegrityError
+from pydantic import TypeAdapter, ValidationError
+
+from rsir_scale.errors import InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.lease import Clock, Lease
 from rsir_scale.storage.base import Store, is_temporary, size_of
 
+_ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _OF_AN_ATTEMPT = re.compile(r"\.[0-9a-f]{12}\.(safetensors|parquet)$")
 
 
@@ -61,11 +63,11 @@ def _parsed(store: Store, key: str) -> Any:
     # Gone since it was listed: a state that training has finished with.
     data = store.read_if_exists(key)
     try:
-        return None if data is None else json.loads(data)
-    except ValueError as error:
+        return None if data is None else _ANY_JSON.validate_json(data)
+    except ValidationError as error:
         raise IntegrityError(
-            f"{store.root}/{key} is no JSON ({error}), so what it names is not known and nothing was removed: restore "
-            "it, or look for what else is damaged with `rsir verify`"
+            f"{store.root}/{key} is no JSON ({first_fault(error)}), so what it names is not known and nothing "
+            "was removed: restore it, or look for what else is damaged with `rsir verify`"
         ) from error
 
 

@@ -6,6 +6,7 @@ listed: an earlier iteration's manifest names its files. Held-out files are out 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -13,12 +14,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rsir_scale.data.columns_check import Bounds, fault_of
 from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, from_arrow
-from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
+from rsir_scale.data.schema import ITEMS, SEQUENCE_ID, all_columns
 from rsir_scale.errors import IntegrityError
+from rsir_scale.runs.columns import PART_SCHEMA
 from rsir_scale.runs.manifest import read_manifest
 from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
 from rsir_scale.storage.base import Store
+
+_COLUMNS = pa.schema({field.name: field.type for part in (all_columns(), PART_SCHEMA) for field in part}.items())
 
 
 class SequenceFile(Record):
@@ -93,7 +98,7 @@ def stream(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]
     """What `load` loads, one file at a time."""
     dropped = _read_dropped(store, files)
     for file in files:
-        yield _filtered(_read(store, dataset.store, file, None), file, dropped)
+        yield _filtered(_read(store, dataset, file, None), file, dropped)
 
 
 def load_slices(
@@ -106,10 +111,7 @@ def load_slices(
     pieces = list(slices)
     dropped = _read_dropped(store, [files[piece.file] for piece in pieces])
     return concatenate(
-        [
-            _filtered(_read(store, dataset.store, files[piece.file], piece), files[piece.file], dropped)
-            for piece in pieces
-        ]
+        [_filtered(_read(store, dataset, files[piece.file], piece), files[piece.file], dropped) for piece in pieces]
     )
 
 
@@ -119,12 +121,19 @@ def is_synthetic(ids: npt.NDArray[np.int64], dataset: PreparedDataset) -> npt.ND
 
 
 def read_columns(
-    store: Store, key: str, columns: list[str], *, rows: tuple[int, int] | None = None, expected: int | None = None
+    store: Store,
+    key: str,
+    columns: list[str],
+    *,
+    rows: tuple[int, int] | None = None,
+    expected: int | None = None,
+    bounds: Bounds = MappingProxyType({}),
 ) -> pa.Table:
     """Read columns of a Parquet object, or of its rows (first, count), touching no other row group.
 
     Raises:
-        IntegrityError: missing, no Parquet, a column is missing, or its rows are not `expected` in number.
+        IntegrityError: missing, no Parquet, a column is missing, of another type or out of bounds, or its rows are not
+            `expected` in number.
     """
     name = f"{store.root}/{key}"
     try:
@@ -133,9 +142,13 @@ def read_columns(
             first, count = rows if rows is not None else (0, file.metadata.num_rows)
             groups, skipped = _groups(file.metadata, first, count)
             # Arrow's own threads that hold a Python file abort the interpreter now and then as it exits.
-            return file.read_row_groups(groups, columns=columns, use_threads=False).slice(first - skipped, count)
+            table = file.read_row_groups(groups, columns=columns, use_threads=False).slice(first - skipped, count)
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{name} cannot be read as Parquet ({error}): restore it") from error
+    fault = fault_of(table, _COLUMNS, bounds)
+    if fault is not None:
+        raise IntegrityError(f"{name}: {fault}: restore the file that was written there")
+    return table
 
 
 def _check(file: pq.ParquetFile, name: str, columns: list[str], expected: int | None) -> None:
@@ -154,10 +167,11 @@ def _groups(metadata: Any, first: int, count: int) -> tuple[list[int], int]:
     return list(range(begin, min(end, len(ends)))), int(ends[begin - 1]) if begin else 0
 
 
-def _read(store: Store, sources: Store, file: SequenceFile, piece: RowSlice | None) -> Sequences:
+def _read(store: Store, dataset: PreparedDataset, file: SequenceFile, piece: RowSlice | None) -> Sequences:
     rows = None if piece is None else (piece.first_row, piece.rows)
-    where = sources if file.where == "dataset" else store
-    return from_arrow(read_columns(where, file.key, [SEQUENCE_ID, ITEMS], rows=rows, expected=file.rows))
+    real = file.where == "dataset"
+    where, bounds = (dataset.store, dataset.bounds) if real else (store, {ITEMS: dataset.bounds[ITEMS]})
+    return from_arrow(read_columns(where, file.key, [SEQUENCE_ID, ITEMS], rows=rows, expected=file.rows, bounds=bounds))
 
 
 def read_dropped(store: Store, key: str) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rsir_scale.errors import IntegrityError, shown
+from rsir_scale.errors import IntegrityError, first_fault
 from rsir_scale.storage.base import Store, sha256_of
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -34,7 +34,7 @@ FileKind = Literal[
 class Record(BaseModel):
     """A JSON file of a run, or a piece of one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: keys sorted, one line, so that equal records have equal bytes."""
@@ -50,11 +50,9 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_context=False)[0]
-            where = ".".join(str(part) for part in fault["loc"]) or "content"
             raise IntegrityError(
-                f"{name} is not what a run writes ({where}={shown(fault['input'])}: {fault['msg'][:200]}): restore it, "
-                "or start again in an empty run directory"
+                f"{name} is not what a run writes ({first_fault(error)}): restore it, or start again in an empty run "
+                "directory"
             ) from error
 
 

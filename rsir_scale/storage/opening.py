@@ -30,13 +30,25 @@ def open_store(url: str | Path, *, before: Hook | None = None) -> Store:
     )
 
 
-def _folder(path: str) -> Path:
+def usable_path(path: str | Path) -> Path:
+    """The absolute path behind a name that a user gave, there or not; links are left alone.
+
+    Raises:
+        ConfigError: no file system has such a path, or it may not be looked at.
+    """
     try:
-        folder = Path(path).resolve()
-        # Whether it is there matters to others; a name that is too long, or that nobody may ask for, is refused here.
-        folder.exists()
+        Path(path).resolve()
+        absolute = Path(path).absolute()
+        absolute.exists()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{shown(path)} can be no folder ({str(error)[:200]}): name another one") from error
+        raise ConfigError(f"{shown(str(path))} can be no path here ({str(error)[:200]}): name another one") from error
+    return absolute
+
+
+def _folder(path: str) -> Path:
+    folder = usable_path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, not a folder: name another one")
     return folder
 
 

@@ -44,7 +44,7 @@ def test_a_foreign_or_broken_description_is_refused(tmp_path: Path, text: str) -
 
 def test_a_missing_file_is_refused_by_name(prepared: Path) -> None:
     (prepared / "heldout" / "part-00001.parquet").unlink()
-    with pytest.raises(InputError, match=r"lacks heldout/part-00001\.parquet"):
+    with pytest.raises(InputError, match=r"lacks 'heldout/part-00001\.parquet'"):
         open_dataset(prepared)
 
 

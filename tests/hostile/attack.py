@@ -23,7 +23,7 @@ GIB = 1 << 30
 # A way out tells what to do: an order somewhere after the fault.
 WAY_OUT = re.compile(
     r"\b(name|give|set|check|choose|restore|import|leave|write|use|make|run|raise|lower|put|train|install|rename|look"
-    r"|convert|replace|remove|take|renumber|start|split|try|see|quote)\b|Missing|No such"
+    r"|convert|replace|remove|take|renumber|start|split|try|see|quote)\b|Usage|Missing|No such|requires"
 )
 # Its own peak: what the system reports of a child includes the parent that it was forked from.
 _SCRIPT = """

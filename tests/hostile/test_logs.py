@@ -320,7 +320,7 @@ SOURCES = {
     "a folder": (lambda at: at.mkdir(), "is a folder"),
     "nothing": (lambda at: None, "does not exist"),
     "a link to nothing": (lambda at: at.symlink_to("nowhere"), "does not exist"),
-    "a link to itself": (lambda at: at.symlink_to(at.name), "does not exist"),
+    "a link to itself": (lambda at: at.symlink_to(at.name), "loop"),
     "a device without end": (lambda at: at.symlink_to("/dev/zero"), "does not exist"),
 }
 

@@ -89,6 +89,11 @@ MANIFESTS: dict[str, Case] = {
     "another iteration": (edited(MANIFEST, put("iteration", value=7)), READERS, ("iteration 7",)),
     "a version of tomorrow": (edited(MANIFEST, put("format_version", value=99)), READERS, ("format_version 99",)),
     "an unknown key": (edited(MANIFEST, put("surprise", value=1)), READERS, ("surprise",)),
+    "a metric that is NaN": (
+        edited(MANIFEST, put("metrics", "validation/NDCG@20", value=float("nan"))),
+        READERS,
+        ("validation/NDCG@20=nan",),
+    ),
     "a metric that is text": (
         edited(MANIFEST, put("metrics", "validation/NDCG@20", value="best")),
         READERS,
