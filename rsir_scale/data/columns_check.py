@@ -11,7 +11,10 @@ import pyarrow.compute as pc
 
 from rsir_scale.data import schema
 
+# What Arrow raises of a file that is no Parquet; the name of a column may be no UTF-8.
+PARQUET_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)
 Bounds = Mapping[str, tuple[int, int]]
+_REASON_CHARACTERS = 300
 _NULLABLE = frozenset({schema.VALIDATION_TIME, schema.TEST_TIME})
 
 
@@ -23,6 +26,11 @@ def fault_of(table: pa.Table, types: pa.Schema, bounds: Bounds) -> str | None:
         types: of columns, by name.
         bounds: the least and the greatest value of integer columns, or of the integers of their lists.
     """
+    try:
+        # Text that is no UTF-8, and lists that end beyond their values, pass Arrow's reader.
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        return str(error)[:_REASON_CHARACTERS]
     for name in table.column_names:
         column, expected = table.column(name), types.field(name).type if name in types.names else None
         if expected is None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from rsir_scale.data import schema
-from rsir_scale.data.columns_check import Bounds, fault_of
+from rsir_scale.data.columns_check import PARQUET_ERRORS, Bounds, fault_of
 from rsir_scale.data.sequences import (
     Float64Array,
     Int32Array,
@@ -233,7 +233,7 @@ def _read(store: Store, key: str, columns: list[str]) -> pa.Table:
                 )
             # Arrow's own threads that hold a Python file abort the interpreter now and then as it exits.
             return file.read(columns, use_threads=False)
-    except (OSError, pa.ArrowException, IntegrityError) as error:
+    except (*PARQUET_ERRORS, IntegrityError) as error:
         raise InputError(f"{name} cannot be read as Parquet ({error}): restore it, or write it again") from error
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rsir_scale.data.columns_check import PARQUET_ERRORS
 from rsir_scale.data.schema import ITEM_ID
 from rsir_scale.errors import InputError
 
@@ -46,7 +47,7 @@ def read_item_vectors(path: str | Path, item_ids: npt.NDArray[np.object_]) -> np
 def _columns(path: str | Path) -> pa.Table:
     try:
         table = pq.read_table(path, columns=[ITEM_ID, VECTOR])
-    except (OSError, pa.ArrowException) as error:
+    except PARQUET_ERRORS as error:
         raise InputError(
             f"model.item_vectors={path} cannot be read as Parquet with columns {ITEM_ID!r} and {VECTOR!r} ({error}): "
             "name such a file"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsir_scale.data.columns_check import Bounds, fault_of
+from rsir_scale.data.columns_check import PARQUET_ERRORS, Bounds, fault_of
 from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID, all_columns
 from rsir_scale.errors import IntegrityError
@@ -143,7 +143,7 @@ def read_columns(
             groups, skipped = _groups(file.metadata, first, count)
             # Arrow's own threads that hold a Python file abort the interpreter now and then as it exits.
             table = file.read_row_groups(groups, columns=columns, use_threads=False).slice(first - skipped, count)
-    except (OSError, pa.ArrowException) as error:
+    except PARQUET_ERRORS as error:
         raise IntegrityError(f"{name} cannot be read as Parquet ({error}): restore it") from error
     fault = fault_of(table, _COLUMNS, bounds)
     if fault is not None:
