@@ -1,9 +1,9 @@
 """Whether memory stays flat over a soak whose processes are killed and started again.
 
 Comes in: once a second the processes of a driver, with what the run is at. Goes out: for each kind of process its USS
-(what is its own alone) and RSS at equal phases, an iteration and an event of the run, in the first and in the last third
-of the soak. A process that has just started is not counted: it has not loaded what it will hold. `within_life` sets the
-last iteration that a driver lived to see against the first, at equal events: what a leak of a long life would show in.
+(what is its own alone) and RSS at equal phases, an iteration and an event of the run, in the first and in the last
+third of the soak. A process that has just started is not counted: it has not loaded what it will hold. `within_life`
+sets the last iteration that a driver lived to see against the first, at equal events: a leak would show there.
 """
 
 import statistics
