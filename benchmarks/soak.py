@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 from result_file import Row, write_rows
 from small_run import SmallRun, command, command_environment, compare, is_golden, small_run
-from soak_memory import ACTOR, DRIVER, ISOLATED, WORKER, Phase, Sample, kind_of, sampled, summary
+from soak_memory import ACTOR, DRIVER, ISOLATED, WORKER, Phase, Sample, kinds_of, sampled, summary
 
 from rsir_scale.errors import ResumableError
 from rsir_scale.runs.events import read_events
@@ -37,9 +37,10 @@ SETTINGS: dict[str, dict[str, object]] = {
     "model": {"width": 32, "feed_forward": 64, "dropout": 0.1},
     "training": {"batch_size": 128, "max_epochs": 12, "patience": 12},
     "generation": {"shard_sources": 100, "trials_per_sequence": 4, "sources": "real", "actors": 2},
-    "loop": {"iterations": 3},
+    "loop": {"iterations": 4},
 }
-_KINDS = (DRIVER, ACTOR, WORKER, ISOLATED)
+# A driver that lives through several iterations shows whether it leaks: it is drawn half as often.
+_KINDS = (DRIVER, ACTOR, ACTOR, WORKER, WORKER, ISOLATED)
 _ENDS = {0: "done", -signal.SIGKILL: "killed", ResumableError.exit_code: "stopped, resumable"}
 _TICK_S = 0.5
 _SAMPLE_S = 1.0
@@ -100,7 +101,7 @@ class Soak:
     starts: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
-    orphaned_s: float = 0.0
+    outlived: dict[str, float] = field(default_factory=dict)
     _driver: psutil.Popen | None = None
     _lost: dict[psutil.Process, float] = field(default_factory=dict)
     _sampled: float = 0.0
@@ -170,8 +171,7 @@ class Soak:
         except psutil.Error:
             return []
         self._lost |= dict.fromkeys(tree, self.now)
-        kinds = [(kind_of(process, driver), process) for process in tree]
-        return [(kind, process) for kind, process in kinds if kind is not None]
+        return kinds_of(tree, driver)
 
     def _look_at_orphans(self) -> None:
         """How long anything of a driver outlives it: whoever is no more in a driver's tree, and still lives."""
@@ -180,7 +180,16 @@ class Soak:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 del self._lost[process]
             elif gone > 2 * _TICK_S:
-                self.orphaned_s = max(self.orphaned_s, gone)
+                title = _title(process)
+                self.outlived[title] = max(gone, self.outlived.get(title, 0.0))
+
+
+def _title(process: psutil.Process) -> str:
+    """What it runs, without paths and numbers of its own."""
+    with suppress(psutil.Error):
+        words = [Path(word).name for word in process.cmdline() if not word.startswith("-")]
+        return " ".join(words[:2])[:60]
+    return "ended"
 
 
 def _phase(run_dir: Path) -> Phase:
@@ -214,7 +223,7 @@ def main() -> None:
         write_rows(arguments.json, soak.runs, seed=arguments.seed, gap=list(arguments.gap), soak=found)
     print(json.dumps({key: value for key, value in found.items() if key != "memory"}, indent=1))
     for kind, memory in found["memory"].items():
-        print(kind, {key: value for key, value in memory.items() if key not in ("phases", "minutes_uss_mib")})
+        print(kind, memory["within_life"], *memory["phases"], sep="\n  ")
     if soak.faults:
         sys.exit(f"see {arguments.run_dir}: {soak.faults}")
     shutil.rmtree(arguments.run_dir)
@@ -232,7 +241,7 @@ def told(soak: Soak, until_s: float) -> dict[str, Any]:
         "rows": sum(row["rows"] for row in soak.runs),
         "rows_lost": sum(row["rows_lost"] for row in soak.runs),
         "rows_doubled": sum(row["rows_doubled"] + row["rows_changed"] for row in soak.runs),
-        "outlived_their_driver_s": round(soak.orphaned_s, 1),
+        "outlived_their_driver_s": {title: round(gone, 1) for title, gone in soak.outlived.items()},
         "faults": soak.faults,
         "memory": summary(soak.samples, min(soak.now, until_s)),
     }
