@@ -38,7 +38,7 @@ Rows = dict[int, bytes]
 # A fork of a server that has imported all this, and used none of it, begins at once.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["polars", "rsir_scale.loop.local", "rsir_scale.loop.recursion", "rsir_scale.loop.verify", "obstore"]
+    ["obstore", "polars", "torch._dynamo", "rsir_scale.loop.local", "rsir_scale.loop.recursion"]
 )
 
 

@@ -46,8 +46,8 @@ from rsir_scale.storage.opening import open_store
 
 SETTINGS: dict[str, dict[str, object]] = {
     "model": {"width": 16, "feed_forward": 16, "dropout": 0.1},
-    "training": {"batch_size": 32, "max_epochs": 6, "loss": "cross_entropy"},
-    "generation": {"shard_sources": 30, "trials_per_sequence": 2},
+    "training": {"batch_size": 32, "max_epochs": 3, "loss": "cross_entropy"},
+    "generation": {"shard_sources": 25, "trials_per_sequence": 2},
     "loop": {"iterations": 2},
 }
 _REFUSED = re.compile(r"is held by process (\d+) on host \S+ since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
@@ -55,6 +55,20 @@ _SAME_MOMENT = "another driver started at the same moment"
 _AT_ONCE_S = 0.05
 _AT_MOST = 8
 _WRITTEN = (".done", "append_line")
+Drive = Callable[[Config, str, Path, dict[str, str]], None]
+
+
+def logged(config: Config, url: str, told: Path, environment: dict[str, str]) -> None:
+    """Drive, and log every write in a file beside `told`; the server that forks may not know this environment."""
+    os.environ.update(environment)
+    log = os.open(f"{told}.writes", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def before(step: str, key: str) -> None:
+        # Of a lease and of what tries the store out, everybody writes.
+        if step.endswith(_WRITTEN) and not (key.startswith("lease/") or is_temporary(key)):
+            os.write(log, f"{time.monotonic_ns()} {key}\n".encode())
+
+    drive(config, url, before=before, told=told)
 
 
 class Driver(Protocol):
@@ -75,9 +89,9 @@ class Driver(Protocol):
 class Fork:
     """A driver without Ray, which logs its writes."""
 
-    def __init__(self, small: SmallRun, url: str, told: Path) -> None:
+    def __init__(self, small: SmallRun, url: str, told: Path, *, drive: Drive = logged) -> None:
         self._told = told
-        self._process = FORKS.Process(target=_drive, args=(small.config, url, told))
+        self._process = FORKS.Process(target=drive, args=(small.config, url, told, dict(os.environ)))
         self._process.start()
         self.pid = int(self._process.pid or 0)
 
@@ -119,17 +133,6 @@ class Command:
         return self._told.read_text()
 
 
-def _drive(config: Config, url: str, told: Path) -> None:
-    log = os.open(f"{told}.writes", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-
-    def before(step: str, key: str) -> None:
-        # Of a lease and of what tries the store out, everybody writes.
-        if step.endswith(_WRITTEN) and not (key.startswith("lease/") or is_temporary(key)):
-            os.write(log, f"{time.monotonic_ns()} {key}\n".encode())
-
-    drive(config, url, before=before, told=told)
-
-
 @dataclass(frozen=True)
 class Start:
     """What happens in a start: seconds until the second driver, and until the first is killed, if it is."""
@@ -142,7 +145,7 @@ def drawn(seed: int, number: int, usual_s: float) -> Start:
     """The `number`-th start of a seed, for runs that usually take `usual_s`."""
     at_once, moment, kills, killed = np.random.default_rng([seed, number]).random(4)
     second_s = moment * (_AT_ONCE_S if at_once < 0.5 else usual_s)
-    return Start(second_s, killed * usual_s if kills < 0.5 else None)
+    return Start(float(second_s), float(killed * usual_s) if kills < 0.5 else None)
 
 
 def one_start(small: SmallRun, start: Start, url: str, folder: Path, begin: Callable[..., Driver]) -> Row:
@@ -245,7 +248,7 @@ def study(arguments: argparse.Namespace, folder: Path) -> list[Row]:
     """All starts; a row each."""
     rows: list[Row] = []
     with stores(arguments.store, folder, arguments.faults) as address:
-        small = small_run(folder / "market", users=90, items=60, settings=SETTINGS)
+        small = small_run(folder / "market", users=60, items=40, settings=SETTINGS)
         kinds = [("protocol", Fork, arguments.starts), ("command", Command, arguments.command)]
         for kind, begin, count in kinds:
             usual_s = small.seconds

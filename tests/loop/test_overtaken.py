@@ -1,0 +1,31 @@
+"""A driver that was silent too long, and has a successor: it finishes nothing and says nothing in the other's run."""
+
+from pathlib import Path
+
+import pytest
+
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.errors import ResumableError
+from rsir_scale.loop.driver import _drive
+from rsir_scale.loop.local import LocalPhases
+from rsir_scale.runs import layout
+from rsir_scale.runs.events import RUN_FAILED, read_events
+from rsir_scale.runs.open_run import Run
+from rsir_scale.storage.opening import open_store
+from tests.loop.tiny_run import tiny_run
+
+
+class Overtaken(LocalPhases):
+    """Phases during whose generation another driver takes over."""
+
+    def generate(self, run: Run, dataset: PreparedDataset, plan: object) -> None:
+        super().generate(run, dataset, plan)  # type: ignore[arg-type]
+        run.store.create(layout.lease(1), run.store.read(layout.lease(0)))
+
+
+def test_a_driver_that_was_overtaken_closes_no_iteration_and_leaves_no_event(tmp_path: Path) -> None:
+    tiny, store = tiny_run(), open_store(tmp_path / "run")
+    with pytest.raises(ResumableError, match="another driver took this run over"):
+        _drive(store, tiny.config, tiny.dataset, Overtaken())  # type: ignore[arg-type]
+    assert not store.exists(layout.manifest(0))
+    assert RUN_FAILED not in {event["event"] for event in read_events(store)}
