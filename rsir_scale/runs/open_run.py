@@ -151,7 +151,7 @@ def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:
 
 
 def _to_yaml(config: Config) -> bytes:
-    text: Any = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text: Any = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, explicit_end=True)
     return str(text).encode()
 
 

@@ -121,7 +121,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("arguments", "named"), CASES.values(), ids=CASES)
 def test_hostile_arguments_are_refused_with_their_value(
     capfd: pytest.CaptureFixture[str],
@@ -156,7 +156,7 @@ OUTPUTS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("make", OUTPUTS.values(), ids=OUTPUTS)
 @pytest.mark.parametrize(
     "arguments",

@@ -72,7 +72,7 @@ def data() -> str:
     return str(tiny_dataset().path)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("text", "named"), FILES.values(), ids=FILES)
 def test_a_hostile_config_is_refused_by_value(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, text: str | bytes, named: tuple[str, ...]
@@ -136,7 +136,7 @@ VALUES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("override", "named"), VALUES.values(), ids=VALUES)
 def test_a_hostile_value_is_refused_with_its_key(
     capfd: pytest.CaptureFixture[str],
@@ -166,7 +166,7 @@ PLACES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("make", "named"), PLACES.values(), ids=PLACES)
 def test_a_config_that_is_no_file_is_refused(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, make: Callable[[Path], object], named: tuple[str, ...]
@@ -183,7 +183,7 @@ BOMBS = {
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("text", "named"), BOMBS.values(), ids=BOMBS)
 def test_a_bomb_of_yaml_is_refused_in_bounded_memory_and_time(tmp_path: Path, text: str, named: str) -> None:
     config = put(tmp_path, "config.yaml", text.encode())

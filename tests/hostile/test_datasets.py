@@ -124,7 +124,7 @@ ROWS: dict[str, Case] = {
 CASES = METAS | FILES | ROWS
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("damage", "commands", "named"), CASES.values(), ids=CASES)
 def test_a_dataset_that_no_import_wrote_is_refused(
     capfd: pytest.CaptureFixture[str],

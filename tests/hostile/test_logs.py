@@ -196,7 +196,7 @@ TABLES = {
 CASES = TEXTS | TIMES | HEADERS | REVIEWS | LINES | TABLES
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("log", CASES.values(), ids=CASES)
 def test_a_hostile_log_is_refused_by_value_and_leaves_nothing(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, log: Log
@@ -303,7 +303,7 @@ BOMBS = {
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_a_bomb_is_refused_in_bounded_memory_and_time(tmp_path: Path, bomb: tuple) -> None:
     kind, suffix, make, named = bomb
@@ -325,7 +325,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("make", "named"), SOURCES.values(), ids=SOURCES)
 @pytest.mark.parametrize("kind", ["pairs", "parquet"])
 def test_a_source_that_is_no_file_is_refused(

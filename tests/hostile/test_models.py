@@ -109,7 +109,7 @@ MODELS: dict[str, tuple[Damage, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("damage", "named"), MODELS.values(), ids=MODELS)
 def test_a_hostile_model_is_refused_by_all_who_load_it(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, damage: Damage, named: tuple[str, ...]
@@ -134,7 +134,7 @@ generation: {{teacher: {teacher}@0}}
 """
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("damage", "named"), MODELS.values(), ids=MODELS)
 def test_a_hostile_teacher_is_refused_before_anything_is_written(
     capfd: pytest.CaptureFixture[str],
@@ -167,7 +167,7 @@ BOMBS = (
 )
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("damage", BOMBS)
 def test_a_model_that_asks_for_memory_gets_none(tmp_path: Path, damage: Damage) -> None:
     run = tiny_run().copy_to(tmp_path / "run").path

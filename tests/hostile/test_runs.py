@@ -153,7 +153,7 @@ RUNS: dict[str, Case] = {
 CASES = RECORDS | MANIFESTS | PLANS | LEASES | RUNS
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("damage", "commands", "named"), CASES.values(), ids=CASES)
 def test_a_run_that_was_changed_is_refused_and_left_alone(
     capfd: pytest.CaptureFixture[str],
