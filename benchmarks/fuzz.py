@@ -123,7 +123,7 @@ def fuzz(name: str, target: Target, *, inputs: int, seed: int, keep: Path | None
     draws = np.random.default_rng([seed, number])
     ended: Counter[str] = Counter()
     faults: list[dict[str, str]] = []
-    slowest = 0.0
+    slowest, started = 0.0, time.perf_counter()
     for _ in range(inputs):
         data = changed(target.seeds, draws)
         began = time.perf_counter()
@@ -143,6 +143,8 @@ def fuzz(name: str, target: Target, *, inputs: int, seed: int, keep: Path | None
         "inputs": inputs,
         "ended": dict(sorted(ended.items())),
         "slowest_s": round(slowest, 3),
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_bytes": peak_bytes(),
         "faults": faults[:5],
     }
 
@@ -168,33 +170,43 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="targets whose name holds this")
     parser.add_argument("--keep", type=Path, help="folder for the bytes of faults")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="written after each target; the same call goes on from there")
     asked = parser.parse_args()
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rsir-fuzz-") as folder:
         chosen = {name: target for name, target in targets(Path(folder)).items() if asked.only in name}
         each = -(-asked.inputs // len(chosen))
-        rows = []
-        for name, target in chosen.items():
-            row = fuzz(name, target, inputs=each, seed=asked.seed, keep=asked.keep)
+        how = {"commit": commit(), "seed": asked.seed, "inputs_each": each}
+        rows = _done(asked.json, how)
+        for name in [name for name in chosen if name not in {row["target"] for row in rows}]:
+            row = fuzz(name, chosen[name], inputs=each, seed=asked.seed, keep=asked.keep)
             rows.append(row)
             print(f"{name:32} {row['ended']} slowest {row['slowest_s']} s", flush=True)
             for fault in row["faults"]:
                 print(f"    {fault['error']} ({fault['bytes']})", flush=True)
-    faults = sum(row["ended"].get("fault", 0) for row in rows)
-    total = {
-        "inputs": sum(row["inputs"] for row in rows),
-        "refused": sum(count for row in rows for how, count in row["ended"].items() if how not in ("taken", "fault")),
-        "tracebacks": faults,
-        "peak_bytes": peak_bytes(),
-        "seconds": round(time.monotonic() - began, 1),
-        "seed": asked.seed,
-    }
+            if asked.json:
+                found = {"environment": environment(), **how, "total": _total(rows), "targets": rows}
+                asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    total = _total(rows)
     print(total)
-    if asked.json:
-        found = {"environment": environment() | {"commit": commit()}, "total": total, "targets": rows}
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
-    return int(faults > 0 or total["peak_bytes"] >= GIB)
+    return int(total["tracebacks"] > 0 or total["peak_bytes"] >= GIB)
+
+
+def _done(path: Path | None, how: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a file that was written by the same call on the same code."""
+    found = json.loads(path.read_text()) if path is not None and path.exists() else {}
+    rows: list[dict[str, Any]] = found.get("targets", [])
+    return rows if {key: found.get(key) for key in how} == how else []
+
+
+def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "inputs": sum(row["inputs"] for row in rows),
+        "taken": sum(row["ended"].get("taken", 0) for row in rows),
+        "refused": sum(count for row in rows for how, count in row["ended"].items() if how not in ("taken", "fault")),
+        "tracebacks": sum(row["ended"].get("fault", 0) for row in rows),
+        "peak_bytes": max(row["peak_bytes"] for row in rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+    }
 
 
 if __name__ == "__main__":

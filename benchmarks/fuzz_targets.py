@@ -33,7 +33,7 @@ from rsir_scale.runs.events import read_events
 from rsir_scale.runs.lease import LeaseRecord
 from rsir_scale.runs.leftovers import leftovers
 from rsir_scale.runs.lineage import read_columns
-from rsir_scale.runs.manifest import Extension, read_chain
+from rsir_scale.runs.manifest import Extension, manifest_sha256, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.status import read_status
@@ -160,8 +160,8 @@ def _records(store: Store) -> Iterator[tuple[str, Target]]:
     chain = read_chain(store)
     extension = Extension(
         iteration=1,
-        parent_sha256="0" * 64,
-        files=chain[0].files,
+        parent_sha256=manifest_sha256(store, 1),
+        files=(),
         generation=chain[0].generation,
         timings={},
     )

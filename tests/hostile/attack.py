@@ -20,6 +20,8 @@ import pytest
 from rsir_scale.cli import main
 
 GIB = 1 << 30
+# Of addresses, which a process takes more of than memory; it only guards the machine.
+_MOST_BYTES = 8 * GIB
 # A way out tells what to do: an order somewhere after the fault.
 WAY_OUT = re.compile(
     r"\b(name|give|set|check|choose|restore|import|leave|write|use|make|run|raise|lower|put|train|install|rename|look"
@@ -58,7 +60,7 @@ def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> Ended:
     return Ended(int(end.value.code or 0), out, err)
 
 
-def call_apart(folder: Path, *arguments: object, limit_bytes: int = 8 * GIB, timeout_s: float = 60.0) -> Ended:
+def call_apart(folder: Path, *arguments: object, timeout_s: float = 60.0) -> Ended:
     """Run it in a process of its own, which may not take the machine with it, and measure that."""
     peak = folder / "peak"
     began = time.monotonic()
@@ -69,7 +71,7 @@ def call_apart(folder: Path, *arguments: object, limit_bytes: int = 8 * GIB, tim
         errors="replace",
         check=False,
         timeout=timeout_s,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES)),
     )
     seconds, peak_bytes = time.monotonic() - began, int(peak.read_text()) * 1024
     peak.unlink()

@@ -289,7 +289,6 @@ def _bomb(kind: str) -> bytes:
 BOMBS = {
     "gzip, one line": ("pairs", ".gz", lambda: _bomb("one line"), "line 1 is longer"),
     "gzip, many lines": ("pairs", ".gz", lambda: _bomb("many lines"), "times its size"),
-    "gzip, of JSON": ("amazon-json", ".gz", lambda: _bomb("many lines"), "times its size"),
     "gzip, of CSV": ("csv", ".gz", lambda: _bomb("many lines"), "times its size"),
     "a value of 128 MiB in Parquet": (
         "parquet",
@@ -298,7 +297,7 @@ BOMBS = {
         "times its size",
     ),
     "JSON of a million brackets": ("amazon-json", "", lambda: b"[" * (1 << 20), "line 1"),
-    "a CSV of a million columns": ("csv", "", lambda: b"a," * (1 << 20) + b"\n1,2\n", "'user_id'"),
+    "a CSV of 100000 columns": ("csv", "", lambda: b"a," * 100_000 + b"\n1,2\n", "'user_id'"),
     "a CSV of which a quote is never closed": ("csv", "", lambda: added("csv", b'"') + b"1,2,3\n" * (1 << 22), "quote"),
 }
 

@@ -52,7 +52,7 @@ RECORDS: dict[str, Case] = {
         ("NUL", bytes_of(key, b"\0" * 100), ()),
         ("UTF-16", bytes_of(key, "{}".encode("utf-16")), ()),
         ("bytes of anything", bytes_of(key, bytes(range(256))), ()),
-        ("brackets without end", bytes_of(key, b"[" * 60_000), ()),
+        ("brackets without end", bytes_of(key, b"[" * 5000), ()),
         ("a list", bytes_of(key, b"[1, 2]"), ()),
         ("a number", bytes_of(key, b"7"), ()),
         ("null", bytes_of(key, b"null"), ()),
