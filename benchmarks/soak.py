@@ -35,8 +35,8 @@ from rsir_scale.storage.opening import open_store
 SETTINGS: dict[str, dict[str, object]] = {
     "data": {"max_length": 20},
     "model": {"width": 32, "feed_forward": 64, "dropout": 0.1},
-    "training": {"batch_size": 128, "max_epochs": 12, "patience": 12},
-    "generation": {"shard_sources": 100, "trials_per_sequence": 4, "sources": "real", "actors": 2},
+    "training": {"batch_size": 128, "max_epochs": 10, "patience": 10},
+    "generation": {"shard_sources": 60, "trials_per_sequence": 4, "sources": "real", "actors": 2},
     "loop": {"iterations": 4},
 }
 # A driver that lives through several iterations shows whether it leaks: it is drawn half as often.
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
-    small = small_run(arguments.run_dir, users=2000, items=800, settings=SETTINGS)
+    small = small_run(arguments.run_dir, users=1000, items=500, settings=SETTINGS)
     print(f"the golden run took {small.seconds:.0f} s and wrote {len(small.rows)} rows", flush=True)
     soak = Soak(small, arguments.run_dir.resolve(), Killer(arguments.seed, tuple(arguments.gap)))
     until_s = arguments.minutes * 60
