@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
-    small = small_run(arguments.run_dir, users=1000, items=500, settings=SETTINGS)
+    small = small_run(arguments.run_dir, users=1000, items=600, settings=SETTINGS)
     print(f"the golden run took {small.seconds:.0f} s and wrote {len(small.rows)} rows", flush=True)
     soak = Soak(small, arguments.run_dir.resolve(), Killer(arguments.seed, tuple(arguments.gap)))
     until_s = arguments.minutes * 60
