@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ _ENDS = {0: "done", -signal.SIGKILL: "killed", ResumableError.exit_code: "stoppe
 _TICK_S = 0.5
 _SAMPLE_S = 1.0
 _SHOWS_UP_S = 90.0
+# A process that shows up works for up to so long before it is killed.
+_WORKS_S = 5.0
 
 
 class Killer:
@@ -55,6 +57,7 @@ class Killer:
         self._gap = gap
         self.kills: Counter[str] = Counter()
         self._wanted, self._at, self._until = DRIVER, 0.0, 0.0
+        self._due: float | None = None
         self._rest(0.0)
 
     def step(self, now: float, found: list[tuple[str, psutil.Process]]) -> None:
@@ -70,20 +73,24 @@ class Killer:
             if now > self._until:
                 self._rest(now)
             return
+        if self._due is None:
+            self._due = now + float(self._draws.uniform(0, _WORKS_S))
+        if now < self._due:
+            return
         victim = there[int(self._draws.integers(len(there)))]
         with suppress(psutil.Error):
             victim.send_signal(signal.SIGKILL)
             self.kills[wanted] += 1
             print(f"{now:7.1f} s  killed {wanted} {victim.pid}", flush=True)
         if self._wanted == ISOLATED and wanted == ACTOR:
-            self._broke = True
+            self._broke, self._due = True, None
             self._until = now + _SHOWS_UP_S
             return
         self._rest(now)
 
     def _rest(self, now: float) -> None:
         self._wanted = _KINDS[int(self._draws.integers(len(_KINDS)))]
-        self._broke = False
+        self._broke, self._due = False, None
         self._at = now + float(self._draws.uniform(*self._gap))
         self._until = self._at + _SHOWS_UP_S
 
@@ -219,6 +226,7 @@ def main() -> None:
             time.sleep(_TICK_S)
     finally:
         soak.close()
+        Path(soak.folder, "samples.json").write_text(json.dumps([asdict(sample) for sample in soak.samples]))
         found = told(soak, until_s)
         write_rows(arguments.json, soak.runs, seed=arguments.seed, gap=list(arguments.gap), soak=found)
     print(json.dumps({key: value for key, value in found.items() if key != "memory"}, indent=1))
