@@ -1,14 +1,14 @@
 """A soak: the real command, again and again, while its processes are killed at random. What is lost, doubled, leaked?
 
-    RAY_worker_niceness=0 python benchmarks/soak.py --minutes 20 --kills 40 --run-dir runs/soak --json docs/results/soak.json
+    python benchmarks/soak.py --minutes 20 --kills 40 --run-dir runs/soak --json docs/results/soak.json
 
 The market is small; a run has a few iterations of some tens of seconds on two actors and a Train worker, by `rsir run`
 with a Ray cluster of its own. Every `--gap` seconds a kind of process is drawn, the driver, an actor of generation, a
 Train worker, or the child process that decodes in an actor's stead after a loss; the next of that kind that shows up is
 killed (SIGKILL). When the driver ends before the run does, the same command is given again. A run that is done is held
 to a run that nobody disturbed: rows by id, digest, `rsir verify`; then the next begins. The last run is brought to its
-end without kills. Whatever is amiss ends the soak and leaves the folder as it is. Memory: see `soak_memory`. Where other
-work has the cores as well, Ray's workers would starve at the niceness that Ray gives them; hence the variable.
+end without kills. Whatever is amiss ends the soak and leaves the folder as it is. Memory: see
+`soak_memory`. Where other work has the cores as well, set RAY_worker_niceness=0: at Ray's own its workers would starve.
 """
 
 import argparse
