@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -140,3 +142,18 @@ def command_environment() -> dict[str, str]:
     """This environment with one thread a library and a cluster of the command's own."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return kept | {"OMP_NUM_THREADS": "1"}
+
+
+@contextmanager
+def stores(kind: str, folder: Path, faults: float) -> Iterator[Callable[[str], str]]:
+    """Addresses of new run directories, by name."""
+    if kind == "disk":
+        yield lambda name: str(folder / "runs" / name)
+        return
+    from tests.storage.s3_server import s3_server
+
+    with s3_server() as server:
+        os.environ.update(server.environment)
+        bucket = server.make_bucket("two-drivers")
+        server.fail(faults, seed=1)
+        yield lambda name: f"{bucket}/{name}"

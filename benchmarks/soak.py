@@ -1,13 +1,14 @@
 """A soak: the real command, again and again, while its processes are killed at random. What is lost, doubled, leaked?
 
-    python benchmarks/soak.py --minutes 20 --run-dir runs/soak --json docs/results/soak.json
+    python benchmarks/soak.py --minutes 20 --kills 40 --run-dir runs/soak --json docs/results/soak.json
 
 The market is small; a run has a few iterations of some tens of seconds on two actors and a Train worker, by `rsir run`
 with a Ray cluster of its own. Every `--gap` seconds a kind of process is drawn, the driver, an actor of generation, a
 Train worker, or the child process that decodes in an actor's stead after a loss; the next of that kind that shows up is
 killed (SIGKILL). When the driver ends before the run does, the same command is given again. A run that is done is held
 to a run that nobody disturbed: rows by id, digest, `rsir verify`; then the next begins. The last run is brought to its
-end without kills. Whatever is amiss ends the soak and leaves the folder as it is. Memory: see `soak_memory`.
+end without kills. Whatever is amiss ends the soak and leaves the folder as it is. Memory: see
+`soak_memory`. Where other work has the cores as well, set RAY_worker_niceness=0: at Ray's own its workers would starve.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from rsir_scale.storage.opening import open_store
 SETTINGS: dict[str, dict[str, object]] = {
     "data": {"max_length": 20},
     "model": {"width": 32, "feed_forward": 64, "dropout": 0.1},
-    "training": {"batch_size": 128, "max_epochs": 12, "patience": 12},
-    "generation": {"shard_sources": 100, "trials_per_sequence": 4, "sources": "real", "actors": 2},
+    "training": {"batch_size": 128, "max_epochs": 10, "patience": 10},
+    "generation": {"shard_sources": 60, "trials_per_sequence": 4, "sources": "real", "actors": 2},
     "loop": {"iterations": 4},
 }
 # A driver that lives through several iterations shows whether it leaks: it is drawn half as often.
@@ -45,6 +46,8 @@ _ENDS = {0: "done", -signal.SIGKILL: "killed", ResumableError.exit_code: "stoppe
 _TICK_S = 0.5
 _SAMPLE_S = 1.0
 _SHOWS_UP_S = 90.0
+# A process that shows up works for up to so long before it is killed.
+_WORKS_S = 5.0
 
 
 class Killer:
@@ -55,6 +58,7 @@ class Killer:
         self._gap = gap
         self.kills: Counter[str] = Counter()
         self._wanted, self._at, self._until = DRIVER, 0.0, 0.0
+        self._due: float | None = None
         self._rest(0.0)
 
     def step(self, now: float, found: list[tuple[str, psutil.Process]]) -> None:
@@ -70,20 +74,24 @@ class Killer:
             if now > self._until:
                 self._rest(now)
             return
+        if self._due is None:
+            self._due = now + float(self._draws.uniform(0, _WORKS_S))
+        if now < self._due:
+            return
         victim = there[int(self._draws.integers(len(there)))]
         with suppress(psutil.Error):
             victim.send_signal(signal.SIGKILL)
             self.kills[wanted] += 1
             print(f"{now:7.1f} s  killed {wanted} {victim.pid}", flush=True)
         if self._wanted == ISOLATED and wanted == ACTOR:
-            self._broke = True
+            self._broke, self._due = True, None
             self._until = now + _SHOWS_UP_S
             return
         self._rest(now)
 
     def _rest(self, now: float) -> None:
         self._wanted = _KINDS[int(self._draws.integers(len(_KINDS)))]
-        self._broke = False
+        self._broke, self._due = False, None
         self._at = now + float(self._draws.uniform(*self._gap))
         self._until = self._at + _SHOWS_UP_S
 
@@ -115,6 +123,10 @@ class Soak:
     def run_dir(self) -> Path:
         """The run under way."""
         return self.folder / f"run-{len(self.runs):03d}"
+
+    def is_short_of(self, wanted: argparse.Namespace) -> bool:
+        """Whether it has not lasted long enough, or killed too few."""
+        return self.now < 60 * wanted.minutes or self.killer.kills.total() < wanted.kills
 
     def tick(self, *, kills: bool) -> None:
         """Begin or take up the run, look at its processes, and kill one if it is time."""
@@ -201,7 +213,8 @@ def _phase(run_dir: Path) -> Phase:
 def main() -> None:
     """Soak and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, default=20.0, help="of kills at least")
+    parser.add_argument("--kills", type=int, default=40, help="at least")
     parser.add_argument(
         "--gap", type=float, nargs=2, default=(12.0, 20.0), help="seconds between kills, least and most"
     )
@@ -209,17 +222,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
-    small = small_run(arguments.run_dir, users=2000, items=800, settings=SETTINGS)
+    small = small_run(arguments.run_dir, users=1000, items=600, settings=SETTINGS)
     print(f"the golden run took {small.seconds:.0f} s and wrote {len(small.rows)} rows", flush=True)
     soak = Soak(small, arguments.run_dir.resolve(), Killer(arguments.seed, tuple(arguments.gap)))
-    until_s = arguments.minutes * 60
+    killed_s = 0.0
     try:
-        while not soak.faults and (soak.now < until_s or soak.run_dir.exists()):
-            soak.tick(kills=soak.now < until_s)
+        while not soak.faults and ((kills := soak.is_short_of(arguments)) or soak.run_dir.exists()):
+            killed_s = soak.now if kills else killed_s
+            soak.tick(kills=kills)
             time.sleep(_TICK_S)
     finally:
         soak.close()
-        found = told(soak, until_s)
+        Path(soak.folder, "samples.json").write_text(json.dumps([asdict(sample) for sample in soak.samples]))
+        found = told(soak, killed_s)
         write_rows(arguments.json, soak.runs, seed=arguments.seed, gap=list(arguments.gap), soak=found)
     print(json.dumps({key: value for key, value in found.items() if key != "memory"}, indent=1))
     for kind, memory in found["memory"].items():
@@ -229,10 +244,11 @@ def main() -> None:
     shutil.rmtree(arguments.run_dir)
 
 
-def told(soak: Soak, until_s: float) -> dict[str, Any]:
+def told(soak: Soak, killed_s: float) -> dict[str, Any]:
     """What came of it."""
     return {
         "minutes": round(soak.now / 60, 2),
+        "minutes_of_kills": round(killed_s / 60, 2),
         "kills": sum(soak.killer.kills.values()),
         "kills_of": dict(soak.killer.kills),
         "driver_starts": soak.starts,
@@ -243,7 +259,7 @@ def told(soak: Soak, until_s: float) -> dict[str, Any]:
         "rows_doubled": sum(row["rows_doubled"] + row["rows_changed"] for row in soak.runs),
         "outlived_their_driver_s": {title: round(gone, 1) for title, gone in soak.outlived.items()},
         "faults": soak.faults,
-        "memory": summary(soak.samples, min(soak.now, until_s)),
+        "memory": summary(soak.samples, killed_s),
     }
 
 

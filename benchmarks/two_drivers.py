@@ -26,7 +26,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +33,7 @@ from typing import Protocol
 
 import numpy as np
 from result_file import Row, write_rows
-from small_run import FORKS, SmallRun, command, command_environment, compare, drive, is_golden, small_run
+from small_run import FORKS, SmallRun, command, command_environment, compare, drive, is_golden, small_run, stores
 
 from rsir_scale.config import Config
 from rsir_scale.errors import ResumableError
@@ -229,24 +228,10 @@ def _outcome(codes: list[int], writers: list[int]) -> str:
     return f"{finisher} finished, the other was refused"
 
 
-@contextmanager
-def stores(kind: str, folder: Path, faults: float) -> Iterator[Callable[[str], str]]:
-    """Addresses of new run directories, by name."""
-    if kind == "disk":
-        yield lambda name: str(folder / "runs" / name)
-        return
-    from tests.storage.s3_server import s3_server
-
-    with s3_server() as server:
-        os.environ.update(server.environment)
-        bucket = server.make_bucket("two-drivers")
-        server.fail(faults, seed=1)
-        yield lambda name: f"{bucket}/{name}"
-
-
-def study(arguments: argparse.Namespace, folder: Path) -> list[Row]:
-    """All starts; a row each."""
+def study(arguments: argparse.Namespace, folder: Path) -> dict[str, Row]:
+    """All starts; a summary of each kind."""
     rows: list[Row] = []
+    found: dict[str, Row] = {}
     with stores(arguments.store, folder, arguments.faults) as address:
         small = small_run(folder / "market", users=60, items=40, settings=SETTINGS)
         kinds = [("protocol", Fork, arguments.starts), ("command", Command, arguments.command)]
@@ -260,8 +245,16 @@ def study(arguments: argparse.Namespace, folder: Path) -> list[Row]:
                 row = {"kind": kind, "number": number}
                 row |= one_start(small, start, address(name), folder / name, begin)
                 rows.append(row)
+                found = save(arguments, rows)
                 print(json.dumps(row), flush=True)
-    return rows
+    return found
+
+
+def save(arguments: argparse.Namespace, rows: list[Row]) -> dict[str, Row]:
+    """Replace the file by the starts so far; returns what they come to."""
+    found = {kind: summary([row for row in rows if row["kind"] == kind]) for kind in {row["kind"] for row in rows}}
+    write_rows(arguments.json, rows, store=arguments.store, faults=arguments.faults, seed=arguments.seed, summary=found)
+    return found
 
 
 def summary(rows: list[Row]) -> Row:
@@ -287,10 +280,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rsir-two-drivers-") as folder:
-        rows = study(arguments, Path(folder))
-    kinds = {kind: summary([row for row in rows if row["kind"] == kind]) for kind in ("protocol", "command")}
-    found = {kind: outcome for kind, outcome in kinds.items() if outcome["starts"]}
-    write_rows(arguments.json, rows, store=arguments.store, faults=arguments.faults, seed=arguments.seed, summary=found)
+        found = study(arguments, Path(folder))
     print(json.dumps(found, indent=1))
     if any(outcome["mixed"] for outcome in found.values()):
         sys.exit("a run was mixed: see the faults above")
