@@ -12,6 +12,10 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
 from rsir_scale.storage.base import Store
 
+# The marks of a YAML document. What is left of one that lost its end may parse, and mean other settings; runs of
+# version 0.1 have no marks.
+_START, _END = b"---\n", b"...\n"
+
 
 class DatasetFacts(Record):
     """Which data a run is of."""
@@ -45,6 +49,10 @@ def read_config(store: Store) -> Config:
     data = store.read_if_exists(layout.RUN_CONFIG)
     if data is None:
         raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
+    if data.startswith(_START) and not data.endswith(_END):
+        raise IntegrityError(
+            f"{store.root}/{layout.RUN_CONFIG} has no end: restore it, or start again in an empty run directory"
+        )
     try:
         return Config.model_validate(yaml.safe_load(data.decode("utf-8")))
     except (UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:

@@ -22,12 +22,12 @@ import yaml
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import ConfigError, InputError
+from rsir_scale.errors import ConfigError, InputError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.lease import Clock, Lease
 from rsir_scale.runs.teacher import adopt, read_teacher, settle_teacher
-from rsir_scale.storage.base import Store
+from rsir_scale.storage.base import AlreadyExistsError, Store, is_temporary
 
 _PACKAGES = ("rsir-scale", "torch", "ray", "numpy", "polars", "pyarrow", "safetensors")
 
@@ -61,17 +61,19 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         provenance = _begin(store, dataset)
         if found is not None:
             adopt(store, found)
-        if stored != config:
+        if stored is None:
+            _create(store, layout.RUN_CONFIG, _to_yaml(config))
+        elif stored != config:
             store.put(layout.RUN_CONFIG, _to_yaml(config))
         facts = (*_changed_versions(provenance.versions), *_teacher_facts(store, dataset))
         yield Run(store=store, config=config, lease=lease, facts=facts)
 
 
 def _check_folder(store: Store) -> None:
-    # A driver that died in its first moments leaves a lease and no more.
+    # A driver that died in its first moments leaves a lease, or what it was writing, and no more.
     if is_run(store) or store.exists(layout.PROVENANCE):
         return
-    strange = next((key for key in store.list("") if not key.startswith("lease/")), None)
+    strange = next((key for key in store.list("") if not key.startswith("lease/") and not is_temporary(key)), None)
     if strange is not None:
         raise InputError(
             f"{store.root} is no run, but holds {strange}: name an empty or new folder, or an existing run directory"
@@ -120,8 +122,19 @@ def _begin(store: Store, dataset: PreparedDataset) -> Provenance:
             fingerprint=meta.fingerprint, users=meta.users, items=meta.items, training_pairs=meta.training_pairs
         ),
     )
-    store.create(layout.PROVENANCE, provenance.to_bytes())
+    _create(store, layout.PROVENANCE, provenance.to_bytes())
     return provenance
+
+
+def _create(store: Store, key: str, data: bytes) -> None:
+    """Write what a run begins with, once: a driver that was silent for long must not put its own in its place."""
+    try:
+        store.create(key, data)
+    except AlreadyExistsError as error:
+        raise ResumableError(
+            f"{store.root}/{key}: another driver began this run meanwhile: let it finish, or stop it and run the same "
+            "command again"
+        ) from error
 
 
 def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:
@@ -133,7 +146,8 @@ def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:
 
 
 def _to_yaml(config: Config) -> bytes:
-    text: Any = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = config.model_dump(mode="json")
+    text: Any = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, explicit_start=True, explicit_end=True)
     return str(text).encode()
 
 

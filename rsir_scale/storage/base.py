@@ -9,6 +9,7 @@ Tests crash the protocol at each step through the one hook `before(step, key)`.
 import hashlib
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
@@ -16,6 +17,7 @@ from rsir_scale.errors import IntegrityError, RsirError
 
 Hook = Callable[[str, str], None]
 _BLOCK_BYTES = 1 << 20
+_TEMPORARY = re.compile(r"(.*/)?\.tmp-[0-9a-f]{32}")
 
 
 class AlreadyExistsError(RsirError):
@@ -83,6 +85,16 @@ def check_key(key: str, root: str) -> list[str]:
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\\\0]", key):
         raise IntegrityError(f"key {key!r} is no path inside {root}: keys are names joined by single slashes")
     return parts
+
+
+def new_temporary() -> str:
+    """A name for an object that is gone before the operation at hand returns; only a crash leaves one behind."""
+    return f".tmp-{uuid.uuid4().hex}"
+
+
+def is_temporary(key: str) -> bool:
+    """Whether the object under a key is what a crash left of an operation."""
+    return _TEMPORARY.fullmatch(key) is not None
 
 
 def sha256_of(store: Store, key: str) -> tuple[str, int]:

@@ -4,17 +4,16 @@
 """
 
 import errno
+import io
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from rsir_scale.errors import ConfigError, IntegrityError, ResumableError, StorageFullError
-from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, no_hook
+from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, new_temporary, no_hook
 
-TEMPORARY_PREFIX = ".tmp-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -33,7 +32,7 @@ class LocalStore:
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
-        with self.open_read(key) as reader, _faults(key):
+        with self.open_read(key) as reader:
             return reader.read()
 
     def read_if_exists(self, key: str) -> bytes | None:
@@ -45,17 +44,18 @@ class LocalStore:
 
     def open_read(self, key: str) -> BinaryIO:
         """See `Store.open_read`."""
-        self._before("read", key)
         with _faults(key):
+            self._before("read", key)
             try:
-                return self.local_path(key).open("rb")
+                return io.BufferedReader(_Reader(self.local_path(key), key))
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise ObjectMissingError(f"{self.root}/{key} is missing: restore it, or start anew") from error
 
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
-        self._before("exists", key)
-        return self.local_path(key).is_file()
+        with _faults(key):
+            self._before("exists", key)
+            return self.local_path(key).is_file()
 
     def put(self, key: str, data: bytes) -> None:
         """See `Store.put`."""
@@ -110,9 +110,9 @@ class LocalStore:
 
     def append_line(self, key: str, text: str) -> None:
         """See `Store.append_line`; an end that a crash tore is closed first, so that only the torn line is lost."""
-        self._before("append_line", key)
         path = self.local_path(key)
         with _faults(key):
+            self._before("append_line", key)
             _make_folder(path.parent)
             with path.open("ab+") as log:
                 torn = log.tell() > 0 and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
@@ -124,8 +124,8 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
-        self._before("delete", key)
         with _faults(key), suppress(FileNotFoundError, NotADirectoryError):
+            self._before("delete", key)
             self.local_path(key).unlink()
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -159,7 +159,7 @@ class LocalStore:
     def _temporary(self, operation: str, key: str, data: bytes) -> Iterator[Path]:
         path = self.local_path(key)
         _make_folder(path.parent)
-        temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        temporary = path.with_name(new_temporary())
         self._before(f"{operation}.write", key)
         try:
             self._write(temporary, data, step=f"{operation}.sync", key=key)
@@ -173,6 +173,22 @@ class LocalStore:
             file.flush()
             self._before(step, key)
             os.fsync(file.fileno())
+
+
+class _Reader(io.FileIO):
+    """A file whose disk may fail while it is read."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        super().__init__(path)
+        self._key = key
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _faults(self._key):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with _faults(self._key):
+            return super().readall()
 
 
 @contextmanager

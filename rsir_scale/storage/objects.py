@@ -22,7 +22,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import from_url
 
 from rsir_scale.errors import ConfigError, ResumableError, StorageFullError
-from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, no_hook
+from rsir_scale.storage.base import AlreadyExistsError, Hook, ObjectMissingError, check_key, new_temporary, no_hook
 from rsir_scale.storage.retries import Result, persist
 
 RETRY_S = 120.0
@@ -151,7 +151,7 @@ class ObjectStore:
 
     def require_atomic_create(self) -> None:
         """See `Store.require_atomic_create`: one object is created twice, and the second time must fail."""
-        key = f"probe-{uuid.uuid4().hex}"
+        key = new_temporary()
         try:
             self.create(key, b"1")
             self.create(key, b"2")

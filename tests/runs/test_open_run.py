@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.errors import ConfigError, InputError, IntegrityError, LeaseHeldError
+from rsir_scale.errors import ConfigError, InputError, IntegrityError, LeaseHeldError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs import open_run as module
 from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.storage.base import new_temporary
 from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
 from tests.runs.world import config, dataset
@@ -126,3 +127,38 @@ def test_driver_that_died_before_its_first_file_left_only_a_lease(tmp_path: Path
         pass
     with open_run(store, config(), dataset()) as run:
         run.lease.assert_held()
+
+
+def test_what_a_driver_that_was_killed_was_about_to_write_makes_nothing_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / new_temporary()).write_bytes(b'{"versi')
+    with open_run(open_store(tmp_path), config(), dataset()) as run:
+        run.lease.assert_held()
+
+
+def test_settings_that_lost_their_end_are_not_taken_for_others(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with open_run(store, config(), dataset()):
+        pass
+    whole = store.read(layout.RUN_CONFIG)
+    lines = whole.splitlines(keepends=True)
+    for count in range(1, len(lines)):
+        store.put(layout.RUN_CONFIG, b"".join(lines[:count]))
+        with pytest.raises(IntegrityError, match=r"run\.yaml"):
+            read_config(store)
+    # Runs of version 0.1 have no marks.
+    store.put(layout.RUN_CONFIG, b"".join(lines[1:-1]))
+    assert read_config(store) == config()
+
+
+@pytest.mark.parametrize("late", [layout.PROVENANCE, layout.RUN_CONFIG])
+def test_a_driver_that_wakes_up_late_does_not_begin_the_run_again(tmp_path: Path, late: str) -> None:
+    def before(step: str, key: str) -> None:
+        if (step, key) == ("create.write", late):
+            open_store(tmp_path).create(late, b"of another driver")
+
+    with (
+        pytest.raises(ResumableError, match="another driver began this run"),
+        open_run(LocalStore(tmp_path, before=before), config(), dataset()),
+    ):
+        pass
+    assert open_store(tmp_path).read(late) == b"of another driver"

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from rsir_scale.errors import ConfigError, ResumableError
-from rsir_scale.storage.base import AlreadyExistsError
+from rsir_scale.storage.base import AlreadyExistsError, is_temporary
 from rsir_scale.storage.objects import AccessDeniedError, ObjectStore
 from rsir_scale.storage.opening import open_store
 from tests.storage.contract import StoreContract, Stores
@@ -61,6 +61,15 @@ def test_a_store_that_ignores_the_condition_is_refused_by_name(bucket: str, monk
     with pytest.raises(ConfigError, match=rf"{bucket}: this store overwrites"):
         ObjectStore(bucket).require_atomic_create()
     assert list(ObjectStore(bucket).list("")) == []
+
+
+def test_a_probe_whose_process_is_killed_leaves_what_is_known_for_nobodys(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObjectStore(bucket)
+    monkeypatch.setattr(ObjectStore, "delete", lambda self, key: None)
+    store.require_atomic_create()
+    assert [is_temporary(key) for key in store.list("")] == [True]
 
 
 def test_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:
