@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ResumableError, RsirError, StorageFullError
@@ -34,9 +34,8 @@ class UnforeseenError(Exception):
 
 def run_cell(cell: Cell) -> str:
     """Run a cell and assert that nothing was lost. Returns how the disturbed command ended."""
-    path = Path(mkdtemp(prefix="cell-", dir=world.folder())) / "run"
-    with world.small_world():
-        scenario = world.scenario(cell.step.scenario)
+    with world.small_world(), TemporaryDirectory(prefix="cell-", dir=world.folder()) as folder:
+        path, scenario = Path(folder) / "run", world.scenario(cell.step.scenario)
         world.golden(scenario.name)
         ended = _RUNNERS[cell.fault](path, scenario, cell)
         world.assert_nothing_lost(path, scenario.name)

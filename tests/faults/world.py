@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -211,4 +210,3 @@ def assert_nothing_lost(path: Path, name: str) -> None:
     clean(store, clock=Clock())
     assert leftovers(store) == []
     assert outcome(path) == expected, found.keys ^ expected.keys
-    shutil.rmtree(path)
