@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs, once: see `setup`.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-ray test-all quickstart clean
+.PHONY: help setup lint test test-ray test-all test-faults quickstart clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -37,6 +37,9 @@ test-ray: setup  ## Only the tests that start Ray
 
 test-all: setup  ## Everything, the slow ones included; what this machine lacks is skipped with its reason
 	$(BIN)/python -m pytest -m ""
+
+test-faults: setup  ## Every fault at every step of the commit protocol, and a thousand interleavings
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.report docs/results/faults.json
 
 RAW := data/ml-100k-raw/ml-100k.inter
 PREPARED := data/ml-100k/dataset.json

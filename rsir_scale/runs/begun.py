@@ -13,8 +13,9 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
 from rsir_scale.storage.base import Store
 
-# YAML's own mark: without it a file cut between two settings would read as one that leaves the rest at defaults.
-CONFIG_END = b"\n...\n"
+# The marks of a YAML document. What is left of one that lost its end may parse, and mean other settings; runs of
+# version 0.1 have no marks.
+_START, _END = b"---\n", b"...\n"
 
 
 class DatasetFacts(Record):
@@ -49,20 +50,18 @@ def read_config(store: Store) -> Config:
     data = store.read_if_exists(layout.RUN_CONFIG)
     if data is None:
         raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
+    if data.startswith(_START) and not data.endswith(_END):
+        raise IntegrityError(
+            f"{store.root}/{layout.RUN_CONFIG} has no end: restore it, or start again in an empty run directory"
+        )
     try:
-        config = Config.model_validate(parse_yaml(data.decode("utf-8")))
+        return Config.model_validate(parse_yaml(data.decode("utf-8")))
     except (UnicodeDecodeError, NotYamlError, ValidationError) as error:
         what = first_fault(error) if isinstance(error, ValidationError) else error
         raise IntegrityError(
             f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({what}): restore it, or start again in an "
             "empty run directory"
         ) from error
-    if not data.endswith(CONFIG_END):
-        raise IntegrityError(
-            f"{store.root}/{layout.RUN_CONFIG} lacks the line {CONFIG_END.decode().strip()!r} that ends it, so "
-            "settings may be missing: restore it, or start again in an empty run directory"
-        )
-    return config
 
 
 def check_dataset(store: Store, dataset: PreparedDataset) -> None:

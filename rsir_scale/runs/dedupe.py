@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.schema import CONTENT_HASH, SEQUENCE_ID
+from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
 from rsir_scale.runs.lineage import SequenceFile
 from rsir_scale.runs.records import FileEntry, write_entry
-from rsir_scale.storage.base import Store
+from rsir_scale.storage.base import Store, sha256_of
 
 BUCKET_ROWS = 4_000_000
 _MAX_BUCKETS = 1 << 16
@@ -50,12 +51,36 @@ def settle_duplicates(
     buckets = min(_MAX_BUCKETS, rows // bucket_rows + 1)
     new = [_scan(store, part.key, _COLUMNS) for part in parts if part.rows]
     old = _existing_hashes(store, dataset, existing)
-    found = [_dropped(_in_bucket(new, bucket, buckets), _in_bucket(old, bucket, buckets)) for bucket in range(buckets)]
+    try:
+        found = [
+            _dropped(_in_bucket(new, bucket, buckets), _in_bucket(old, bucket, buckets)) for bucket in range(buckets)
+        ]
+    except (pl.exceptions.PolarsError, OSError) as error:
+        _blame_a_file(store, dataset, parts, existing)
+        raise ResumableError(
+            f"iteration {iteration}: its rows could not be compared ({error}): mend the cause and run the same command "
+            "again"
+        ) from error
     ids = np.sort(np.concatenate(found))
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.table({SEQUENCE_ID: ids}), buffer, compression="zstd")
     data = buffer.getvalue().to_pybytes()
     return write_entry(store, layout.dropped(iteration, attempt), "dropped", data, rows=len(ids))
+
+
+def _blame_a_file(
+    store: Store, dataset: PreparedDataset, parts: Sequence[FileEntry], existing: Sequence[SequenceFile]
+) -> None:
+    """Raise IntegrityError for the first file that is not what its record says, if there is one."""
+    files = [(store, part.key, part.sha256) for part in parts]
+    for file in existing:
+        files.append((dataset.store if file.where == "dataset" else store, file.key, file.sha256))
+        if file.dropped_key is not None and file.dropped_sha256 is not None:
+            files.append((store, file.dropped_key, file.dropped_sha256))
+    for where, key, expected in files:
+        found, _ = sha256_of(where, key)
+        if found != expected:
+            raise IntegrityError(f"{where.root}/{key} has SHA-256 {found}, its record says {expected}: restore it")
 
 
 def _existing_hashes(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> list[pl.LazyFrame]:

@@ -14,6 +14,7 @@ from rsir_scale.storage.base import Store
 Json = str | int | float | bool | None
 RUN_STARTED = "run_started"
 TRAINING_STARTED = "training_started"
+TRAINING_RESTARTED = "training_restarted"
 EVALUATION_STARTED = "evaluation_started"
 GENERATION_STARTED = "generation_started"
 ITERATION_DONE = "iteration_done"

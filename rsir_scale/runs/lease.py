@@ -154,9 +154,19 @@ def _highest(store: Store) -> int:
     return low
 
 
+def _read(store: Store, generation: int) -> LeaseRecord:
+    name = f"{store.root}/{layout.lease(generation)}"
+    try:
+        return LeaseRecord.from_bytes(store.read(layout.lease(generation)), name)
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{name} is damaged, so who drives this run is not known; nothing of the run itself is in it: see that no "
+            "driver works on the run, remove the file and run the same command again"
+        ) from error
+
+
 def _refuse_if_held(store: Store, generation: int, process: Process, now: float) -> None:
-    key = layout.lease(generation)
-    record = LeaseRecord.from_bytes(store.read(key), f"{store.root}/{key}")
+    record = _read(store, generation)
     holder = record.holder
     if record.released:
         return

@@ -1,8 +1,10 @@
 """What lost attempts left in a run: objects that carry an attempt in their name and that no record mentions.
 
 Comes in: a run. Goes out: their keys, or their removal. Whatever counts in a run is named by one of its records, all of
-which are JSON; so what no string of any record names is nobody's. A reader never meets a leftover, for readers do not
-list: only its room is lost. Files that are not of a kind that we write under an attempt's name are left alone.
+which are JSON; so what no string of any record names is nobody's, once the record that could have named it is there:
+before that, an attempt that nobody sees may be about to commit it. A training's state is over with its model. A reader
+never meets a leftover, for readers do not list: only its room is lost. Files that are not of a kind that we write under
+an attempt's name are left alone.
 """
 
 import re
@@ -20,6 +22,16 @@ from rsir_scale.storage.base import Store, is_temporary, size_of
 
 _ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _OF_AN_ATTEMPT = re.compile(r"\.[0-9a-f]{12}\.(safetensors|parquet)$")
+_OF_A_TRAINING = re.compile(r"(iteration=\d{3,})/training/[^/]+$")
+# Which record decides whether an attempt's object counts.
+_DECIDED_BY = (
+    (re.compile(r"teacher/weights-.*"), layout.TEACHER),
+    (re.compile(r"(iteration=\d{3,})/model/weights-.*"), r"\1/model/model.json"),
+    (re.compile(r"(iteration=\d{3,})/ranks\..*"), r"\1/metrics.json"),
+    (re.compile(r"(iteration=\d{3,}/generation)/clusters\..*"), r"\1/search.json"),
+    (re.compile(r"(iteration=\d{3,}/generation)/(?:data|errors)/part-(\d{5,})\..*"), r"\1/commits/\2.json"),
+)
+_DROPPED = re.compile(r"iteration=\d{3,}/generation/dropped\.")
 
 
 def leftovers(store: Store) -> list[str]:
@@ -28,9 +40,12 @@ def leftovers(store: Store) -> list[str]:
     Raises:
         IntegrityError: a record cannot be read, so nobody can say what it names.
     """
-    keys = list(store.list(""))
-    named = {text for key in keys if key.endswith(".json") for text in _strings(_parsed(store, key))}
-    return sorted(key for key in keys if is_temporary(key) or (_OF_AN_ATTEMPT.search(key) and key not in named))
+    keys = set(store.list(""))
+    over = {key for key in keys if _is_over(key, keys)}
+    records = sorted(key for key in keys - over if key.endswith(".json"))
+    named = {text for key in records for text in _strings(_parsed(store, key))}
+    unnamed = {key for key in keys - over - named if _OF_AN_ATTEMPT.search(key) and _is_decided(key, keys, named)}
+    return sorted(over | unnamed)
 
 
 def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> dict[str, Any]:
@@ -57,6 +72,21 @@ def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> d
         for key in () if dry_run else found:
             store.delete(key)
     return {"removed": not dry_run, "objects": len(found), "bytes": size, "keys": found}
+
+
+def _is_over(key: str, keys: set[str]) -> bool:
+    """Whether it is a torn temporary file, or of a training whose model is published."""
+    found = _OF_A_TRAINING.match(key)
+    return is_temporary(key) or (found is not None and f"{found[1]}/model/model.json" in keys)
+
+
+def _is_decided(key: str, keys: set[str], named: set[str]) -> bool:
+    """Whether no attempt can make it count any more, however late it comes."""
+    dropped = _DROPPED.match(key)
+    if dropped is not None:
+        # The manifest decides, or where that came without sequences, what extends it.
+        return any(other.startswith(dropped[0]) for other in named)
+    return any(pattern.sub(record, key) in keys for pattern, record in _DECIDED_BY if pattern.fullmatch(key))
 
 
 def _parsed(store: Store, key: str) -> Any:

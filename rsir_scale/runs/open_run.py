@@ -134,11 +134,13 @@ def _begin(store: Store, dataset: PreparedDataset) -> Provenance:
 
 
 def _create(store: Store, key: str, data: bytes) -> None:
+    """Write what a run begins with, once: a driver that was silent for long must not put its own in its place."""
     try:
         store.create(key, data)
     except AlreadyExistsError as error:
         raise ResumableError(
-            f"{store.root}: another driver began this run while this one was silent: run the same command again"
+            f"{store.root}/{key}: another driver began this run meanwhile: let it finish, or stop it and run the same "
+            "command again"
         ) from error
 
 
@@ -151,7 +153,8 @@ def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:
 
 
 def _to_yaml(config: Config) -> bytes:
-    text: Any = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, explicit_end=True)
+    values = config.model_dump(mode="json")
+    text: Any = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, explicit_start=True, explicit_end=True)
     return str(text).encode()
 
 

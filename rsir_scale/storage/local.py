@@ -4,6 +4,7 @@
 """
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class LocalStore:
 
     def read(self, key: str) -> bytes:
         """See `Store.read`."""
-        with self.open_read(key) as reader, _faults(key):
+        with self.open_read(key) as reader:
             return reader.read()
 
     def read_if_exists(self, key: str) -> bytes | None:
@@ -44,11 +45,10 @@ class LocalStore:
 
     def open_read(self, key: str) -> BinaryIO:
         """See `Store.open_read`."""
-        self._before("read", key)
         with _faults(key):
+            self._before("read", key)
             try:
-                # A pipe would be waited for until somebody writes to it.
-                file = os.fdopen(os.open(self.local_path(key), os.O_RDONLY | os.O_NONBLOCK), "rb")
+                file = _Reader(self.local_path(key), key)
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise ObjectMissingError(f"{self.root}/{key} is missing: restore it, or start anew") from error
             except IsADirectoryError as error:
@@ -56,13 +56,13 @@ class LocalStore:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.close()
             raise self._no_file(key)
-        return file
+        return io.BufferedReader(file)
 
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
-        self._before("exists", key)
-        path = self.local_path(key)
         with _faults(key):
+            self._before("exists", key)
+            path = self.local_path(key)
             if path.exists() and not path.is_file():
                 raise self._no_file(key)
             return path.is_file()
@@ -120,9 +120,9 @@ class LocalStore:
 
     def append_line(self, key: str, text: str) -> None:
         """See `Store.append_line`; an end that a crash tore is closed first, so that only the torn line is lost."""
-        self._before("append_line", key)
         path = self.local_path(key)
         with _faults(key):
+            self._before("append_line", key)
             _make_folder(path.parent)
             with path.open("ab+") as log:
                 torn = log.tell() > 0 and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n"
@@ -134,8 +134,8 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
-        self._before("delete", key)
         with _faults(key), suppress(FileNotFoundError, NotADirectoryError):
+            self._before("delete", key)
             self.local_path(key).unlink()
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -190,6 +190,23 @@ class LocalStore:
             file.flush()
             self._before(step, key)
             os.fsync(file.fileno())
+
+
+class _Reader(io.FileIO):
+    """A file whose disk may fail while it is read."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        # A pipe would be waited for until somebody writes to it.
+        super().__init__(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+        self._key = key
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _faults(self._key):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with _faults(self._key):
+            return super().readall()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.runs.trained import CurvePoint
 from rsir_scale.training.batches import Batch, Rows, Updates, make_batch
-from rsir_scale.training.exchange import sum_gradients
+from rsir_scale.training.exchange import all_have, sum_gradients
 from rsir_scale.training.losses import Loss, encoding
 from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
 from rsir_scale.training.state import FitState, Position, dump_state, restore_state
@@ -94,6 +94,8 @@ class Fit:
         self.best: dict[str, Tensor] = copy_weights(self.model)
         if resume_from is not None:
             self.position, self.best = restore_state(resume_from, self.model, self.optimiser)
+        if worker.size > 1 and not all_have(self.position.update, worker.device):
+            raise ResumableError("the workers read different states of the training: run the same command again")
         # To take differences of all offsets anew would cost each update the time of the whole data.
         self._lengths = task.sequences.lengths
         self._updates = Updates(

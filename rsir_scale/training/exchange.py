@@ -16,6 +16,13 @@ from torch import Tensor
 _ALONE_FROM = 1 << 18  # elements
 
 
+def all_have(number: int, device: torch.device) -> bool:
+    """Whether every worker calls this with the same number."""
+    extremes = torch.tensor([number, -number], device=device)
+    distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+    return bool(extremes[0] == -extremes[1])
+
+
 def sum_gradients(dense: Sequence[Tensor], tables: Sequence[Tensor], loss: Tensor) -> Tensor:
     """Replace every gradient by its sum over the workers; a worker without one takes part with zeros.
 

@@ -1,7 +1,8 @@
 """Training theta_k of a run: from the files of D_k to the iteration's published model.
 
 The same function runs in this process and in every Ray Train worker. It resumes from the state that the last attempt
-saved, and leaves the model behind when the budget or the patience is spent.
+saved, and leaves the model behind when the budget or the patience is spent. A state that is damaged is no loss but of
+time: the fit begins anew.
 """
 
 from collections.abc import Callable
@@ -9,15 +10,17 @@ from collections.abc import Callable
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.vectors import read_item_vectors
+from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
 from rsir_scale.models.repository import load_trained, publish_weights
-from rsir_scale.runs import layout
+from rsir_scale.runs import events, layout
+from rsir_scale.runs.events import append_event
 from rsir_scale.runs.lineage import load, training_files
 from rsir_scale.runs.trained import TrainedModel, publish_model
 from rsir_scale.storage.base import Store
 from rsir_scale.training.epoch import Progress, Worker, fit
-from rsir_scale.training.state import StateFiles
+from rsir_scale.training.state import FitState, StateFiles
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights, settings_of, starts_warm
 
 
@@ -92,7 +95,7 @@ def train_iteration(
     result = fit(
         task,
         worker,
-        resume_from=saved.read(),
+        resume_from=_last_state(store, saved, iteration, worker),
         warm_start=warm_start,
         save_state=saved.write,
         report=report,
@@ -114,3 +117,13 @@ def train_iteration(
         ),
     )
     saved.delete()
+
+
+def _last_state(store: Store, saved: StateFiles, iteration: int, worker: Worker) -> FitState | None:
+    """Where the fit goes on; None where it begins, or has to begin anew, which ends in the same weights."""
+    try:
+        return saved.read()
+    except IntegrityError as error:
+        if worker.rank == 0:
+            append_event(store, events.TRAINING_RESTARTED, {"iteration": iteration, "why": str(error)})
+        return None

@@ -1,5 +1,6 @@
 """What lost attempts left goes, what any record names stays, and a run under a driver is not touched."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,32 @@ def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, 
     told = clean(littered.store, dry_run=True)
     text = littered.store.read(record).decode()
     assert not any(key in text for key in told["keys"])
+
+
+@pytest.mark.parametrize(
+    ("record", "undecided"),
+    [
+        (layout.commit(0, 0), layout.part(0, 0, ATTEMPT)),
+        (layout.commit(0, 0), layout.errors(0, 0, ATTEMPT)),
+        (layout.model(1), layout.weights(1, ATTEMPT, 0)),
+        (layout.model(2), layout.training_tensors(2, ATTEMPT, 3)),
+        (layout.metrics(0), layout.ranks(0, ATTEMPT)),
+        (layout.manifest(1), layout.dropped(1, ATTEMPT)),
+    ],
+)
+def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun, record: str, undecided: str) -> None:
+    littered.store.put(undecided, b"of an attempt")
+    assert undecided in leftovers(littered.store)
+    littered.store.delete(record)
+    assert undecided not in leftovers(littered.store)
+
+
+def test_the_state_of_a_training_goes_once_its_model_is_there(littered: TinyRun) -> None:
+    tensors = layout.training_tensors(1, ATTEMPT, 0)
+    state = {layout.training_state(1): json.dumps([tensors]).encode(), tensors: b"t", layout.training_progress(1): b""}
+    for key, data in state.items():
+        littered.store.put(key, data)
+    assert set(state) <= set(clean(littered.store)["keys"])
 
 
 def test_a_run_that_a_driver_holds_is_left_alone(littered: TinyRun) -> None:

@@ -162,3 +162,32 @@ def test_driver_that_was_killed_in_its_first_moments_left_a_lease_and_a_temporar
     (tmp_path / temporary_name()).write_bytes(b"{")
     with open_run(store, config(), dataset()) as run:
         run.lease.assert_held()
+
+
+def test_settings_that_lost_their_end_are_not_taken_for_others(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with open_run(store, config(), dataset()):
+        pass
+    whole = store.read(layout.RUN_CONFIG)
+    lines = whole.splitlines(keepends=True)
+    for count in range(1, len(lines)):
+        store.put(layout.RUN_CONFIG, b"".join(lines[:count]))
+        with pytest.raises(IntegrityError, match=r"run\.yaml"):
+            read_config(store)
+    # Runs of version 0.1 have no marks.
+    store.put(layout.RUN_CONFIG, b"".join(lines[1:-1]))
+    assert read_config(store) == config()
+
+
+@pytest.mark.parametrize("late", [layout.PROVENANCE, layout.RUN_CONFIG])
+def test_a_driver_that_wakes_up_late_does_not_begin_the_run_again(tmp_path: Path, late: str) -> None:
+    def before(step: str, key: str) -> None:
+        if (step, key) == ("create.write", late):
+            open_store(tmp_path).create(late, b"of another driver")
+
+    with (
+        pytest.raises(ResumableError, match="another driver began this run"),
+        open_run(LocalStore(tmp_path, before=before), config(), dataset()),
+    ):
+        pass
+    assert open_store(tmp_path).read(late) == b"of another driver"

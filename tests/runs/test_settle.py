@@ -1,5 +1,6 @@
 """Closing an iteration: counts meet, and the digest knows neither attempts nor order."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,19 @@ def test_swapped_part_is_noticed(tmp_path: Path) -> None:
     store.put(layout.part(0, 0, "a"), store.read(shorter.key))
     with pytest.raises(IntegrityError, match=r"part-00000\.a"):
         settle(store, dataset(), plan, attempt="s", against_existing=False)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
+def test_a_part_that_lost_its_end_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    store = open_store(tmp_path)
+    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    commit_shards(store, plan, "a", plan.shards)
+    store.put(layout.part(0, 3, "a"), damage(store.read(layout.part(0, 3, "a"))))
+    with pytest.raises(IntegrityError, match=r"part-00003\.a\.parquet has SHA-256"):
+        settle(store, dataset(), plan, attempt="s", against_existing=True)
+    store.delete(layout.part(0, 3, "a"))
+    with pytest.raises(IntegrityError, match=r"part-00003\.a\.parquet is missing"):
+        settle(store, dataset(), plan, attempt="s", against_existing=True)
 
 
 def test_second_iteration_counts_kept_sources_only(tmp_path: Path) -> None:

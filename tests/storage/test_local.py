@@ -122,6 +122,24 @@ def test_really_full_device_is_recognised() -> None:
         file.write(b"x")
 
 
+@pytest.mark.parametrize("call", ["read", "read_if_exists", "exists", "delete"])
+def test_a_disk_that_fails_is_a_fault_that_can_be_resumed(tmp_path: Path, call: str) -> None:
+    def before(step: str, key: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(ResumableError, match="the store failed"):
+        getattr(LocalStore(tmp_path, before=before), call)("part")
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_file_is_one_too() -> None:
+    unreadable = Path("/proc/self/mem")
+    if not unreadable.exists():
+        pytest.skip("this system has no /proc")
+    for read in (lambda reader: reader.read(), lambda reader: reader.read(10)):
+        with pytest.raises(ResumableError, match="part: the store failed"), local._Reader(unreadable, "part") as file:
+            read(io.BufferedReader(file))
+
+
 def test_other_faults_of_the_store_are_resumable(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a file where a folder is needed")
     with pytest.raises(ResumableError, match="the store failed"):

@@ -8,7 +8,9 @@ import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
 from safetensors.torch import load, save
 
+from rsir_scale.errors import ResumableError
 from rsir_scale.training.epoch import Progress, Worker, fit
+from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
 from tests.training.market import task, without_dropout
 
@@ -27,6 +29,26 @@ def _work(rank: int, folder: str, item_updates: str) -> None:
     scores = torch.tensor([[p.update, p.loss, p.score] for p in reports], dtype=torch.float64)
     Path(folder, f"{rank}.safetensors").write_bytes(save({**result.weights, "reports": scores}))
     distributed.destroy_process_group()
+
+
+def states_of(of: TrainingTask) -> list[FitState]:
+    """The states that a fit on one worker saves."""
+    states: list[FitState] = []
+    fit(of, Worker(), save_state=lambda state: states.append(state.copy()))
+    return states
+
+
+def _resume(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    state = states_of(task(max_epochs=2))[0] if rank else None
+    with pytest.raises(ResumableError, match="different states"):
+        fit(task(max_epochs=2), Worker(rank=rank, size=2), resume_from=state)
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_workers_that_read_different_states_do_not_train(tmp_path: Path) -> None:
+    multiprocessing.spawn(_resume, args=(str(tmp_path),), nprocs=2)
 
 
 @pytest.mark.slow
