@@ -29,8 +29,8 @@ lint: setup  ## Style, imports, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup  ## The default tests: no network, no GPU, a few with a local Ray cluster
-	$(BIN)/python -m pytest
+test: setup  ## The default tests: no network, no GPU, a few with a local Ray cluster; those beside the others
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-ray: setup  ## Only the tests that start Ray
 	$(BIN)/python -m pytest -m "ray and not gpu and not network"
