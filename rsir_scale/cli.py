@@ -19,7 +19,7 @@ from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
-from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.begun import read_config, refuse_unnamed_class
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 
@@ -39,6 +39,10 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+OwnClass = Annotated[
+    str | None,
+    typer.Option(metavar="MODULE:CLASS", help="The class of your own that the run was made with."),
+]
 Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteration; its default is in the text above.")]
 
 
@@ -85,9 +89,11 @@ def run(
 
 
 @app.command()
-def resume(run_dir: RunDir) -> None:
+def resume(run_dir: RunDir, backbone: OwnClass = None) -> None:
     """Go on with a run by the settings that it holds."""
-    _drive(read_config(open_store(run_dir)), run_dir)
+    store = open_store(run_dir)
+    refuse_unnamed_class(store, backbone)
+    _drive(read_config(store), run_dir)
 
 
 @app.command()
@@ -99,11 +105,11 @@ def status(run_dir: RunDir, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(run_dir: RunDir, as_json: AsJson = False) -> None:
+def verify(run_dir: RunDir, backbone: OwnClass = None, as_json: AsJson = False) -> None:
     """Re-hash the chain of manifests and re-check stored rows with the plain exact reference."""
     from rsir_scale.loop.verify import verify as check_run
 
-    report = check_run(*_open(run_dir))
+    report = check_run(*_open_with_model(run_dir, backbone))
     show(report.to_json(), as_json=as_json)
     if not report.ok:
         raise typer.Exit(IntegrityError.exit_code)
@@ -125,12 +131,13 @@ def clean(
 def evaluate(
     run_dir: RunDir,
     iteration: Annotated[int, typer.Option(metavar="I", help="Whose model.")],
+    backbone: OwnClass = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank the held-out items again by a stored model, beside what the run recorded."""
     from rsir_scale.loop.reevaluate import reevaluate
 
-    store, dataset = _open(run_dir)
+    store, dataset = _open_with_model(run_dir, backbone)
     show(reevaluate(store, dataset, iteration), as_json=as_json)
 
 
@@ -157,11 +164,12 @@ def recommend(
     top: Annotated[int, typer.Option(help="Items a user.")] = 10,
     users: Annotated[Path | None, typer.Option(help="File of user ids, one a line; default all.")] = None,
     iteration: Iteration = None,
+    backbone: OwnClass = None,
 ) -> None:
     """Write each user's best unseen items, by default from the iteration with the best validation."""
     from rsir_scale.loop.recommend import recommend as write
 
-    store, dataset = _open(run_dir)
+    store, dataset = _open_with_model(run_dir, backbone)
     wanted = None if users is None else _lines(users)
     typer.echo(str(write(store, dataset, top=top, users=wanted, out=out, iteration=iteration)), err=True)
 
@@ -183,6 +191,12 @@ def _lines(path: Path) -> list[str]:
         return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
     except (OSError, ValueError) as error:
         raise InputError(f"--users {shown(str(path))} cannot be read ({str(error)[:200]}): {way_out}") from error
+
+
+def _open_with_model(run_dir: str, backbone: str | None) -> tuple[Store, PreparedDataset]:
+    store, dataset = _open(run_dir)
+    refuse_unnamed_class(store, backbone)
+    return store, dataset
 
 
 def _open(run_dir: str) -> tuple[Store, PreparedDataset]:

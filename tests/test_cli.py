@@ -125,6 +125,23 @@ def test_a_run_directory_of_other_settings_or_data_is_refused_unchanged(
     assert {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    "address", ["s3://key:topsecret@bucket/run", "s3://bucket/run?token=topsecret", "gs://topsecret@b"]
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(
+    capsys: pytest.CaptureFixture[str], folder: Path, address: str
+) -> None:
+    for arguments in (
+        ["run", folder / "config.yaml", "--run-dir", address],
+        ["plan", folder / "config.yaml", "--set", f"data.path={address}"],
+        ["data", "synthesize", "--users", 60, "--items", 40, "--out", address],
+    ):
+        code, out, err = call(capsys, *arguments)
+        assert code == 2
+        assert "credentials have no place in an address" in err
+        assert "topsecret" not in out + err
+
+
 @pytest.mark.parametrize("verb", ["status", "verify", "resume"])
 def test_a_folder_that_is_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: str) -> None:
     code, _, err = call(capsys, verb, tmp_path)

@@ -29,7 +29,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.exact import best_first
-from rsir_scale.runs.begun import check_dataset, read_config
+from rsir_scale.runs.begun import check_dataset, read_config, refuse_unnamed_class
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.status import best_iteration
 from rsir_scale.storage.base import Store
@@ -109,19 +109,24 @@ class LoadedModel:
         return item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0).cpu().numpy(), score_BP.float().cpu().numpy()
 
 
-def load_model(run_path: str | Path, iteration: int | None = None, *, device: str = "cpu") -> LoadedModel:
+def load_model(
+    run_path: str | Path, iteration: int | None = None, *, device: str = "cpu", backbone: str | None = None
+) -> LoadedModel:
     """Load a model of a run; `rsir_scale.load_model` is this.
 
     Args:
         run_path: the run directory; its dataset must lie where `data.path` says.
         iteration: None for the best by validation NDCG@20.
         device: where the backbone goes.
+        backbone: the class of your own that the run was made with, `package.module:Class`; no other is imported.
 
     Raises:
+        ConfigError: the run was made with a class of its maker's, and `backbone` does not name it.
         InputError: no run, no finished iteration, no such iteration, or the dataset is not the run's.
         IntegrityError: a file is damaged.
     """
     store = open_store(run_path)
+    refuse_unnamed_class(store, backbone)
     dataset = open_dataset(read_config(store).data.path)
     return _load(store, dataset, iteration, device=device)
 

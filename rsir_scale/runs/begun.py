@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rsir_scale.config import Config
 from rsir_scale.config_yaml import NotYamlError, parse_yaml
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import InputError, IntegrityError, first_fault
+from rsir_scale.errors import ConfigError, InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record
 from rsir_scale.storage.base import Store
@@ -62,6 +62,26 @@ def read_config(store: Store) -> Config:
             f"{store.root}/{layout.RUN_CONFIG} is not what a run writes ({what}): restore it, or start again in an "
             "empty run directory"
         ) from error
+
+
+def refuse_unnamed_class(store: Store, backbone: str | None) -> None:
+    """See that a run's class of the user's, where it has one, is the one that the user names now.
+
+    A run directory may come from anybody, and to import a class is to run code.
+
+    Args:
+        store: of the run.
+        backbone: `package.module:Class` from the user, not from the run.
+
+    Raises:
+        ConfigError: the run has a class, and it is not this one.
+    """
+    wanted = read_config(store).model
+    if wanted.is_plugin and wanted.backbone != backbone:
+        raise ConfigError(
+            f"{store.root} was made with the class {wanted.backbone}, and a class is imported only when you name it, "
+            f"not a run directory: add --backbone {wanted.backbone} (in Python backbone=…) if it is yours"
+        )
 
 
 def check_dataset(store: Store, dataset: PreparedDataset) -> None:

@@ -50,7 +50,7 @@ def find_teacher(config: Config, dataset: PreparedDataset) -> FoundTeacher | Non
 
     Raises:
         InputError: there is no run or no such model, it is damaged, or it knows other items.
-        ConfigError: it reads fewer items of a context than the run does.
+        ConfigError: it reads fewer items of a context than the run does, or is of a class that no setting names.
     """
     setting = config.generation.teacher
     if setting is None:
@@ -60,6 +60,7 @@ def find_teacher(config: Config, dataset: PreparedDataset) -> FoundTeacher | Non
         _check_vocabulary(setting, found, dataset)
     except IntegrityError as error:
         raise InputError(f"generation.teacher={setting} is damaged: {error}") from error
+    _refuse_unnamed_class(setting, found, config)
     reads = found.model.description.max_length
     if reads < config.data.max_length:
         raise ConfigError(
@@ -193,6 +194,15 @@ def _models_of(store: Store) -> str:
     while has_model(store, count):
         count += 1
     return f"iterations 0..{count - 1} have" if count else "none has yet"
+
+
+def _refuse_unnamed_class(setting: str, found: FoundTeacher, config: Config) -> None:
+    teacher = found.model.description.model
+    if teacher.is_plugin and teacher.backbone != config.model.backbone:
+        raise ConfigError(
+            f"generation.teacher={setting} is of the class {teacher.backbone}, and a class is imported only when "
+            f"model.backbone names it, and it is {config.model.backbone}: take one of that class, or a built-in one"
+        )
 
 
 def _check_vocabulary(setting: str, found: FoundTeacher, dataset: PreparedDataset) -> None:

@@ -14,9 +14,10 @@ def open_store(url: str | Path, *, before: Hook | None = None) -> Store:
 
     Raises:
         ConfigError: the scheme has no adapter with an atomic create, the address names no bucket, or no file system has
-            such a path.
+            such a path, or the address holds credentials.
     """
     scheme, separator, rest = str(url).partition("://")
+    _refuse_secrets(scheme if separator else "", rest)
     if not separator or scheme == "file":
         return LocalStore(_folder(rest if separator else str(url)), before=before)
     if scheme in _OBJECT_STORES:
@@ -28,6 +29,15 @@ def open_store(url: str | Path, *, before: Hook | None = None) -> Store:
         f"{shown(str(url))}: no adapter with an atomic create exists for {scheme}://, so commits could not be "
         f"trusted there: name a local folder, or one of {', '.join(f'{known}://' for known in _OBJECT_STORES)}"
     )
+
+
+def _refuse_secrets(scheme: str, rest: str) -> None:
+    """Addresses are written into records and messages: neither may hold what is secret, and this message does not."""
+    if scheme and ("@" in rest.partition("/")[0] or "?" in rest):
+        raise ConfigError(
+            f"an address {scheme}://… holds '@' before its first '/', or '?': credentials have no place in an address, "
+            "which is written into records; set them in the environment (AWS_ACCESS_KEY_ID and the like)"
+        )
 
 
 def usable_path(path: str | Path) -> Path:

@@ -1,10 +1,13 @@
 """Every backbone goes through the whole recursion: it trains, writes, trains again, and its rows verify clean."""
 
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
+from rsir_scale.cli import main
 from rsir_scale.config import Config
 from rsir_scale.config_file import resolve
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
@@ -46,8 +49,48 @@ def test_a_run_writes_sequences_twice_and_verifies_clean(name: str) -> None:
 def test_a_finished_run_recommends(name: str) -> None:
     done = _run(name)
     item_ids = done.dataset.item_ids()
-    (best,) = load_model(done.path).recommend([[item_ids[0], item_ids[1]]], top=5)
+    (best,) = load_model(done.path, backbone=done.config.model.backbone).recommend([[item_ids[0], item_ids[1]]], top=5)
     assert len(best) == 5
+
+
+@pytest.mark.parametrize("verb", ["resume", "verify", "evaluate", "recommend"])
+def test_a_run_brings_no_class_along_that_its_reader_does_not_name(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = _run("GRU4Rec").copy_to(tmp_path / "run")
+    own = done.config.model.backbone
+    named = done.config.model.model_copy(update={"backbone": "antigravity:Fly"})
+    config = done.config.model_copy(update={"model": named}).model_dump(mode="json")
+    (done.path / layout.RUN_CONFIG).write_text(yaml.safe_dump(config))
+    more = {"evaluate": ["--iteration", "0"], "recommend": ["--out", str(tmp_path / "top.csv")]}.get(verb, [])
+    for named_by_reader in ([], ["--backbone", own]):
+        with pytest.raises(SystemExit) as end:
+            main([verb, str(done.path), *more, *named_by_reader])
+        assert end.value.code == 2
+        assert "add --backbone antigravity:Fly (in Python backbone=…) if it is yours" in capsys.readouterr().err
+    assert "antigravity" not in sys.modules
+    assert not (tmp_path / "top.csv").exists()
+
+
+def test_a_class_that_its_reader_names_is_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = _run("GRU4Rec")
+    with pytest.raises(ConfigError, match="add --backbone written_gru4rec:GRU4Rec"):
+        load_model(done.path)
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(done.path), "--iteration", "0", "--backbone", done.config.model.backbone])
+    assert (end.value.code or 0) == 0, capsys.readouterr().err
+
+
+def test_a_teachers_class_is_not_imported_where_the_settings_name_another(tmp_path: Path) -> None:
+    config = _config().model_dump(mode="json")
+    config["generation"] |= {"teacher": str(_run("GRU4Rec").path)}
+    store = open_store(tmp_path / "run")
+    with (
+        pytest.raises(ConfigError, match=r"a class is imported only when model\.backbone names it"),
+        open_run(store, resolve(config), tiny_dataset()),
+    ):
+        pass
+    assert not list(store.list(""))
 
 
 def test_items_have_codes_of_their_own_in_each_iteration() -> None:
