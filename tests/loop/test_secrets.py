@@ -20,8 +20,8 @@ MARK = "kept-to-itself"
 
 
 @pytest.fixture
-def secrets(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - which sets some of them, before
-    """The usual places of secrets, each marked."""
+def secrets(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual places of secrets, each marked; after `bucket`, which sets some of them."""
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "RAY_AUTH_TOKEN", "HF_TOKEN", "WANDB_API_KEY"):
         monkeypatch.setenv(name, f"{MARK}-{name}")
 

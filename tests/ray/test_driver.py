@@ -2,6 +2,7 @@ import io
 from pathlib import Path
 
 import pytest
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
 from rsir_scale.errors import ConfigError, LeaseHeldError, StorageFullError
 from rsir_scale.loop.driver import run
@@ -26,6 +27,10 @@ def test_a_run_on_ray_commits_what_one_process_commits_and_leaves_nothing_of_ray
     assert not [key for key in store.list("") if "progress" in key or key.startswith("ray/")]
     for phase in ("iteration 0/1  trained", "iteration 0/1  generated  7/7 shards", "iteration 1/1  trained"):
         assert phase in shown.getvalue()
+
+
+def test_ray_asks_for_a_token_in_a_cluster_that_is_started_as_the_driver_starts_it() -> None:
+    assert is_token_auth_enabled()
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(settings: Make, tmp_path: Path) -> None:
