@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -35,6 +35,9 @@ from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.owners import kept_rows
 from rsir_scale.storage.base import Hook, Store
 from rsir_scale.storage.opening import open_store
+
+if TYPE_CHECKING:
+    from tests.storage.s3_server import S3Server
 
 Rows = dict[int, bytes]
 # A fork of a server that has imported all this, and used none of it, begins at once.
@@ -133,9 +136,14 @@ def is_golden(found: dict[str, Any]) -> bool:
     return not wrong and bool(found["same_digest"]) and bool(found["verified"])
 
 
-def command(small: SmallRun, url: str) -> list[str]:
-    """The real command, with Ray."""
-    return [sys.executable, "-m", "rsir_scale.cli", "run", str(small.config_file), "--run-dir", url]
+def rsir(*words: str) -> list[str]:
+    """A command of `rsir`, by this interpreter."""
+    return [sys.executable, "-m", "rsir_scale.cli", *words]
+
+
+def command(small: SmallRun, url: str, *more: str) -> list[str]:
+    """The real command, with Ray; `more` are options of `rsir run`."""
+    return rsir("run", str(small.config_file), "--run-dir", url, *more)
 
 
 def command_environment() -> dict[str, str]:
@@ -150,10 +158,20 @@ def stores(kind: str, folder: Path, faults: float) -> Iterator[Callable[[str], s
     if kind == "disk":
         yield lambda name: str(folder / "runs" / name)
         return
+    with faulty_s3(faults) as (_, bucket):
+        yield lambda name: f"{bucket}/{name}"
+
+
+@contextmanager
+def faulty_s3(share: float) -> Iterator[tuple["S3Server", str]]:
+    """The S3 server of the tests, of whose requests a share (0..1) goes wrong, and the address of a bucket there.
+
+    The environment of this process, and so of those it starts, leads there from now on.
+    """
     from tests.storage.s3_server import s3_server
 
     with s3_server() as server:
         os.environ.update(server.environment)
-        bucket = server.make_bucket("two-drivers")
-        server.fail(faults, seed=1)
-        yield lambda name: f"{bucket}/{name}"
+        bucket = server.make_bucket("runs")
+        server.fail(share, seed=1)
+        yield server, bucket

@@ -44,11 +44,11 @@ def check_generation(
     plan = None if ledger.blames(key) else ledger.guard(key, lambda: read_plan(store, iteration))
     if plan is None or recorded is None:
         return None
-    if earlier_whole and plan != ledger.guard(
-        key, lambda: _expected_plan(store, dataset, iteration, config.generation)
-    ):
-        ledger.add(key, "it is not the plan that data and settings give")
-        return None
+    if earlier_whole:
+        expected = ledger.guard(key, lambda: _expected_plan(store, dataset, iteration, config.generation))
+        if expected is None or not plan.is_work_of(expected):
+            ledger.add(key, "it is not the plan that data and settings give")
+            return None
     commits = _commits(store, plan, manifest, ledger)
     if commits is None:
         return None

@@ -22,7 +22,7 @@ from rsir_scale.models.repository import load_writing_model, read_writing_model
 from rsir_scale.runs import layout
 from rsir_scale.runs.columns import PART_SCHEMA
 from rsir_scale.runs.commits import CommitRecord, read_commits
-from rsir_scale.runs.lineage import load_slices, read_columns
+from rsir_scale.runs.lineage import load_slices, located, read_columns
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.storage.base import Store
 
@@ -90,7 +90,8 @@ class _Checker:
         names = [record.part.key]
         for piece in self.plan.shards[record.shard].slices:
             file = self.plan.files[piece.file]
-            names.append(file.key if file.where == "run" else f"{self.dataset.path}/{file.key}")
+            key = located(self.store, self.dataset, file)[1]
+            names.append(key if file.where == "run" else f"{self.dataset.path}/{key}")
             names.extend([file.dropped_key] if file.dropped_key else [])
         return any(self.ledger.blames(name) for name in names)
 

@@ -19,7 +19,7 @@ from rsir_scale.data.schema import CONTENT_HASH, SEQUENCE_ID
 from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
-from rsir_scale.runs.lineage import SequenceFile
+from rsir_scale.runs.lineage import SequenceFile, located
 from rsir_scale.runs.records import FileEntry, write_entry
 from rsir_scale.storage.base import Store, sha256_of
 
@@ -74,7 +74,7 @@ def _blame_a_file(
     """Raise IntegrityError for the first file that is not what its record says, if there is one."""
     files = [(store, part.key, part.sha256) for part in parts]
     for file in existing:
-        files.append((dataset.store if file.where == "dataset" else store, file.key, file.sha256))
+        files.append((*located(store, dataset, file), file.sha256))
         if file.dropped_key is not None and file.dropped_sha256 is not None:
             files.append((store, file.dropped_key, file.dropped_sha256))
     for where, key, expected in files:
@@ -86,8 +86,7 @@ def _blame_a_file(
 def _existing_hashes(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> list[pl.LazyFrame]:
     frames = []
     for file in files:
-        where = dataset.store if file.where == "dataset" else store
-        frame = _scan(where, file.key, [SEQUENCE_ID, CONTENT_HASH])
+        frame = _scan(*located(store, dataset, file), [SEQUENCE_ID, CONTENT_HASH])
         if file.dropped_key is not None:
             frame = frame.join(_scan(store, file.dropped_key, [SEQUENCE_ID]), on=SEQUENCE_ID, how="anti")
         frames.append(frame.select(CONTENT_HASH))

@@ -85,6 +85,17 @@ def part_files(entries: Sequence[FileEntry]) -> list[SequenceFile]:
     ]
 
 
+def located(store: Store, dataset: PreparedDataset, file: SequenceFile) -> tuple[Store, str]:
+    """Where a file lies, in the run or in its dataset as that was opened.
+
+    A dataset that was prepared again, say into a bucket, holds the same files under other keys than a plan names.
+    """
+    if file.where == "run":
+        return store, file.key
+    here = (found.path for found in dataset.training_files() if found.sha256 == file.sha256)
+    return dataset.store, next(here, file.key)
+
+
 def load(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Sequences:
     """All sequences of `files`, in the order of files and rows, dropped ones left out.
 
@@ -169,9 +180,9 @@ def _groups(metadata: Any, first: int, count: int) -> tuple[list[int], int]:
 
 def _read(store: Store, dataset: PreparedDataset, file: SequenceFile, piece: RowSlice | None) -> Sequences:
     rows = None if piece is None else (piece.first_row, piece.rows)
-    real = file.where == "dataset"
-    where, bounds = (dataset.store, dataset.bounds) if real else (store, {ITEMS: dataset.bounds[ITEMS]})
-    return from_arrow(read_columns(where, file.key, [SEQUENCE_ID, ITEMS], rows=rows, expected=file.rows, bounds=bounds))
+    where, key = located(store, dataset, file)
+    bounds = dataset.bounds if file.where == "dataset" else {ITEMS: dataset.bounds[ITEMS]}
+    return from_arrow(read_columns(where, key, [SEQUENCE_ID, ITEMS], rows=rows, expected=file.rows, bounds=bounds))
 
 
 def read_dropped(store: Store, key: str) -> npt.NDArray[np.int64]:

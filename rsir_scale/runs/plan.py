@@ -61,6 +61,14 @@ class ShardPlan(Record):
         """The first id that this iteration cannot use."""
         return self.first_sequence_id + self.rows * self.trials_per_sequence
 
+    def is_work_of(self, other: "ShardPlan") -> bool:
+        """Whether both cut the same rows alike, wherever the dataset's files lie."""
+        return self._without_places() == other._without_places()
+
+    def _without_places(self) -> "ShardPlan":
+        files = (file if file.where == "run" else file.model_copy(update={"key": ""}) for file in self.files)
+        return self.model_copy(update={"files": tuple(files)})
+
     def sequence_id(self, shard: Shard, source: int, trial: int) -> int:
         """Id of the row that `trial` of the shard's `source`-th loaded sequence may leave; unique in the run."""
         return self.first_sequence_id + (shard.first_position + source) * self.trials_per_sequence + trial
@@ -104,11 +112,13 @@ def plan_iteration(store: Store, dataset: PreparedDataset, iteration: int, confi
     try:
         store.create(layout.plan(iteration), plan.to_bytes())
     except AlreadyExistsError:
-        if read_plan(store, iteration) != plan:
+        stored = read_plan(store, iteration)
+        if not stored.is_work_of(plan):
             raise IntegrityError(
                 f"{store.root}/{layout.plan(iteration)} is not the plan that this dataset and these settings give: "
                 "restore it, or start again in an empty run directory"
             ) from None
+        return stored
     return plan
 
 
