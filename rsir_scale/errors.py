@@ -6,7 +6,7 @@ cross process borders on a cluster: all arguments go to `Exception.__init__`.
 
 from typing import Any
 
-_SHOWN_CHARACTERS = 80
+_SHOWN_CHARACTERS = 160  # room for a path
 
 
 def shown(value: object) -> str:
