@@ -6,8 +6,8 @@ Hosts are namespaces (`hosts.py`): each has its own raylet and disk, one token l
 dataset and runs lie on the S3 server of the tests. A run is the real command on the head, with two Train workers and
 two actors on three CPUs, one a host; so those fit on any two hosts. The head is never lost; `hosts_run.py` says when
 others are. They come back for the next run; in `one in each` the first does so within the run, 20 s later. What a run
-committed is held to a run without Ray that nobody disturbed: rows by id, digest, `rsir verify`; a host that was cut off
-is plugged in again before, so that it may write what it still has.
+committed is held to what the same command commits on one machine, undisturbed: rows by id, digest, `rsir verify`; a
+host that was cut off is plugged in again before, so that it may write what it still has.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from hosts import OUTSIDE, in_own_network, wire
@@ -24,6 +25,7 @@ from hosts_run import CUT, GENERATION, KILL, TRAINING, HostsRun, Loss, NotAsMean
 from result_file import Row, write_rows
 from small_run import SmallRun, compare, is_golden, small_run
 
+from rsir_scale.config import Config
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.storage.opening import open_store
 from tests.storage.s3_server import s3_server
@@ -58,6 +60,7 @@ def study(names: list[str], ray_settings: list[str], folder: Path, json_file: Pa
         os.environ.update(server.environment)
         bucket = server.make_bucket("three-hosts")
         synthesize(users=USERS, items=ITEMS, out=f"{bucket}/data", seed=1)
+        small = replace(small, config=_on(small.config, f"{bucket}/data"))
         shared = server.environment | _of_all_hosts() | dict(setting.split("=", 1) for setting in ray_settings)
         cluster = HostCluster(cables, _CPUS, shared)
         cluster.head.write(_CONFIG, small.config_file.read_text())
@@ -74,7 +77,7 @@ def one_run(small: SmallRun, cluster: HostCluster, bucket: str, name: str, folde
     """A run that is disturbed so, and what it comes to."""
     url = f"{bucket}/runs/{name.replace(' ', '-')}"
     command = [sys.executable, "-m", "rsir_scale.cli", "run", _CONFIG, "--run-dir", url]
-    command += ["--set", f"data.path={bucket}/data"]
+    command += ["--set", f"data.path={small.config.data.path}"]
     log = folder / f"{name}.log"
     run = HostsRun(cluster, open_store(url), command, list(DISTURBANCES[name]), log)
     try:
@@ -96,6 +99,11 @@ def lost_time(rows: list[Row]) -> Row:
     if rows[0]["disturbance"] != "none":
         return {}
     return {"seconds_lost": round(rows[-1]["seconds"] - rows[0]["seconds"], 1)}
+
+
+def _on(config: Config, path: str) -> Config:
+    """The same settings for the same market elsewhere."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
 
 
 def _of_all_hosts() -> dict[str, str]:
