@@ -1,11 +1,11 @@
 """Hosts on one machine that share no disk, no process and no memory, only a wire: Linux namespaces behind a bridge.
 
 Comes in: how many. Goes out: `Host`s, each with an address of its own, a name, and a private `/tmp`, where its home is,
-and `/dev/shm`; every disk of the machine can be read in a host, for the code, and written in none. A host can be killed
-at once with all that runs in it, as by a loss of power, and its link can be cut, as by a pulled cable. What runs there
-is left to others. All of it lies in a network of this process's own (`in_own_network`), so addresses and names meet
-nothing of the machine's, no firewall has a say, and nothing is left once the process has ended, however it ends: a host
-lives as long as a pipe from here is open.
+and `/dev/shm`; every disk of the machine can be read in a host, for the code, and written in none. All that runs in a
+host can be killed at once, its link can be cut, as by a pulled cable, and it can be turned off. What runs there is left
+to others. All of it lies in a network of this process's own (`in_own_network`), so addresses and names meet nothing of
+the machine's, no firewall has a say, and nothing is left once the process has ended, however it ends: a host lives as
+long as a pipe from here is open.
 """
 
 import os
@@ -31,6 +31,7 @@ _READ_ONLY = """
 awk '$3 !~ /^(proc|sysfs|cgroup2?|devtmpfs|devpts|mqueue)$/ {print $2}' /proc/self/mounts |
     while read -r place; do mount -o remount,bind,ro "$place" 2>/dev/null || true; done
 """.strip()
+_FIRST = "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); sys.stdin.read()"
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid")
 
 
@@ -76,8 +77,9 @@ def boot_script(kept: Sequence[Path]) -> str:
         lines.append(f"mkdir -p '{folder}' 2>/dev/null || true")
         lines.append(f"mount --no-canonicalize --bind /proc/self/fd/{number} '{folder}'")
         lines.append(f"mount -o remount,bind,ro '{folder}'; exec {number}<&-")
-    # The first process ends with its input, and all others of its namespace with it; until then it reaps.
-    lines += [f"mkdir -p {HOME}", 'hostname "$1"', "echo ready", "cat >/dev/null"]
+    # The first process ends with its input, and all others of its namespace with it. It ignores how children end, so
+    # that the kernel buries the orphans it inherits.
+    lines += [f"mkdir -p {HOME}", 'hostname "$1"', "echo ready", f"exec '{sys.executable}' -c '{_FIRST}'"]
     return "\n".join(lines)
 
 
@@ -125,7 +127,12 @@ class Host:
             return []
 
     def kill(self) -> None:
-        """End everything here at once; the host does not come back, but another may be booted in its place."""
+        """Kill every process here; the host itself stays up, and answers that nobody listens."""
+        enter = ["nsenter", "--target", str(self._first().pid), *_NAMESPACES, "--", "sh", "-c", "kill -9 -1"]
+        subprocess.run(enter, check=True)
+
+    def off(self) -> None:
+        """Turn it off; it does not come back, but another may be booted in its place."""
         self._shell.kill()
         self._shell.communicate()
 
@@ -153,7 +160,7 @@ class Wire:
         _ip("link", "set", _BRIDGE, "up")
 
     def boot(self, number: int) -> Host:
-        """Boot a host; where one of that number was killed, in its place."""
+        """Boot a host; where one of that number was turned off, in its place."""
         script = ["sh", "-ec", boot_script(self._kept), "boot", name_of(number)]
         shell = subprocess.Popen(
             ["unshare", *_NAMESPACES, "--fork", "--kill-child", "--mount-proc", *script],
@@ -162,7 +169,7 @@ class Wire:
             text=True,
         )
         host = Host(number, shell)
-        self._cleanup.callback(host.kill)
+        self._cleanup.callback(host.off)
         assert shell.stdout is not None  # noqa: S101
         if shell.stdout.readline() != "ready\n":
             raise RuntimeError(f"{host.name} did not boot")
@@ -170,7 +177,7 @@ class Wire:
         return host
 
     def _plug(self, host: Host, pid: int) -> None:
-        # The end of a host that was killed goes with its namespace, which may take a moment.
+        # The end of a host that was turned off goes with its namespace, which may take a moment.
         subprocess.run(["ip", "link", "del", host.name], capture_output=True, check=False)
         _ip("link", "add", host.name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         _ip("link", "set", host.name, "master", _BRIDGE, "up")

@@ -93,7 +93,7 @@ class HostsRun:
 
     def _rejoin(self, host: Host, after_s: float) -> None:
         time.sleep(after_s)
-        host.kill()
+        host.off()
         self.cluster.bring(host.number)
 
     def _driven(self) -> int:

@@ -1,4 +1,4 @@
-"""The plan of hosts that `benchmarks/hosts.py` makes of namespaces; making them takes root, and is left to the study."""
+"""The plan of hosts that `benchmarks/hosts.py` makes of namespaces; making them takes root and is the study's."""
 
 import importlib
 import os
