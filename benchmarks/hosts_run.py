@@ -1,11 +1,13 @@
 """One run of the real command on a `HostCluster` that loses hosts on the way.
 
 Comes in: a cluster, the store of a new run, the command, and what is to be lost: (phase, how), in order. Goes out: exit
-codes of the commands it took, and for each loss where and when, what the host held, and how long the phase then stood
-still. A host is lost when something of the first iteration's phase is saved, not all of it is done, and a Train worker,
-or an actor of generation, is among the host's processes. Exit code 3 is answered by the same command.
+codes of the commands it took, and for each loss where and when, what the host held, what share of the phase was left,
+and how long it then stood still. A host is lost when something of the first iteration's phase is saved, at least a
+quarter of it is to do, and a Train worker, or an actor of generation, is among the host's processes. Exit code 3 is
+answered by the same command.
 """
 
+import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,6 +34,7 @@ _BACK_AFTER_S = 20.0
 _LATE_S = 10.0
 _HANGS_S = 1800.0
 _MOST_COMMANDS = 5
+_LEAST_LEFT = 0.25
 
 
 class NotAsMeantError(Exception):
@@ -124,9 +127,11 @@ class HostsRun:
     def _lose(self, number: int, phase: str, how: str) -> None:
         host = self.cluster.lose(number)
         host.kill() if how == KILL else host.cut()
-        if _is_done(self.store, phase):
-            raise NotAsMeantError(f"{phase} was done before {host.name} was lost: give it more to do")
+        left = _left(self.store, phase)
+        if left < _LEAST_LEFT:
+            raise NotAsMeantError(f"{1 - left:.0%} of {phase} was done when {host.name} was lost: give it more to do")
         row = {"phase": phase, "how": how, "host": host.name, "held": _KINDS[phase], "at_s": round(self.now, 1)}
+        row["left"] = round(left, 2)
         print(row, flush=True)
         self.lost.append(Lost(host, row | {"stood_still_s": 0.0}, since=self.now))
         self.losses.pop(0)
@@ -147,14 +152,19 @@ def _is_at(store: Store, phase: str) -> bool:
     """Whether something of the phase is saved."""
     if phase == TRAINING:
         return store.exists(layout.training_state(0))
-    if not store.exists(layout.plan(0)):
-        return False
+    # Actors take shards of equal size in order.
+    return any(store.exists(layout.commit(0, shard)) for shard in range(2))
+
+
+def _left(store: Store, phase: str) -> float:
+    """The share of the phase that is still to do, as far as was told; 0 when it is done."""
+    if phase == TRAINING:
+        if store.exists(layout.model(0)):
+            return 0.0
+        told = json.loads(store.read_if_exists(layout.training_progress(0)) or b'{"update": 0, "maximum": 1}')
+        return 1.0 - float(told["update"]) / float(told["maximum"])
     plan = read_plan(store, 0)
-    return len(missing_shards(store, plan)) < len(plan.shards)
-
-
-def _is_done(store: Store, phase: str) -> bool:
-    return _progress(store, phase) == 0
+    return len(missing_shards(store, plan)) / len(plan.shards)
 
 
 def _progress(store: Store, phase: str) -> Any:

@@ -33,8 +33,8 @@ from tests.storage.s3_server import s3_server
 USERS, ITEMS = 600, 300
 SETTINGS: dict[str, dict[str, object]] = {
     "model": {"width": 16, "feed_forward": 16, "dropout": 0.1},
-    "training": {"batch_size": 64, "max_epochs": 16, "patience": 16, "loss": "cross_entropy", "workers": 2},
-    "generation": {"shard_sources": 15, "trials_per_sequence": 4, "actors": 2, "sources": "real"},
+    "training": {"batch_size": 64, "max_epochs": 24, "patience": 24, "loss": "cross_entropy", "workers": 2},
+    "generation": {"shard_sources": 15, "trials_per_sequence": 12, "actors": 2, "sources": "real"},
     "loop": {"iterations": 1},
 }
 DISTURBANCES: dict[str, tuple[Loss, ...]] = {
