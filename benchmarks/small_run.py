@@ -1,12 +1,13 @@
 """A small run to start, kill and take up again: its market, its settings, and what it commits when undisturbed.
 
 Comes in: a folder and sizes. Goes out: a `SmallRun` with the digest and the rows by id of a golden run, made without
-Ray in a process of its own. Whoever drives and whatever is killed, a run ends in that digest; rows are compared by id,
-so that one lost or doubled is counted and not only noticed.
+Ray in a process of its own, or by the real command where a fit has several workers. Whoever drives and whatever is
+killed, a run ends in that digest; rows are compared by id, so that one lost or doubled is counted and not only noticed.
 """
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -71,10 +72,9 @@ def small_run(folder: Path, *, users: int, items: int, settings: dict[str, dict[
     config_file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     _join(FORKS.Process(target=int))
     started = time.monotonic()
-    golden = FORKS.Process(target=drive, args=(config, str(folder / "golden")))
-    _join(golden)
-    if golden.exitcode:
-        raise SystemExit(f"the golden run ended with exit code {golden.exitcode}")
+    code = _golden(config, config_file, folder)
+    if code:
+        raise SystemExit(f"the golden run ended with exit code {code}")
     seconds = time.monotonic() - started
     store, dataset = open_store(folder / "golden"), open_dataset(config.data.path)
     found = digest(store, dataset)
@@ -86,6 +86,18 @@ def small_run(folder: Path, *, users: int, items: int, settings: dict[str, dict[
 def _join(process: BaseProcess) -> None:
     process.start()
     process.join()
+
+
+def _golden(config: Config, config_file: Path, folder: Path) -> int | None:
+    """Make the golden run; what a fit ends in depends on how many workers it has, and without Ray there is one."""
+    url = str(folder / "golden")
+    if config.training.workers > 1:
+        with (folder / "golden.log").open("w") as log:
+            told = {"stdout": log, "stderr": log, "env": command_environment()}
+            return subprocess.run(rsir("run", str(config_file), "--run-dir", url), check=False, **told).returncode
+    golden = FORKS.Process(target=drive, args=(config, url))
+    _join(golden)
+    return golden.exitcode
 
 
 def drive(config: Config, url: str, *, before: Hook | None = None, told: Path | None = None) -> None:

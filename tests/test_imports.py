@@ -41,6 +41,8 @@ ROOMS = (
 )
 LIGHT_ROOMS = ROOMS[0] | ROOMS[1] | ROOMS[2]
 MAY_IMPORT_RAY = {
+    "rsir_scale.training.network",
+    "rsir_scale.training.reservations",
     "rsir_scale.training.trainer",
     "rsir_scale.generation.pool",
     "rsir_scale.loop.driver",

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from ray.exceptions import RayError
 from ray.train import RunConfig, ScalingConfig, get_context
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
@@ -34,6 +34,8 @@ from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Progress, Worker
 from rsir_scale.training.iteration import train_iteration
+from rsir_scale.training.network import NodeTorchConfig
+from rsir_scale.training.reservations import let_go, reservations
 
 Report = Callable[[Progress], None]
 _ATTEMPTS = 3
@@ -58,12 +60,14 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
     # Ray Train wants a folder, of which we keep nothing: no checkpoint of its own is ever reported.
     scratch = tempfile.mkdtemp(prefix="rsir-train-")
     try:
+        before = reservations()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 trainer = _trainer(store, dataset_path, iteration, config, scratch)
                 _await(_start(trainer), store, iteration, report)
                 break
             except (TrainingFailedError, RayError) as error:
+                let_go(before)
                 _raise_own(error)
                 if attempt == _ATTEMPTS:
                     raise ResumableError(
@@ -82,7 +86,7 @@ def _trainer(store: Store, dataset_path: str, iteration: int, config: TrainingCo
     return TorchTrainer(
         _work,
         train_loop_config={"run": store.root, "dataset": dataset_path, "iteration": iteration},
-        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        torch_config=NodeTorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
         ),

@@ -11,6 +11,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from ray.train.torch import TorchConfig
+
 FOLDER = "RSIR_TEST_FAULTS"
 
 
@@ -34,3 +36,16 @@ def install() -> None:
         original(self, path, data, step=step, key=key)
 
     LocalStore._write = write  # type: ignore[method-assign]
+
+
+class Unconnected(TorchConfig):
+    """Workers that start and do not find each other."""
+
+    @property
+    def backend_cls(self) -> type[Any]:
+        return _UnconnectedBackend
+
+
+class _UnconnectedBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+        raise RuntimeError("no worker answers")

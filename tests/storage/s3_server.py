@@ -1,4 +1,4 @@
-"""moto's S3 over HTTP on loopback, in a process of its own, with faults on demand.
+"""moto's S3 over HTTP, on loopback unless told otherwise, in a process of its own, with faults on demand.
 
 moto tests a conditional PUT and then puts, in two steps: here one lock is held around each PUT, as a real store would
 decide it. `POST /faults` with `{"share": …, "kinds": […], "seed": …}` lets a share of the requests go wrong:
@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 KINDS = ("refuse", "delay", "cut", "lost", "torn", "repeat")
+_LOOPBACK = "127.0.0.1"
 _DELAY_S = 0.3
 _SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 Answer = Callable[[str, list[tuple[str, str]]], Any]
@@ -125,8 +126,8 @@ class _Body:
 class S3Server:
     """A server that runs; `environment` leads a process to it."""
 
-    def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
+    def __init__(self, host: str, port: int) -> None:
+        self.address = f"http://{host}:{port}"
         self.environment = {
             "AWS_ENDPOINT_URL": self.address,
             "AWS_ACCESS_KEY_ID": "testing",
@@ -152,18 +153,19 @@ class S3Server:
 
 
 @contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """Run a server until the block ends."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.storage.s3_server"], stdout=subprocess.PIPE, text=True)
+def s3_server(host: str = _LOOPBACK) -> Iterator[S3Server]:
+    """Run a server at an address of this machine until the block ends."""
+    command = [sys.executable, "-m", "tests.storage.s3_server", host]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield S3Server(int(process.stdout.readline()))
+        yield S3Server(host, int(process.stdout.readline()))
     finally:
         process.kill()
         process.wait()
 
 
-def main() -> None:
+def main(host: str) -> None:
     """Serve until killed; the port is the first line on stdout."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -172,10 +174,10 @@ def main() -> None:
     WSGIRequestHandler.protocol_version = "HTTP/1.1"
     os.environ.setdefault("MOTO_ALLOW_NONEXISTENT_REGION", "1")
     application = Faulty(DomainDispatcherApplication(create_backend_app))
-    server = make_server("127.0.0.1", 0, application, threaded=True)  # type: ignore[arg-type]
+    server = make_server(host, 0, application, threaded=True)  # type: ignore[arg-type]
     print(server.port, flush=True)
     server.serve_forever()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
