@@ -39,16 +39,17 @@ def _wait(process: "subprocess.Popen[str]", until: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_run_that_loses_a_machine_in_training_and_one_in_generation_commits_what_one_process_does(
-    machines: Cluster, settings: Make, local_digest: str, tmp_path: Path
+def test_a_run_that_loses_a_machine_in_training_and_one_in_generation_commits_what_an_undisturbed_one_does(
+    machines: Cluster, settings: Make, tmp_path: Path
 ) -> None:
-    config, run_dir = tmp_path / "config.yaml", tmp_path / "run"
+    config, run_dir, undisturbed = tmp_path / "config.yaml", tmp_path / "run", tmp_path / "undisturbed"
     made = settings(generation={"actors": 2}, training={"workers": 2, "batch_size": 32, "max_epochs": 4})
     config.write_text(yaml.safe_dump(made.model_dump(mode="json")))
     node = machines.add_node(num_cpus=_NODE_CPUS, object_store_memory=128 << 20)
     environment = os.environ | {"RAY_ADDRESS": machines.address}
-    command = [sys.executable, "-m", "rsir_scale.cli", "run", str(config), "--run-dir", str(run_dir)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    command = [sys.executable, "-m", "rsir_scale.cli", "run", str(config), "--run-dir"]
+    subprocess.run([*command, str(undisturbed)], check=True, env=environment)
+    with subprocess.Popen([*command, str(run_dir)], stderr=subprocess.PIPE, text=True, env=environment) as process:
         for moment in ("iteration=000/training/state.json", "iteration=000/generation/commits"):
             _wait(process, (run_dir / moment).exists)
             fresh = machines.add_node(num_cpus=_NODE_CPUS, object_store_memory=128 << 20)
@@ -57,5 +58,5 @@ def test_a_run_that_loses_a_machine_in_training_and_one_in_generation_commits_wh
         _, err = process.communicate(timeout=_WAIT_S)
     assert process.returncode == 0, err
     store = open_store(run_dir)
-    assert read_status(store)["digest"] == local_digest
+    assert read_status(store)["digest"] == read_status(open_store(undisturbed))["digest"]
     assert verify(store, open_dataset(made.data.path)).ok
