@@ -22,7 +22,7 @@ import yaml
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import ConfigError, InputError, ResumableError
+from rsir_scale.errors import ConfigError, InputError, IntegrityError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.lease import Clock, Lease
@@ -50,7 +50,8 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         InputError: the folder holds something that is no run, or the teacher does not fit.
         ConfigError: the run has other settings, other data or another teacher, or the store cannot create atomically.
         LeaseHeldError: another driver works on it.
-        ResumableError: another driver took over and began it meanwhile.
+        ResumableError: another driver took over meanwhile.
+        IntegrityError: out of the block, as it was raised there, while the lease is held.
     """
     _check_folder(store)
     store.require_atomic_create()
@@ -68,7 +69,12 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
             lease.assert_held()
             store.put(layout.RUN_CONFIG, _to_yaml(config))
         facts = (*_changed_versions(provenance.versions), *_teacher_facts(store, dataset))
-        yield Run(store=store, config=config, lease=lease, facts=facts)
+        try:
+            yield Run(store=store, config=config, lease=lease, facts=facts)
+        except IntegrityError:
+            # What an overtaken driver misses is what others cleaned away: of the run nothing is broken.
+            lease.assert_held()
+            raise
 
 
 def _check_folder(store: Store) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import ResumableError
+from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.loop.driver import _drive
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.runs import layout
@@ -29,3 +29,27 @@ def test_a_driver_that_was_overtaken_closes_no_iteration_and_leaves_no_event(tmp
         _drive(store, tiny.config, tiny.dataset, Overtaken())  # type: ignore[arg-type]
     assert not store.exists(layout.manifest(0))
     assert RUN_FAILED not in {event["event"] for event in read_events(store)}
+
+
+class Missing(LocalPhases):
+    """Phases that miss a file, after another driver took over or while none did."""
+
+    def __init__(self, *, overtaken: bool) -> None:
+        self._overtaken = overtaken
+
+    def generate(self, run: Run, dataset: PreparedDataset, plan: object) -> None:
+        if self._overtaken:
+            run.store.create(layout.lease(1), run.store.read(layout.lease(0)))
+        run.store.read("iteration=000/generation/dropped.mine.parquet")
+
+
+def test_what_an_overtaken_driver_misses_is_no_damage(tmp_path: Path) -> None:
+    tiny = tiny_run()
+    for overtaken, error, said in ((True, ResumableError, "took this run over"), (False, IntegrityError, "is missing")):
+        with pytest.raises(error, match=said):
+            _drive(
+                open_store(tmp_path / str(overtaken)),
+                tiny.config,
+                tiny.dataset,
+                Missing(overtaken=overtaken),  # type: ignore[arg-type]
+            )
