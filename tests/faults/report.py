@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +20,17 @@ EXAMPLES, STEPS = 1000, 60
 
 
 def report() -> dict[str, Any]:
-    """Every cell and `EXAMPLES` interleavings; a cell that is not green raises."""
+    """Every cell and `EXAMPLES` interleavings, on all cores; a cell that is not green raises."""
     started, ended = time.time(), Counter[str]()
     by_fault: Counter[str] = Counter()
-    for cell in cells():
-        ended[f"{cell.fault}: {run_cell(cell)}"] += 1
-        by_fault[f"{cell.fault} of {cell.process}"] += 1
-        if sys.stderr.isatty():
-            print(f"\r{by_fault.total()}/{len(cells())} {cell!s:100.100}", end="", file=sys.stderr)
-    matrix_s = time.time() - started
-    distinct = interleavings(Protocol, examples=EXAMPLES, steps=STEPS)
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        tried = pool.submit(interleavings, Protocol, examples=EXAMPLES, steps=STEPS)
+        for cell, end in zip(cells(), pool.map(run_cell, cells()), strict=True):
+            ended[f"{cell.fault}: {end}"] += 1
+            by_fault[f"{cell.fault} of {cell.process}"] += 1
+            if sys.stderr.isatty():
+                print(f"\r{by_fault.total()}/{len(cells())} {cell!s:100.100}", end="", file=sys.stderr)
+        distinct = tried.result()
     return {
         "steps": len({(step.performer, step.kind, step.operation) for step in steps()}),
         "cells": by_fault.total(),
@@ -38,7 +42,7 @@ def report() -> dict[str, Any]:
         "cannot_occur_by_reason": _by_reason(),
         "proven_on_ray_by": PROVEN_ON_RAY,
         "interleavings": {"tried": EXAMPLES, "distinct": distinct, "digests_equal": EXAMPLES},
-        "seconds": {"matrix": round(matrix_s), "interleavings": round(time.time() - started - matrix_s)},
+        "seconds": round(time.time() - started),
     }
 
 
