@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from rsir_scale.errors import InputError, ResumableError
+from rsir_scale.errors import InputError, ResumableError, StorageFullError
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import check_conservation, read_commit
 from rsir_scale.runs.content import digest
@@ -124,7 +124,7 @@ class Protocol(RuleBasedStateMachine):
     def an_operation_fails(self, number: int, error: int) -> None:
         process = self._chosen(number)
         if process.at is not None and process.at[0] not in ("start", "create.done", "put.done", "put_new.done"):
-            self._step(process, OSError(error, os.strerror(error)))
+            self._step(process, self._failure(error))
         self._see_off(process)
 
     @precondition(lambda self: self.living)
@@ -198,6 +198,10 @@ class Protocol(RuleBasedStateMachine):
         self.living.append(Process(number, name, partial(open_store, self.url), work))
         self.trace.update(f"{number} {name}\n".encode())
 
+    def _failure(self, error: int) -> Exception:
+        """What fails an operation: a folder's are the system's errors."""
+        return OSError(error, os.strerror(error))
+
     def _chosen(self, number: int) -> Process:
         return self.living[number % len(self.living)]
 
@@ -267,5 +271,9 @@ def test_many_interleavings_on_a_folder() -> None:
 def test_processes_interleaved_at_will_on_a_bucket(bucket: str, server: S3Server) -> None:
     class InABucket(Protocol):
         root = bucket
+
+        def _failure(self, error: int) -> Exception:
+            """A bucket's are what is left when requests were made again in vain."""
+            return StorageFullError("no room") if error == errno.ENOSPC else ResumableError("no answer")
 
     print(json.dumps({"distinct interleavings": interleavings(InABucket, examples=30, steps=30)}))
