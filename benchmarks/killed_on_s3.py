@@ -27,10 +27,9 @@ from typing import Any
 
 import numpy as np
 from result_file import Row, write_rows
-from small_run import SmallRun, command, command_environment, compare, faulty_s3, is_golden, rsir, small_run
+from small_run import ENDS, SmallRun, command, command_environment, compare, faulty_s3, is_golden, rsir, small_run
 
 from rsir_scale.data.synthetic import synthesize
-from rsir_scale.errors import ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.events import EVALUATION_STARTED
 from rsir_scale.runs.status import read_status
@@ -55,7 +54,6 @@ PHASES = (
 _WITHIN_S = {TRAINING: 4.0, EVALUATION: 0.1, GENERATION: 3.0}
 _LOOK_EVERY_S = 0.02
 _MORE_STARTS = 5
-_ENDS = {0: "done", -signal.SIGKILL: "killed", ResumableError.exit_code: "stopped, resumable"}
 
 
 class Watch:
@@ -168,7 +166,7 @@ def study(arguments: argparse.Namespace, folder: Path) -> tuple[list[Row], Row]:
         row = {
             "seconds": seconds,
             "seconds_on_disk_without_ray": round(small.seconds, 1),
-            "driver_ends": dict(Counter(_ENDS.get(code, f"exit code {code}") for code in driven.ends)),
+            "driver_ends": dict(Counter(ENDS.get(code, f"exit code {code}") for code in driven.ends)),
             "requests": sum(counts.values()),
             "requests_gone_wrong": {kind: counts[kind] for kind in sorted(counts) if kind != "none"},
             **_sound(small, url),
@@ -185,7 +183,7 @@ def _sound(small: SmallRun, url: str) -> Row:
 
 def amiss(row: Row, *, kills: int, wanted: int) -> list[str]:
     """What is not as it must be."""
-    odd = row["driver_ends"].keys() - set(_ENDS.values())
+    odd = row["driver_ends"].keys() - set(ENDS.values())
     found = {
         "not the golden run": not is_golden(row),
         "not the golden run after clean": not is_golden(row["after_clean"]),

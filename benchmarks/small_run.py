@@ -7,6 +7,7 @@ killed, a run ends in that digest; rows are compared by id, so that one lost or 
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from rsir_scale.config_file import resolve
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.schema import CONTENT_HASH, SEQUENCE_ID
 from rsir_scale.data.synthetic import synthesize
-from rsir_scale.errors import RsirError
+from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.verify import verify
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from tests.storage.s3_server import S3Server
 
 Rows = dict[int, bytes]
+# How a driver may end, by its exit code.
+ENDS = {0: "done", -signal.SIGKILL: "killed", ResumableError.exit_code: "stopped, resumable"}
 # A fork of a server that has imported all this, and used none of it, begins at once.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(

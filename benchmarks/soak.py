@@ -26,10 +26,9 @@ from typing import Any
 import numpy as np
 import psutil
 from result_file import Row, write_rows
-from small_run import SmallRun, command, command_environment, compare, is_golden, small_run
+from small_run import ENDS, SmallRun, command, command_environment, compare, is_golden, small_run
 from soak_memory import ACTOR, DRIVER, ISOLATED, WORKER, Phase, Sample, kinds_of, sampled, summary
 
-from rsir_scale.errors import ResumableError
 from rsir_scale.runs.events import read_events
 from rsir_scale.storage.opening import open_store
 
@@ -42,7 +41,6 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 # A driver that lives through several iterations shows whether it leaks: it is drawn half as often.
 _KINDS = (DRIVER, ACTOR, ACTOR, WORKER, WORKER, ISOLATED)
-_ENDS = {0: "done", -signal.SIGKILL: "killed", ResumableError.exit_code: "stopped, resumable"}
 _TICK_S = 0.5
 _SAMPLE_S = 1.0
 _SHOWS_UP_S = 90.0
@@ -165,8 +163,8 @@ class Soak:
 
     def _ended(self, code: int) -> None:
         self._driver = None
-        self.ends[_ENDS.get(code, f"exit code {code}")] += 1
-        if code not in _ENDS:
+        self.ends[ENDS.get(code, f"exit code {code}")] += 1
+        if code not in ENDS:
             self.faults.append(f"{self.run_dir.name}: the driver ended with exit code {code}")
         if code == 0:
             row = {"run": self.run_dir.name, "done_at_s": round(self.now, 1)} | compare(self.small, str(self.run_dir))

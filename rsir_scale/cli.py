@@ -19,7 +19,7 @@ from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
-from rsir_scale.runs.begun import read_config, refuse_unnamed_class
+from rsir_scale.runs.begun import read_config, read_config_to_load
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 
@@ -91,9 +91,7 @@ def run(
 @app.command()
 def resume(run_dir: RunDir, backbone: OwnClass = None) -> None:
     """Go on with a run by the settings that it holds."""
-    store = open_store(run_dir)
-    refuse_unnamed_class(store, backbone)
-    _drive(read_config(store), run_dir)
+    _drive(read_config_to_load(open_store(run_dir), backbone), run_dir)
 
 
 @app.command()
@@ -194,9 +192,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _open_with_model(run_dir: str, backbone: str | None) -> tuple[Store, PreparedDataset]:
-    store, dataset = _open(run_dir)
-    refuse_unnamed_class(store, backbone)
-    return store, dataset
+    store = open_store(run_dir)
+    return store, open_dataset(read_config_to_load(store, backbone).data.path)
 
 
 def _open(run_dir: str) -> tuple[Store, PreparedDataset]:

@@ -29,7 +29,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.exact import best_first
-from rsir_scale.runs.begun import check_dataset, read_config, refuse_unnamed_class
+from rsir_scale.runs.begun import check_dataset, read_config, read_config_to_load
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.status import best_iteration
 from rsir_scale.storage.base import Store
@@ -126,8 +126,7 @@ def load_model(
         IntegrityError: a file is damaged.
     """
     store = open_store(run_path)
-    refuse_unnamed_class(store, backbone)
-    dataset = open_dataset(read_config(store).data.path)
+    dataset = open_dataset(read_config_to_load(store, backbone).data.path)
     return _load(store, dataset, iteration, device=device)
 
 

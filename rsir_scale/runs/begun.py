@@ -64,8 +64,8 @@ def read_config(store: Store) -> Config:
         ) from error
 
 
-def refuse_unnamed_class(store: Store, backbone: str | None) -> None:
-    """See that a run's class of the user's, where it has one, is the one that the user names now.
+def read_config_to_load(store: Store, backbone: str | None) -> Config:
+    """The config of a run whose model is to be loaded: a class of the user's has to be the one that is named now.
 
     A run directory may come from anybody, and to import a class is to run code.
 
@@ -75,13 +75,16 @@ def refuse_unnamed_class(store: Store, backbone: str | None) -> None:
 
     Raises:
         ConfigError: the run has a class, and it is not this one.
+        InputError, IntegrityError: see `read_config`.
     """
-    wanted = read_config(store).model
+    config = read_config(store)
+    wanted = config.model
     if wanted.is_plugin and wanted.backbone != backbone:
         raise ConfigError(
             f"{store.root} was made with the class {wanted.backbone}, and a class is imported only when you name it, "
             f"not a run directory: add --backbone {wanted.backbone} (in Python backbone=…) if it is yours"
         )
+    return config
 
 
 def check_dataset(store: Store, dataset: PreparedDataset) -> None:
