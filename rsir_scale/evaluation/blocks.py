@@ -1,14 +1,17 @@
 """Ranking some rows against some items: the piece that every rank is summed from, so that nothing is as large as V.
 
-Comes in: queries, a block of the item table, and for each row a score to reach. Goes out: how many items of the block
-reach it. The table is taken block by block, each put into columns once for many rows; a tile of scores is filled again
-and again in one buffer. Where an item stands in the table's order is its place; an item that may not count is left out
-by its place.
+Comes in: items, queries, and for each of these a score to reach. Goes out: how many of the items reach it. Rows and
+items meet in tiles whose scores a processor's cache holds; threads count tiles of other rows side by side, each product
+in one thread, so that no rank depends on their number. Where an item stands in the table's order is its place; an item
+that may not count is left out by its place.
 
-Shapes: B rows, L excluded items, D width, N items of a block.
+Shapes: B rows, L excluded items, D width, N items.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,58 +21,85 @@ from torch import Tensor
 
 from rsir_scale.ranking.count import count_true
 
-ITEMS_PER_BLOCK = 1 << 16
-ROWS_PER_GROUP = 1 << 13
-_SCORES_PER_TILE = 8_000_000
+ROWS_PER_TILE = 512
+ITEMS_PER_TILE = 2048
+# A product with fewer rows or columns rounds otherwise, and equal items would no longer tie.
+_LEAST_ROWS = 16
 _LEAST_COLUMNS = 256
 
 
-def item_blocks(first: int, stop: int, *, items: int = ITEMS_PER_BLOCK) -> Iterator[tuple[int, int]]:
+@contextmanager
+def threads_for_tiles() -> Iterator[Executor]:
+    """As many threads as torch may use here, each of which computes alone; what waits is dropped at an error."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def item_blocks(first: int, stop: int, *, items: int) -> Iterator[tuple[int, int]]:
     """Cut the places `first`..`stop - 1` into blocks of at most `items`, as (first, stop), all about as large."""
-    # A matrix product rounds otherwise where one side is very short, and equal items would no longer tie.
     blocks = -(-(stop - first) // items)
     edges = [first + (stop - first) * block // max(1, blocks) for block in range(blocks + 1)]
     yield from pairwise(edges)
 
 
-def tile_rows(items: int, *, scores: int = _SCORES_PER_TILE) -> int:
-    """Rows whose scores with so many items fill a tile."""
-    return max(1, scores // max(1, items))
+@dataclass(frozen=True)
+class Rows:
+    """Rows, and what an item must reach to count against each.
 
+    Attributes:
+        query_BD: their query vectors.
+        threshold_B1: one score a row.
+        excluded_BL: int64, places of items that do not count.
+    """
 
-class Counter:
-    """Counts items that reach a score; holds the buffer that a tile of scores is written to."""
+    query_BD: Tensor
+    threshold_B1: Tensor
+    excluded_BL: Tensor
 
-    def __init__(self) -> None:
-        self._buffer: Tensor | None = None
+    def part(self, rows: npt.NDArray[np.int64]) -> "Rows":
+        """Some of the rows, by number."""
+        row_B = torch.from_numpy(rows).to(self.query_BD.device)
+        return Rows(self.query_BD[row_B], self.threshold_B1[row_B], self.excluded_BL[row_B])
 
-    def reaching(self, query_BD: Tensor, table_DN: Tensor, threshold_B1: Tensor, excluded_BL: Tensor) -> Tensor:
-        """Count the items of a block that score at least the threshold, row by row, int64.
+    @torch.inference_mode()
+    def reached_by(
+        self, items_ND: Tensor, *, first: int = 0, items_per_tile: int = ITEMS_PER_TILE
+    ) -> npt.NDArray[np.int64]:
+        """Count the items that reach each row's threshold.
 
         Args:
-            query_BD: of the rows.
-            table_DN: the block, an item a column.
-            threshold_B1: one score a row.
-            excluded_BL: int64, columns that do not count; those outside 0..N-1 belong to other blocks.
+            items_ND: the items' vectors, on the queries' device.
+            first: place of the first of them.
+            items_per_tile: items that are scored at once; changes no count.
         """
-        rows, items = len(query_BD), table_DN.shape[1]
-        scores_BN = torch.mm(query_BD, table_DN, out=self._tile(query_BD, rows, items))
-        row, place = ((excluded_BL >= 0) & (excluded_BL < items)).nonzero(as_tuple=True)
-        scores_BN[row, excluded_BL[row, place]] = float("-inf")
-        return count_true(scores_BN >= threshold_B1)
+        count_B = torch.zeros(len(self.query_BD), dtype=torch.int64, device=self.query_BD.device)
+        query_BD = _padded(self.query_BD, _LEAST_ROWS)
+        buffer = query_BD.new_empty(len(query_BD) * min(items_per_tile, len(items_ND)))
+        for begin, end in item_blocks(0, len(items_ND), items=items_per_tile):
+            scores_BN = buffer[: len(query_BD) * (end - begin)].view(-1, end - begin)
+            scores_BN = torch.mm(query_BD, items_ND[begin:end].T, out=scores_BN)[: len(count_B)]
+            column_BL = self.excluded_BL - (first + begin)
+            row, which = ((column_BL >= 0) & (column_BL < end - begin)).nonzero(as_tuple=True)
+            scores_BN[row, column_BL[row, which]] = float("-inf")
+            count_B += count_true(scores_BN >= self.threshold_B1)
+        counts: npt.NDArray[np.int64] = count_B.cpu().numpy()
+        return counts
 
-    @staticmethod
-    def own_scores(query_BD: Tensor, item_BD: Tensor) -> Tensor:
-        """Each row's score `[B, 1]` with an item of its own, by the product that `reaching` takes, so that ties tie."""
-        rows = len(query_BD)
-        table_DN = query_BD.new_zeros((query_BD.shape[1], max(rows, _LEAST_COLUMNS)))
-        table_DN[:, :rows] = item_BD.T
-        return torch.mm(query_BD, table_DN).diagonal()[:, None].clone()
 
-    def _tile(self, like: Tensor, rows: int, items: int) -> Tensor:
-        if self._buffer is None or self._buffer.numel() < rows * items:
-            self._buffer = like.new_empty(rows * items)
-        return self._buffer[: rows * items].view(rows, items)
+def own_scores(query_BD: Tensor, item_BD: Tensor) -> Tensor:
+    """Each row's score `[B, 1]` with an item of its own, by the product that `Rows` takes, so that ties tie."""
+    scores_BN = _padded(query_BD, _LEAST_ROWS) @ _padded(item_BD, _LEAST_COLUMNS).T
+    return scores_BN.diagonal()[: len(query_BD), None].clone()
+
+
+def _padded(vectors_BD: Tensor, least: int) -> Tensor:
+    """With rows of zeros after the last, where there are fewer than the least number."""
+    return torch.nn.functional.pad(vectors_BD, (0, 0, 0, max(0, least - len(vectors_BD))))
 
 
 def split(rows: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:

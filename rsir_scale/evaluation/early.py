@@ -7,18 +7,23 @@ those of `evaluate.rank_targets`, but for items whose scores tie with the target
 Shapes: B rows, L positions, D width, V items.
 """
 
+from concurrent.futures import Executor
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rsir_scale.evaluation.blocks import ITEMS_PER_BLOCK, ROWS_PER_GROUP, Counter, item_blocks, split, tile_rows
+from rsir_scale.evaluation.blocks import ROWS_PER_TILE, Rows, item_blocks, split, threads_for_tiles
 from rsir_scale.evaluation.evaluate import EvaluationSet
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import blocks_by_length, pad_latest
 
 _FIRST_SHARE = 8
-_ROWS_PER_TILE = 512
+_ITEMS_PER_BLOCK = 1 << 16  # after so many items, rows that are out leave
+_ROWS_PER_GROUP = 1 << 13
+_LEAST_ROWS = 64
 
 
 class EarlyRanks:
@@ -32,7 +37,7 @@ class EarlyRanks:
     """
 
     def __init__(
-        self, evaluation: EvaluationSet, *, item_count: int, mask_history: bool, items_per_block: int = ITEMS_PER_BLOCK
+        self, evaluation: EvaluationSet, *, item_count: int, mask_history: bool, items_per_block: int = _ITEMS_PER_BLOCK
     ) -> None:
         self._evaluation = evaluation
         self._mask_history = mask_history
@@ -55,17 +60,17 @@ class EarlyRanks:
         backbone.eval()
         items_VD = backbone.item_vectors().detach()
         ranks = np.ones(len(self._evaluation.targets), dtype=np.int64)
-        counter = Counter()
-        for rows in blocks_by_length(self._evaluation.contexts.lengths, rows=ROWS_PER_GROUP):
-            ranks[rows] = self._group_ranks(backbone, items_VD, rows, cutoff, counter)
+        with threads_for_tiles() as threads:
+            for rows in blocks_by_length(self._evaluation.contexts.lengths, rows=_ROWS_PER_GROUP):
+                ranks[rows] = self._group_ranks(backbone, items_VD, rows, cutoff, threads)
         backbone.train(was_training)
         return ranks
 
     def _group_ranks(
-        self, backbone: Backbone, items_VD: Tensor, rows: npt.NDArray[np.int64], cutoff: int, counter: Counter
+        self, backbone: Backbone, items_VD: Tensor, rows: npt.NDArray[np.int64], cutoff: int, threads: Executor
     ) -> npt.NDArray[np.int64]:
         device, contexts = items_VD.device, self._evaluation.contexts
-        pieces = split(rows, _ROWS_PER_TILE)
+        pieces = split(rows, ROWS_PER_TILE)
         context = [pad_latest(contexts, piece, max_length=backbone.max_length).to(device) for piece in pieces]
         query_BD = torch.cat([backbone.encode(context_BL) for context_BL in context])
         target_B = torch.from_numpy(self._evaluation.targets[rows].astype(np.int64))
@@ -74,15 +79,19 @@ class EarlyRanks:
         if self._mask_history:
             history_BL = pad_latest(contexts, rows, max_length=int(contexts.lengths.max(initial=1)))
             excluded_BL = torch.cat([self._place_V[history_BL], excluded_BL], dim=1)
-        excluded_BL = excluded_BL.to(device)
+        asked = Rows(query_BD, threshold_B1, excluded_BL.to(device))
         ranks = np.ones(len(rows), dtype=np.int64)
         for first, stop in self._blocks:
             alive = np.flatnonzero(ranks <= cutoff)
             if not len(alive):
                 break
-            table_DN = items_VD[self._item_V[first:stop].to(device)].T.contiguous()
-            for piece in split(alive, min(_ROWS_PER_TILE, tile_rows(stop - first))):
-                live = torch.from_numpy(piece).to(device)
-                found = counter.reaching(query_BD[live], table_DN, threshold_B1[live], excluded_BL[live] - first)
-                ranks[piece] += found.cpu().numpy()
+            count = partial(Rows.reached_by, items_ND=items_VD[self._item_V[first:stop].to(device)], first=first)
+            parts = list(split(alive, _rows_per_piece(len(alive))))
+            for piece, count_B in zip(parts, threads.map(count, map(asked.part, parts)), strict=True):
+                ranks[piece] += count_B
         return ranks
+
+
+def _rows_per_piece(rows: int) -> int:
+    """So many that each thread has some, and none is called for a handful."""
+    return max(_LEAST_ROWS, min(ROWS_PER_TILE, -(-rows // torch.get_num_threads())))

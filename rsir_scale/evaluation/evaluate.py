@@ -2,12 +2,13 @@
 
 The rank of a target is 1 + the number of other items that score at least as high: equal scores count against the model.
 With history masking the items of the context cannot beat the target, as if their scores were -inf. Users are ranked in
-tiles of similar length and items in blocks, so memory is bounded by one tile of scores and one block of the table.
+tiles of similar length, and items in blocks, so memory is bounded by one tile of scores a thread.
 
 Shapes: B rows, L positions, D width, V items.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import HeldOut, Sequences
-from rsir_scale.evaluation.blocks import ITEMS_PER_BLOCK, ROWS_PER_GROUP, Counter, item_blocks, tile_rows
+from rsir_scale.evaluation.blocks import ITEMS_PER_TILE, ROWS_PER_TILE, Rows, own_scores, threads_for_tiles
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import blocks_by_length, pad_latest
+
+_TILES_PER_GROUP = 16  # tiles whose queries are held at once
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def test_set(training: Sequences, held_out: HeldOut) -> EvaluationSet:
 
 @torch.inference_mode()
 def rank_targets(
-    backbone: Backbone, evaluation: EvaluationSet, *, mask_history: bool, items_per_block: int = ITEMS_PER_BLOCK
+    backbone: Backbone, evaluation: EvaluationSet, *, mask_history: bool, items_per_tile: int = ITEMS_PER_TILE
 ) -> npt.NDArray[np.int64]:
     """Rank each row's target among all items of the catalogue.
 
@@ -68,7 +71,7 @@ def rank_targets(
         backbone: whose queries and items.
         evaluation: users, contexts and targets.
         mask_history: whether items of the context cannot beat the target.
-        items_per_block: items of the catalogue in memory beside it; changes no rank.
+        items_per_tile: items of the catalogue that are scored at once; changes no rank.
 
     Returns:
         int64 ranks in 1..V, in the order of the rows.
@@ -77,45 +80,31 @@ def rank_targets(
     backbone.eval()
     ranks = np.ones(len(evaluation.targets), dtype=np.int64)
     items_VD = backbone.item_vectors().detach()
-    rows_per_tile = tile_rows(min(len(items_VD), items_per_block))
-    tiles_per_group = max(1, ROWS_PER_GROUP // rows_per_tile)
-    tiles = blocks_by_length(evaluation.contexts.lengths, rows=rows_per_tile)
-    counter = Counter()
-    for start in range(0, len(tiles), tiles_per_group):
-        group = [
-            _ask(backbone, items_VD, evaluation, rows, mask_history) for rows in tiles[start : start + tiles_per_group]
-        ]
-        for first, stop in item_blocks(0, len(items_VD), items=items_per_block):
-            table_DN = items_VD[first:stop].T.contiguous()
-            for tile in group:
-                found = counter.reaching(tile.query_BD, table_DN, tile.threshold_B1, tile.excluded_BL - first)
-                ranks[tile.rows] += found.cpu().numpy()
+    tiles = blocks_by_length(evaluation.contexts.lengths, rows=ROWS_PER_TILE)
+    ask = partial(_ask, backbone, items_VD, evaluation, mask_history)
+    count = partial(Rows.reached_by, items_ND=items_VD, items_per_tile=items_per_tile)
+    with threads_for_tiles() as threads:
+        for start in range(0, len(tiles), _TILES_PER_GROUP):
+            group = tiles[start : start + _TILES_PER_GROUP]
+            for rows, count_B in zip(group, threads.map(count, [ask(rows) for rows in group]), strict=True):
+                ranks[rows] += count_B
     backbone.train(was_training)
     return ranks
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """Rows that are scored together, and what they ask of a block of items; padding, item 0, is excluded."""
-
-    rows: npt.NDArray[np.int64]
-    query_BD: Tensor
-    threshold_B1: Tensor
-    excluded_BL: Tensor
 
 
 def _ask(
     backbone: Backbone,
     items_VD: Tensor,
     evaluation: EvaluationSet,
-    rows: npt.NDArray[np.int64],
     mask_history: bool,
-) -> _Tile:
+    rows: npt.NDArray[np.int64],
+) -> Rows:
+    """What rows ask of the table; padding, item 0, is excluded."""
     contexts = evaluation.contexts
     query_BD = backbone.encode(pad_latest(contexts, rows, max_length=backbone.max_length).to(items_VD.device))
     target_B1 = torch.from_numpy(evaluation.targets[rows].astype(np.int64))[:, None]
     excluded = [torch.zeros_like(target_B1), target_B1]
     if mask_history:
         excluded.append(pad_latest(contexts, rows, max_length=int(contexts.lengths.max(initial=1))))
-    threshold_B1 = Counter.own_scores(query_BD, items_VD[target_B1[:, 0].to(items_VD.device)])
-    return _Tile(rows, query_BD, threshold_B1, torch.cat(excluded, dim=1).to(items_VD.device))
+    threshold_B1 = own_scores(query_BD, items_VD[target_B1[:, 0].to(items_VD.device)])
+    return Rows(query_BD, threshold_B1, torch.cat(excluded, dim=1).to(items_VD.device))

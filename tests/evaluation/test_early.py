@@ -25,8 +25,8 @@ def test_ranks_up_to_the_cutoff_are_those_of_a_plain_loop_whatever_the_blocks(
     early = EarlyRanks(case.users, item_count=count, mask_history=mask_history, items_per_block=items)
     expected = case.naive_ranks(mask_history=mask_history)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_ROWS_PER_TILE", rows)
-        patch.setattr(module, "ROWS_PER_GROUP", 2 * rows)
+        patch.setattr(module, "ROWS_PER_TILE", rows)
+        patch.setattr(module, "_ROWS_PER_GROUP", 2 * rows)
         found = early.within(case.backbone, cutoff).tolist()
     assert [min(rank, cutoff + 1) for rank in found] == [min(rank, cutoff + 1) for rank in expected]
 

@@ -24,9 +24,9 @@ def test_ranks_are_those_of_a_plain_loop_whatever_the_blocks(
     case: Case, mask_history: bool, items: int, tile: int, group: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "tile_rows", lambda _: tile)
-        patch.setattr(evaluate, "ROWS_PER_GROUP", group)
-        ranks = rank_targets(case.backbone, case.users, mask_history=mask_history, items_per_block=items)
+        patch.setattr(evaluate, "ROWS_PER_TILE", tile)
+        patch.setattr(evaluate, "_TILES_PER_GROUP", group)
+        ranks = rank_targets(case.backbone, case.users, mask_history=mask_history, items_per_tile=items)
     assert ranks.tolist() == case.naive_ranks(mask_history=mask_history)
 
 
