@@ -27,9 +27,12 @@ from torch import Tensor
 from rsir_scale.generation.rules import Rules
 from rsir_scale.models.base import Backbone
 from rsir_scale.ranking.clusters import Clusters
+from rsir_scale.ranking.count import count_true
 
 TOLERANCE = 1e-5
 _SCORES_PER_BLOCK = 8_000_000
+_ROWS_OF_A_PRODUCT = 64  # with fewer, the time goes into reading the table; with a large one they take more memory
+_MOST_SCORES_PER_BLOCK = 64_000_000
 _MINUS_INFINITY = float("-inf")
 Int64Array = npt.NDArray[np.int64]
 
@@ -97,7 +100,7 @@ def rescore(
     found: dict[tuple[int, str], None] = {}
     items_VD = backbone.item_vectors()
     longest = float(items_VD.norm(dim=1).max())
-    per_block = max(1, _SCORES_PER_BLOCK // len(items_VD))
+    per_block = _contexts_per_block(len(items_VD))
     row_C, length_C = _contexts(rows, rules)
     order = np.argsort(length_C, kind="stable")
     for begin in range(0, len(order), per_block):
@@ -112,6 +115,10 @@ def rescore(
         for broken_B, what in _faults(context, scores, rules, members_only=members_only):
             found.update(((int(row), what), None) for row in context.row[broken_B.numpy()])
     return list(found)
+
+
+def _contexts_per_block(items: int) -> int:
+    return max(1, _SCORES_PER_BLOCK // items, min(_ROWS_OF_A_PRODUCT, _MOST_SCORES_PER_BLOCK // items))
 
 
 def _contexts(rows: ScoredRows, rules: Rules) -> tuple[Int64Array, Int64Array]:
@@ -189,8 +196,8 @@ def _fidelity(
     named_BL = (context.own == voucher_B[:, None]) & (most_BL > _MINUS_INFINITY)
     named_B1 = most_BL.masked_fill(~named_BL, _MINUS_INFINITY).amax(1, keepdim=True)
     target_B1 = torch.where(named_B1 > _MINUS_INFINITY, named_B1, best_B1)
-    fewest_B = (scores.sure_BV > target_B1 + scores.band_B1).sum(1)
-    most_B = (scores.maybe_BV >= target_B1 - scores.band_B1).sum(1) - 1
+    fewest_B = count_true(scores.sure_BV > target_B1 + scores.band_B1)
+    most_B = count_true(scores.maybe_BV >= target_B1 - scores.band_B1) - 1
     # Where no probed cluster holds the voucher, it is not among the items that were looked at.
     most_B += scores.maybe_BV.gather(1, voucher_B[:, None])[:, 0] == _MINUS_INFINITY
     yield judged_B & (fewest_B >= threshold), f"an item fails the check: its voucher does not rank within {threshold}"
@@ -214,7 +221,7 @@ def _outside_pool(context: _Context, scores: _Scores, rules: Rules, top: int) ->
     unseen_B = scores.maybe_BV.gather(1, item_B1)[:, 0] == _MINUS_INFINITY
     if not rules.allow_repeats:
         scores.sure_BV.scatter_(1, before_BL, _MINUS_INFINITY)
-    above_B = (scores.sure_BV > enough_B1).sum(1)
+    above_B = count_true(scores.sure_BV > enough_B1)
     return exists_B & torch.where(explored_B, (above_B >= top) | unseen_B, own_above_B >= top)
 
 
