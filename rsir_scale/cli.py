@@ -43,6 +43,10 @@ OwnClass = Annotated[
     str | None,
     typer.Option(metavar="MODULE:CLASS", help="The class of your own that the run was made with."),
 ]
+RowsAgain = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Rows of an iteration to score again, spread evenly; all unless given."),
+]
 Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteration; its default is in the text above.")]
 
 
@@ -103,11 +107,17 @@ def status(run_dir: RunDir, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(run_dir: RunDir, backbone: OwnClass = None, as_json: AsJson = False) -> None:
+def verify(run_dir: RunDir, backbone: OwnClass = None, rows: RowsAgain = None, as_json: AsJson = False) -> None:
     """Re-hash the chain of manifests and re-check stored rows with the plain exact reference."""
+    from rsir_scale.loop.progress import ProgressLine
     from rsir_scale.loop.verify import verify as check_run
 
-    report = check_run(*_open_with_model(run_dir, backbone))
+    store, dataset = _open_with_model(run_dir, backbone)
+    line = ProgressLine()
+    try:
+        report = check_run(store, dataset, rows_per_iteration=rows, tell=line.update)
+    finally:
+        line.close()
     show(report.to_json(), as_json=as_json)
     if not report.ok:
         raise typer.Exit(IntegrityError.exit_code)

@@ -212,6 +212,14 @@ def test_verify_passes_on_a_good_run_and_ends_with_4_on_a_changed_one(
     assert any(part.name in fault["file"] for fault in json.loads(out)["faults"])
 
 
+def test_verify_scores_no_more_rows_again_than_it_is_asked_to(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    code, out, _ = call(capsys, "verify", folder / "run", "--rows", "2", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert 1 <= report["rows_rechecked"] <= 2 * len(list((folder / "run").glob("iteration=*/generation")))
+    assert report["rows_rechecked"] < report["rows"]
+
+
 def test_clean_removes_what_a_killed_attempt_left(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     left = folder / "run" / "iteration=000" / "generation" / "data" / "part-00000.0123456789ab.parquet"
     left.write_bytes(b"torn")

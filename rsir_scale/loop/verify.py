@@ -8,6 +8,7 @@ leftovers of attempts that lost are no fault.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -53,7 +54,13 @@ class VerifyReport:
         return asdict(self) | {"faults": [asdict(fault) for fault in self.faults]}
 
 
-def verify(store: Store, dataset: PreparedDataset, *, rows_per_iteration: int | None = None) -> VerifyReport:
+def verify(
+    store: Store,
+    dataset: PreparedDataset,
+    *,
+    rows_per_iteration: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> VerifyReport:
     """Check a run, finished or under way, against everything that it records.
 
     Args:
@@ -61,6 +68,7 @@ def verify(store: Store, dataset: PreparedDataset, *, rows_per_iteration: int | 
         dataset: the dataset it was made from.
         rows_per_iteration: rows of an iteration to score again, spread evenly; None for all. All else is checked for
             every row.
+        tell: is told what is being checked.
 
     Raises:
         InputError: there is no run, or the dataset is not the one that the run was made from.
@@ -83,7 +91,7 @@ def verify(store: Store, dataset: PreparedDataset, *, rows_per_iteration: int | 
         rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
         plan = check_generation(store, dataset, config, manifest, ledger, earlier_whole=earlier_whole)
         if plan is not None:
-            rechecked += verify_rows(store, dataset, config, plan, ledger, limit=rows_per_iteration)
+            rechecked += verify_rows(store, dataset, config, plan, ledger, limit=rows_per_iteration, tell=tell)
     faults = ledger.sorted_faults()
     return VerifyReport(
         ok=not faults,

@@ -5,6 +5,7 @@ ledger, and how many rows were scored again. A shard of which the part or a sour
 rows would fail for a reason that is named already.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,14 @@ from rsir_scale.storage.base import Store
 
 
 def verify_rows(
-    store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, ledger: Ledger, *, limit: int | None
+    store: Store,
+    dataset: PreparedDataset,
+    config: Config,
+    plan: ShardPlan,
+    ledger: Ledger,
+    *,
+    limit: int | None,
+    tell: Callable[[str], None],
 ) -> int:
     """Check every row of an iteration's parts.
 
@@ -36,6 +44,7 @@ def verify_rows(
         plan: all its shards are committed.
         ledger: takes the faults.
         limit: rows to score again, spread evenly over the iteration; None for all.
+        tell: is told which part is being checked.
 
     Returns:
         How many rows were scored again.
@@ -54,7 +63,8 @@ def verify_rows(
     probing = None if clusters is None else Probing(clusters, settings.nprobe, settings.semantics)
     checker = _Checker(store, dataset, config, plan, backbone, probing, ledger)
     first = scored = 0
-    for record in commits:
+    for number, record in enumerate(commits, start=1):
+        tell(f"iteration {plan.iteration}  verifying  part {number}/{len(commits)}")
         rows = record.part.rows or 0
         chosen = (np.arange(first, first + rows) % stride) == 0
         first += rows

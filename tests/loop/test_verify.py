@@ -62,7 +62,7 @@ def test_a_clustered_run_passes_as_what_it_is_and_not_as_exact(
     for iteration in (0, 1):
         (other.path / layout.search(iteration)).unlink()
     ledger = Ledger()
-    verify_rows(other.store, other.dataset, other.config, read_plan(other.store, 0), ledger, limit=None)
+    verify_rows(other.store, other.dataset, other.config, read_plan(other.store, 0), ledger, limit=None, tell=print)
     assert any(fault.row is not None for fault in ledger.sorted_faults())
 
 
@@ -89,6 +89,15 @@ def test_a_limit_scores_fewer_rows_of_each_iteration(limit: int) -> None:
     assert report.ok
     assert 1 <= report.rows_rechecked <= sum(min(limit, total) for total in totals)
     assert limit < 10_000 or report.rows_rechecked == sum(totals)
+
+
+def test_each_part_is_told_before_it_is_checked() -> None:
+    run = tiny_run()
+    told: list[str] = []
+    verify(run.store, run.dataset, rows_per_iteration=1, tell=told.append)
+    parts = [len(read_plan(run.store, iteration).shards) for iteration in (0, 1)]
+    assert len(told) == sum(parts)
+    assert told[parts[0] - 1] == f"iteration 0  verifying  part {parts[0]}/{parts[0]}"
 
 
 def _flip(path: Path, place: int) -> None:
