@@ -113,7 +113,7 @@ def verify(run_dir: RunDir, backbone: OwnClass = None, rows: RowsAgain = None, a
     from rsir_scale.loop.verify import verify as check_run
 
     store, dataset = _open_with_model(run_dir, backbone)
-    line = ProgressLine()
+    line = ProgressLine(at_once=False)
     try:
         report = check_run(store, dataset, rows_per_iteration=rows, tell=line.update)
     finally:

@@ -25,14 +25,15 @@ class ProgressLine:
     Args:
         stream: stderr unless told otherwise.
         clock: seconds from any origin.
+        at_once: whether the first update is shown; otherwise what ends soon shows none.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, stream: TextIO | None = None, *, clock: Clock = time.monotonic, at_once: bool = True) -> None:
         self._stream = stream or sys.stderr
         self._clock = clock
         self._rewrites = self._stream.isatty()
         self._every_s = _REDRAW_S if self._rewrites else _LOG_EVERY_S
-        self._last = float("-inf")
+        self._last = float("-inf") if at_once else clock()
         self._open = False
 
     def update(self, text: str) -> None:

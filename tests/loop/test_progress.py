@@ -28,6 +28,15 @@ def test_a_job_log_gets_a_line_at_most_every_ten_seconds() -> None:
     assert stream.getvalue() == "second 0\nsecond 10\nsecond 20\n"
 
 
+def test_what_ends_soon_shows_nothing_unless_its_first_line_is_to_come_at_once() -> None:
+    clock, stream = Clock(), io.StringIO()
+    line = ProgressLine(stream, clock=clock, at_once=False)
+    for second in range(12):
+        clock.now = 100.0 + second
+        line.update(f"second {second}")
+    assert stream.getvalue() == "second 10\n"
+
+
 def test_a_terminal_has_one_line_that_is_rewritten_and_cut_to_its_width() -> None:
     clock, stream = Clock(), Terminal()
     line = ProgressLine(stream, clock=clock)
