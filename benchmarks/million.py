@@ -6,7 +6,8 @@
 A cluster of this machine alone is started and given `ray job submit -- python jobs/rsir.py CONFIG`; then comes `rsir
 verify`. `wall_s` is from the first try to submit to the job's end, `phases` says when each phase of the run began,
 counted from there, by the run's own events. Memory is sampled from outside (`memory.py`), summed over the cluster with
-all that it started: Ray's own processes, driver, Train workers, actors. The run directory must be a new one.
+all that it started: Ray's own processes, driver, Train workers, actors; what it calls `driver` is `ray start`, and the
+run's driver counts as `ray`. The run directory must be a new one.
 """
 
 import argparse
@@ -52,10 +53,12 @@ def main() -> None:
         job = [sys.executable, "jobs/rsir.py", str(arguments.config.resolve())]
         job += ["--run-dir", str(arguments.run_dir.resolve())]
         job += [word for override in arguments.overrides for word in ("--set", override)]
-        exit_code = watch(submit(environment, job), sampler)
+        exit_code = watch(submit(job, environment), environment, sampler)
         wall_s = time.time() - began
+    verifies = time.time()
     verified = subprocess.run([SCRIPTS / "rsir", "verify", arguments.run_dir], check=False).returncode
     row = {"exit_code": exit_code, "verify_exit_code": verified, "wall_s": round(wall_s, 1)}
+    row |= {"verify_s": round(time.time() - verifies, 1)}
     row |= {"peak_bytes": sampler.peak(), "counted_as": sampler.counted_as, "peak_of_one": sampler.peak_bytes}
     row |= described(arguments.run_dir, began) if exit_code == 0 else {}
     write_rows(arguments.json, [row])
@@ -93,8 +96,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def submit(environment: Environment, job: Sequence[str]) -> list[str]:
-    """Submit, again while the new cluster says that it has no agent yet; returns the command that follows the job."""
+def submit(job: Sequence[str], environment: Environment) -> str:
+    """Submit, again while the new cluster says that it has no agent yet; returns the job's name."""
     name = f"million-{time.time():.0f}"
     command = [str(SCRIPTS / "ray"), "job", "submit", "--no-wait", "--submission-id", name, "--", *job]
     deadline = time.monotonic() + _NO_AGENT_S
@@ -104,17 +107,17 @@ def submit(environment: Environment, job: Sequence[str]) -> list[str]:
         if time.monotonic() > deadline:
             raise SystemExit(told.stdout + told.stderr)
         time.sleep(2)
-    os.environ.update(environment)
-    return [str(SCRIPTS / "ray"), "job", "logs", "--follow", name]
+    return name
 
 
-def watch(follow: Sequence[str], sampler: Sampler) -> int:
+def watch(job: str, environment: Environment, sampler: Sampler) -> int:
     """Sample until the job has ended; returns 0 where it succeeded."""
-    following = subprocess.Popen(follow, cwd=ROOT)
+    following = subprocess.Popen([SCRIPTS / "ray", "job", "logs", "--follow", job], env=environment)
     while following.poll() is None:
         sampler.sample()
         time.sleep(_EVERY_S)
-    told = subprocess.run([*follow[:2], "status", follow[-1]], capture_output=True, text=True, check=False)
+    status = [SCRIPTS / "ray", "job", "status", job]
+    told = subprocess.run(status, env=environment, capture_output=True, text=True, check=False)
     return 0 if "succeeded" in told.stdout else 1
 
 

@@ -2,8 +2,8 @@
 
 Comes in: items, queries, and for each of these a score to reach. Goes out: how many of the items reach it. Rows and
 items meet in tiles whose scores a processor's cache holds; threads count tiles of other rows side by side, each product
-in one thread, so that no rank depends on their number. Where an item stands in the table's order is its place; an item
-that may not count is left out by its place.
+in one thread, so that no count depends on how many there are. Where an item stands in the table's order is its place;
+an item that may not count is left out by its place.
 
 Shapes: B rows, L excluded items, D width, N items.
 """

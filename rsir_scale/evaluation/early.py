@@ -23,7 +23,7 @@ from rsir_scale.models.inputs import blocks_by_length, pad_latest
 _FIRST_SHARE = 8
 _ITEMS_PER_BLOCK = 1 << 16  # after so many items, rows that are out leave
 _ROWS_PER_GROUP = 1 << 13
-_LEAST_ROWS = 64
+_ROWS_WORTH_A_THREAD = 64
 
 
 class EarlyRanks:
@@ -94,4 +94,4 @@ class EarlyRanks:
 
 def _rows_per_piece(rows: int) -> int:
     """So many that each thread has some, and none is called for a handful."""
-    return max(_LEAST_ROWS, min(ROWS_PER_TILE, -(-rows // torch.get_num_threads())))
+    return min(ROWS_PER_TILE, max(_ROWS_WORTH_A_THREAD, -(-rows // torch.get_num_threads())))

@@ -31,7 +31,8 @@ from rsir_scale.ranking.count import count_true
 
 TOLERANCE = 1e-5
 _SCORES_PER_BLOCK = 8_000_000
-_ROWS_OF_A_PRODUCT = 64  # with fewer, the time goes into reading the table; with a large one they take more memory
+# A product of fewer rows spends its time on reading a large table; so many are taken where their scores fit.
+_ROWS_OF_A_PRODUCT = 64
 _MOST_SCORES_PER_BLOCK = 64_000_000
 _MINUS_INFINITY = float("-inf")
 Int64Array = npt.NDArray[np.int64]
