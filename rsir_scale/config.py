@@ -120,7 +120,9 @@ class RunConfig(Section):
 class EvaluationConfig(Section):
     """Ranking the held-out items over the full catalogue."""
 
-    mask_history: bool = Field(default=True, description="items of the context cannot be recommended")
+    mask_history: bool = Field(
+        default=True, description="items of the context cannot be recommended; a held-out item among them is a miss"
+    )
 
 
 class Config(Section):

@@ -32,7 +32,7 @@ class EarlyRanks:
     Args:
         evaluation: users, contexts and targets.
         item_count: V.
-        mask_history: whether items of the context can beat the target.
+        mask_history: whether items of the context score -inf, the target too if it is one.
         items_per_block: items in memory beside the table; changes no rank.
     """
 
@@ -41,6 +41,7 @@ class EarlyRanks:
     ) -> None:
         self._evaluation = evaluation
         self._mask_history = mask_history
+        self._masked = evaluation.masked() & mask_history
         counts = np.bincount(evaluation.contexts.items, minlength=item_count + 1)
         counts[0] = -1
         self._item_V: Tensor = torch.from_numpy(np.argsort(-counts, kind="stable")[:item_count])
@@ -63,6 +64,7 @@ class EarlyRanks:
         with threads_for_tiles() as threads:
             for rows in blocks_by_length(self._evaluation.contexts.lengths, rows=_ROWS_PER_GROUP):
                 ranks[rows] = self._group_ranks(backbone, items_VD, rows, cutoff, threads)
+        ranks[self._masked] = backbone.item_count
         backbone.train(was_training)
         return ranks
 

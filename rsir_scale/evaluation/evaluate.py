@@ -1,8 +1,9 @@
 """Ranks of held-out items over the full catalogue.
 
 The rank of a target is 1 + the number of other items that score at least as high: equal scores count against the model.
-With history masking the items of the context cannot beat the target, as if their scores were -inf. Users are ranked in
-tiles of similar length, and items in blocks, so memory is bounded by one tile of scores a thread.
+With history masking the items of the context score -inf: they cannot beat the target, and a target that is one of them
+comes last, for nobody would be recommended it. Users are ranked in tiles of similar length, and items in blocks, so
+memory is bounded by one tile of scores a thread.
 
 Shapes: B rows, L positions, D width, V items.
 """
@@ -34,6 +35,12 @@ class EvaluationSet:
 
     contexts: Sequences
     targets: npt.NDArray[np.int32]
+
+    def masked(self) -> npt.NDArray[np.bool_]:
+        """Whether each target is an item of its own context, and so out of reach where history is masked."""
+        contexts = self.contexts
+        row = np.repeat(np.arange(len(contexts)), contexts.lengths)
+        return np.bincount(row[contexts.items == self.targets[row]], minlength=len(contexts)) > 0
 
     def part(self, *, rank: int, of: int) -> "EvaluationSet":
         """Return every `of`-th row, starting at `rank`: one worker's share."""
@@ -70,7 +77,7 @@ def rank_targets(
     Args:
         backbone: whose queries and items.
         evaluation: users, contexts and targets.
-        mask_history: whether items of the context cannot beat the target.
+        mask_history: whether items of the context score -inf, the target too if it is one.
         items_per_tile: items of the catalogue that are scored at once; changes no rank.
 
     Returns:
@@ -88,6 +95,8 @@ def rank_targets(
             group = tiles[start : start + _TILES_PER_GROUP]
             for rows, count_B in zip(group, threads.map(count, [ask(rows) for rows in group]), strict=True):
                 ranks[rows] += count_B
+    if mask_history:
+        ranks[evaluation.masked()] = backbone.item_count
     backbone.train(was_training)
     return ranks
 

@@ -26,11 +26,16 @@ VALIDATION_RANK, TEST_RANK = "validation_rank", "test_rank"
 
 
 class Evaluation(Record):
-    """What `metrics.json` holds: user means, the protocol, and the file of per-user ranks."""
+    """What `metrics.json` holds: user means, the protocol, and the file of per-user ranks.
+
+    `masked_targets` counts the held-out items that occur in their users' histories: where these are masked, no model
+    can reach them.
+    """
 
     metrics: dict[str, float]
     mask_history: bool
     users: dict[str, int]
+    masked_targets: dict[str, int]
     ranks: FileEntry
 
 
@@ -76,7 +81,18 @@ def _evaluate(
     )
     metrics = summarise(ranks["validation"], prefix="validation") | summarise(ranks["test"], prefix="test")
     users = {name: len(values) for name, values in ranks.items()}
-    return Evaluation(metrics=metrics, mask_history=config.mask_history, users=users, ranks=entry)
+    return Evaluation(
+        metrics=metrics,
+        mask_history=config.mask_history,
+        users=users,
+        masked_targets=masked_targets(sets, config),
+        ranks=entry,
+    )
+
+
+def masked_targets(sets: dict[str, EvaluationSet], config: EvaluationConfig) -> dict[str, int]:
+    """How many targets of each set the mask of the history hides."""
+    return {name: int(users.masked().sum()) if config.mask_history else 0 for name, users in sets.items()}
 
 
 def _ranks_table(sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np.int64]]) -> pa.Table:

@@ -5,7 +5,7 @@ from typing import Any
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import rank_targets, test_set, validation_set
-from rsir_scale.evaluation.iteration import read_evaluation
+from rsir_scale.evaluation.iteration import masked_targets, read_evaluation
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs.begun import check_dataset, read_config
@@ -17,8 +17,9 @@ def reevaluate(store: Store, dataset: PreparedDataset, iteration: int) -> dict[s
     """Rank all held-out items over the full catalogue by theta_k.
 
     Returns:
-        `iteration`, `mask_history` and `catalogue` (the protocol), `users` with a validation and a test item, `metrics`
-        as computed now, and `recorded`, those of the run (None before it evaluated).
+        `iteration`, `mask_history` and `catalogue` (the protocol), `users` with a validation and a test item,
+        `masked_targets`, those of these items that the mask hides, `metrics` as computed now, and `recorded`, those of
+        the run (None before it evaluated).
 
     Raises:
         InputError: the run has no such model, or the dataset is not the run's.
@@ -29,21 +30,20 @@ def reevaluate(store: Store, dataset: PreparedDataset, iteration: int) -> dict[s
             f"iteration {iteration} of {store.root} has no model: see `rsir status {store.root}` for those that have"
         )
     check_dataset(store, dataset)
-    mask_history = read_config(store).evaluation.mask_history
+    protocol = read_config(store).evaluation
     training, held_out = dataset.training_sequences(), dataset.held_out()
     backbone = load_trained(store, iteration, item_name=dataset.item_name)
+    sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
     metrics: dict[str, float] = {}
-    users: dict[str, int] = {}
-    for name, chosen in (("validation", validation_set), ("test", test_set)):
-        ranks = rank_targets(backbone, chosen(training, held_out), mask_history=mask_history)
-        metrics |= summarise(ranks, prefix=name)
-        users[name] = len(ranks)
+    for name, users in sets.items():
+        metrics |= summarise(rank_targets(backbone, users, mask_history=protocol.mask_history), prefix=name)
     recorded = read_evaluation(store, iteration)
     return {
         "iteration": iteration,
-        "mask_history": mask_history,
+        "mask_history": protocol.mask_history,
         "catalogue": dataset.meta.items,
-        "users": users,
+        "users": {name: len(users.targets) for name, users in sets.items()},
+        "masked_targets": masked_targets(sets, protocol),
         "metrics": metrics,
         "recorded": None if recorded is None else recorded.metrics,
     }

@@ -37,6 +37,14 @@ def test_a_model_that_scores_all_items_alike_ranks_the_target_last() -> None:
     assert rank_targets(backbone, users, mask_history=True).tolist() == [7]
 
 
+def test_a_target_that_the_mask_hides_comes_last_though_it_scores_best() -> None:
+    best = LastItemBackbone(torch.tensor([[0.0], [1.0], [9.0], [2.0]]), torch.ones((4, 1)), max_length=3)
+    users = EvaluationSet(sequences_of([[2, 1], [3, 1]]), np.array([2, 2], dtype=np.int32))
+    assert users.masked().tolist() == [True, False]
+    assert rank_targets(best, users, mask_history=True).tolist() == [3, 1]
+    assert rank_targets(best, users, mask_history=False).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("users", [1, 5, 130])
 def test_items_of_one_vector_tie_to_the_last_bit_across_blocks(users: int) -> None:
     count, draws = 140_000, torch.Generator().manual_seed(users)

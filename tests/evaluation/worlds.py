@@ -40,9 +40,9 @@ class Case:
         for row, target in enumerate(self.users.targets.tolist()):
             context = self.users.contexts.row(row).tolist()
             scores = (self.backbone.items_VD @ self.backbone.reads_VD[context[-1]]).tolist()
-            rivals = set(range(1, len(scores))) - {target}
             if mask_history:
-                rivals -= set(context)
+                scores = [float("-inf") if item in context else score for item, score in enumerate(scores)]
+            rivals = set(range(1, len(scores))) - {target}
             ranks.append(1 + sum(1 for item in rivals if scores[item] >= scores[target]))
         return ranks
 

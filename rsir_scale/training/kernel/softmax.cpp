@@ -3,8 +3,8 @@
 // Rows are taken in chunks. For each panel of columns a chunk's scores are computed, turned into powers of e against the
 // greatest score so far, and mixed into the query's gradient at once; they are kept, and once a row's total is known the
 // panel's items get their share of the gradient. So each score and each power is computed once, memory is that of a
-// chunk, and all three products are the same small tile of registers. Sums run in one order, whatever the number of
-// threads.
+// chunk and of the table once more, and all three products are the same small tile of registers. Sums run in one order,
+// whatever the number of threads.
 #include "softmax.h"
 
 #include <algorithm>
@@ -21,6 +21,7 @@ namespace rsir {
 namespace {
 
 constexpr int64_t PANEL = 384;                 // columns that stay in the second-level cache with their gradients
+constexpr int64_t STRIDE = PANEL + 16;         // between its rows: lines a power of two apart share a place in a cache
 constexpr int64_t KEPT = int64_t(1) << 22;     // scores kept for a chunk: 16 MiB
 constexpr int64_t LEAST_ROWS = 48;             // of a chunk, however many columns there are
 constexpr float HIDDEN = -1e30f, FLOOR = -1e29f;  // a score that counts for nothing; less than any that counts
@@ -46,7 +47,7 @@ RSIR_INLINE void tile(const float* a, int64_t a_row, int64_t a_depth, int64_t de
 // The same for any number of rows and for columns in whole vectors.
 template <typename Vector, int Q, int V>
 RSIR_INLINE void product(const float* a, int64_t a_row, int64_t a_depth, int64_t rows, int64_t depth, const float* b,
-                         int64_t columns, float* out, int64_t out_stride, bool add) {
+                         int64_t b_stride, int64_t columns, float* out, int64_t out_stride, bool add) {
   constexpr int64_t WIDE = V * LANES<Vector>;
   for (int64_t r = 0; r < rows;) {
     const bool many = rows - r >= Q;
@@ -55,30 +56,46 @@ RSIR_INLINE void product(const float* a, int64_t a_row, int64_t a_depth, int64_t
     for (int64_t c = 0; c < columns;) {
       const bool wide = columns - c >= WIDE;
       if (many && wide)
-        tile<Vector, Q, V>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+        tile<Vector, Q, V>(from, a_row, a_depth, depth, b + c, b_stride, to + c, out_stride, add);
       else if (many)
-        tile<Vector, Q, 1>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+        tile<Vector, Q, 1>(from, a_row, a_depth, depth, b + c, b_stride, to + c, out_stride, add);
       else if (wide)
-        tile<Vector, 1, V>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+        tile<Vector, 1, V>(from, a_row, a_depth, depth, b + c, b_stride, to + c, out_stride, add);
       else
-        tile<Vector, 1, 1>(from, a_row, a_depth, depth, b + c, columns, to + c, out_stride, add);
+        tile<Vector, 1, 1>(from, a_row, a_depth, depth, b + c, b_stride, to + c, out_stride, add);
       c += wide ? WIDE : LANES<Vector>;
     }
     r += many ? Q : 1;
   }
 }
 
+struct alignas(64) Line {
+  float numbers[16];
+};
+
+// Numbers that begin with a line of the cache, as all their rows do whose stride is whole lines.
+class Lines {
+ public:
+  void resize(int64_t numbers) { lines_.resize((numbers + 15) / 16); }
+  float* at(int64_t number) { return reinterpret_cast<float*>(lines_.data()) + number; }
+  const float* at(int64_t number) const { return reinterpret_cast<const float*>(lines_.data()) + number; }
+
+ private:
+  std::vector<Line> lines_;
+};
+
 // What a chunk of rows needs until its totals are known.
 struct Chunk {
-  std::vector<float> powers;    // panels x rows x PANEL: e^(score - reference)
+  Lines powers;                  // panels x rows x STRIDE: e^(score - reference)
   std::vector<float> reference;  // panels x rows
   std::vector<float> greatest, total;  // rows: of the panels so far, and the sum of powers against it
 };
 
-// What a thread works in.
+// What calls work in, one after another.
 struct Workspace {
-  std::vector<float> packed;  // width x PANEL: a panel of the table, transposed
-  std::vector<float> scaled;  // rows of a chunk x width
+  Chunk chunk;
+  Lines packed;               // panels x width x STRIDE: the table, each panel transposed
+  std::vector<Lines> scaled;  // threads; rows of a chunk x width
 };
 
 int64_t panels_of(const RsirSoftmax& at) { return (at.columns + PANEL - 1) / PANEL; }
@@ -87,10 +104,13 @@ int64_t chunk_rows(const RsirSoftmax& at) {
   return std::min(at.rows, std::max(LEAST_ROWS, KEPT / (panels_of(at) * PANEL) / LEAST_ROWS * LEAST_ROWS));
 }
 
-void pack(const RsirSoftmax& at, int64_t first, int64_t columns, float* packed) {
+int64_t columns_of(const RsirSoftmax& at, int64_t panel) { return std::min(PANEL, at.columns - panel * PANEL); }
+
+void pack(const RsirSoftmax& at, int64_t panel, float* packed) {
+  const float* table = at.table + panel * PANEL * at.width;
   for (int64_t n = 0; n < PANEL; ++n)
     for (int64_t k = 0; k < at.width; ++k)
-      packed[k * PANEL + n] = n < columns ? at.table[(first + n) * at.width + k] : 0.f;
+      packed[k * STRIDE + n] = n < columns_of(at, panel) ? table[n * at.width + k] : 0.f;
 }
 
 void hide(const RsirSoftmax& at, int64_t row, int64_t first, int64_t columns, float* scores) {
@@ -150,17 +170,16 @@ RSIR_INLINE void raise(const RsirSoftmax& at, float greatest, int64_t row, int64
 // Scores, powers and mixed item vectors of rows [begin, end) of a chunk that starts at `first_row`.
 template <typename Vector, int Q, int V>
 RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,
-                         Chunk& kept, Workspace& space) {
+                         Chunk& kept, const Lines& packed) {
   for (int64_t panel = 0; panel < panels_of(at); ++panel) {
-    const int64_t first = panel * PANEL, columns = std::min(PANEL, at.columns - first);
-    pack(at, first, columns, space.packed.data());
+    const int64_t first = panel * PANEL, columns = columns_of(at, panel);
     for (int64_t r = begin; r < end; r += Q) {
       const int64_t rows = std::min<int64_t>(Q, end - r), row = first_row + r;
-      float* scores = &kept.powers[(panel * chunk + r) * PANEL];
-      product<Vector, Q, V>(at.query + row * at.width, at.width, 1, rows, at.width, space.packed.data(), PANEL, scores,
-                            PANEL, false);
+      float* scores = kept.powers.at((panel * chunk + r) * STRIDE);
+      product<Vector, Q, V>(at.query + row * at.width, at.width, 1, rows, at.width,
+                            packed.at(panel * at.width * STRIDE), STRIDE, PANEL, scores, STRIDE, false);
       for (int64_t q = 0; q < rows; ++q) {
-        float* own = scores + q * PANEL;
+        float* own = scores + q * STRIDE;
         float &reference = kept.greatest[r + q], &total = kept.total[r + q];
         if (at.bias != nullptr) add_bias<Vector>(at.bias + first, columns, own);
         hide(at, row + q, first, columns, own);
@@ -169,7 +188,7 @@ RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk
         total += powers_of<Vector>(reference, own);
         kept.reference[panel * chunk + r + q] = reference;
       }
-      product<Vector, Q, V>(scores, PANEL, 1, rows, columns, at.table + first * at.width, at.width,
+      product<Vector, Q, V>(scores, STRIDE, 1, rows, columns, at.table + first * at.width, at.width, at.width,
                             at.query_gradient + row * at.width, at.width, panel > 0);
     }
   }
@@ -196,18 +215,16 @@ RSIR_INLINE void finish(const RsirSoftmax& at, int64_t first_row, int64_t begin,
 // What a chunk adds to the gradients of the items of panels [begin, end).
 template <typename Vector, int Q, int V>
 RSIR_INLINE void backward(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,
-                          const Chunk& kept, Workspace& space) {
-  float* scaled = space.scaled.data();
+                          const Chunk& kept, float* scaled) {
   for (int64_t panel = begin; panel < end; ++panel) {
-    const int64_t first = panel * PANEL, columns = std::min(PANEL, at.columns - first);
     for (int64_t r = 0; r < chunk; ++r) {
       const float share = at.weight[first_row + r] * std::exp(kept.reference[panel * chunk + r] - kept.greatest[r]);
       const float* query = at.query + (first_row + r) * at.width;
       for (int64_t k = 0; k < at.width; k += LANES<Vector>)
         store(scaled + r * at.width + k, load<Vector>(query + k) * share);
     }
-    product<Vector, Q, V>(&kept.powers[panel * chunk * PANEL], 1, PANEL, columns, chunk, scaled, at.width,
-                          at.table_gradient + first * at.width, at.width, first_row > 0);
+    product<Vector, Q, V>(kept.powers.at(panel * chunk * STRIDE), 1, STRIDE, columns_of(at, panel), chunk, scaled,
+                          at.width, at.width, at.table_gradient + panel * PANEL * at.width, at.width, first_row > 0);
   }
 }
 
@@ -229,8 +246,8 @@ void in_parts(int64_t threads, int64_t count, int64_t unit, const Work& work) {
   for (std::thread& other : others) other.join();
 }
 
-using Rows = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, Chunk&, Workspace&);
-using Panels = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, const Chunk&, Workspace&);
+using Rows = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, Chunk&, const Lines&);
+using Panels = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, const Chunk&, float*);
 
 struct Instructions {
   const char* name;
@@ -242,13 +259,13 @@ struct Instructions {
 
 #define RSIR_INSTANCE(NAME, TARGET, VECTOR, Q, V)                                                                     \
   TARGET void rows_##NAME(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,        \
-                          Chunk& kept, Workspace& space) {                                                            \
-    forward<VECTOR, Q, V>(at, first_row, chunk, begin, end, kept, space);                                             \
+                          Chunk& kept, const Lines& packed) {                                                         \
+    forward<VECTOR, Q, V>(at, first_row, chunk, begin, end, kept, packed);                                            \
     finish<VECTOR>(at, first_row, begin, end, kept);                                                                  \
   }                                                                                                                   \
   TARGET void panels_##NAME(const RsirSoftmax& at, int64_t first_row, int64_t chunk, int64_t begin, int64_t end,      \
-                            const Chunk& kept, Workspace& space) {                                                    \
-    backward<VECTOR, Q, V>(at, first_row, chunk, begin, end, kept, space);                                            \
+                            const Chunk& kept, float* scaled) {                                                       \
+    backward<VECTOR, Q, V>(at, first_row, chunk, begin, end, kept, scaled);                                           \
   }
 
 bool always() { return true; }
@@ -270,28 +287,32 @@ const Instructions ALL[] = {
     {"generic", always, 4, rows_generic, panels_generic},
 };
 
+void make_room(const RsirSoftmax& at, int64_t threads, Workspace& space) {
+  const int64_t rows = chunk_rows(at), panels = panels_of(at);
+  space.chunk.powers.resize(panels * rows * STRIDE);
+  space.chunk.reference.resize(panels * rows);
+  space.chunk.greatest.resize(rows);
+  space.chunk.total.resize(rows);
+  space.packed.resize(panels * at.width * STRIDE);
+  space.scaled.resize(std::max<int64_t>(int64_t(space.scaled.size()), threads));
+  for (Lines& one : space.scaled) one.resize(rows * at.width);
+}
+
 void run(const Instructions& with, const RsirSoftmax& at, int64_t threads) {
-  static thread_local Chunk kept;
-  static thread_local std::vector<Workspace> spaces;
+  static thread_local Workspace kept;
+  Workspace& space = kept;  // a thread_local is another one inside the threads
+  make_room(at, threads, space);
   const int64_t most = chunk_rows(at), panels = panels_of(at);
-  Chunk& chunk = kept;  // a thread_local is another one inside the threads
-  std::vector<Workspace>& space = spaces;
-  chunk.powers.resize(most * panels * PANEL);
-  chunk.reference.resize(most * panels);
-  chunk.greatest.resize(most);
-  chunk.total.resize(most);
-  space.resize(std::max<int64_t>(int64_t(spaces.size()), threads));
-  for (Workspace& one : space) {
-    one.packed.resize(at.width * PANEL);
-    one.scaled.resize(most * at.width);
-  }
+  in_parts(threads, panels, 1, [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) pack(at, panel, space.packed.at(panel * at.width * STRIDE));
+  });
   for (int64_t first = 0; first < at.rows; first += most) {
     const int64_t rows = std::min(most, at.rows - first);
-    in_parts(threads, rows, with.rows_per_tile, [&](int64_t part, int64_t begin, int64_t end) {
-      with.rows(at, first, rows, begin, end, chunk, space[part]);
+    in_parts(threads, rows, with.rows_per_tile, [&](int64_t, int64_t begin, int64_t end) {
+      with.rows(at, first, rows, begin, end, space.chunk, space.packed);
     });
     in_parts(threads, panels, 1, [&](int64_t part, int64_t begin, int64_t end) {
-      with.panels(at, first, rows, begin, end, chunk, space[part]);
+      with.panels(at, first, rows, begin, end, space.chunk, space.scaled[part].at(0));
     });
   }
 }
