@@ -106,8 +106,9 @@ def share_base(config: Config, folder: Path, out: Path) -> None:
 
 
 def training_settings(config: Config) -> dict[str, object]:
-    """The settings that theta_0 depends on: those of synthetic sequences come after it."""
-    sections, later = ("data.", "model.", "training.", "evaluation.", "seed"), "training.synthetic_"
+    """The settings that theta_0 depends on: those of synthetic sequences and of fine-tuning come after it."""
+    sections = ("data.", "model.", "training.", "evaluation.", "seed")
+    later = ("training.synthetic_", "training.finetune_")
     settings = effective_settings(config).items()
     return {key: value for key, value in settings if key.startswith(sections) and not key.startswith(later)}
 

@@ -7,7 +7,7 @@
 For each seed there is one base, theta_0, and from it, with equal budgets in optimiser updates:
 
 - `rsir-finetune`, `rsir-retrain`: the config's recursion, warm-started or from scratch;
-- `extra`: theta_0 trained on with D_0 alone;
+- `extra-finetune`, `extra-retrain`: theta_0 trained on with D_0 alone, for as many updates as theta_1 of the variant;
 - `copies-…`: D_0 and each of its sequences once more; `reordered-…`: the once-more with a random window of a fifth of
   its items shuffled (two at least), the paper's heuristic; `thinned-…`: D_0 and each of its sequences m times more,
   each time without up to half of its items, order kept, which is what most accepted sequences look like. In the
@@ -75,17 +75,21 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     for seed in arguments.seeds:
-        for arm in [*(f"rsir-{name}:loop.variant={name}" for name in arguments.variants), extra_arm()]:
-            run_arm(arguments.config, arguments.overrides, arm, seed, arguments.out)
+        for variant in arguments.variants:
+            for arm in (f"rsir-{variant}:loop.variant={variant}", extra_arm(arguments, variant)):
+                run_arm(arguments.config, arguments.overrides, arm, seed, arguments.out)
         for name, variant in product(arguments.copies, arguments.variants):
             overrides = [*arguments.overrides, f"loop.variant={variant}", f"seed={seed}"]
             base = arguments.out / f"rsir-{variant}-seed{seed}"
             train_on_copy(arguments.config, overrides, name, base, fit_folder(arguments.out, f"{name}-{variant}", seed))
 
 
-def extra_arm() -> str:
-    """The arm that keeps nothing it generates, warm-started: more training on D_0."""
-    return f"extra:{','.join([*AA_ARM, 'loop.variant=finetune'])}"
+def extra_arm(arguments: argparse.Namespace, variant: str) -> str:
+    """The arm that keeps nothing it generates, warm-started: as much more training on D_0 as theta_1 has in all."""
+    training = load_config(arguments.config, arguments.overrides).training
+    passes = (training.for_finetuning() if variant == "finetune" else training).max_epochs
+    keys = [*AA_ARM, "loop.variant=finetune", f"training.finetune_epochs={passes}"]
+    return f"extra-{variant}:{','.join(keys)}"
 
 
 def fit_folder(out: Path, arm: str, seed: int) -> Path:
@@ -192,7 +196,7 @@ def variant_rows(kept: dict[Key, Ranks], variant: str) -> list[Row]:
     for iteration in sorted({iteration for name, _, iteration in kept if name == arm}):
         own = models_of(kept, arm, iteration)
         rows += contrast(arm, BASE, iteration, paired(base, own))
-        for against in ("extra", *(f"{name}-{variant}" for name in COPIES)):
+        for against in (*(f"extra-{name}" for name in VARIANTS), *(f"{name}-{variant}" for name in COPIES)):
             other = models_of(kept, against, iteration)
             rows += contrast(arm, against, iteration, paired(other, own))
             rows += contrast(against, BASE, iteration, paired(base, other))

@@ -153,7 +153,7 @@ def test_rsir_is_set_against_its_base_more_training_and_copies(
     ranks = tmp_path / "ranks.parquet"
     call(monkeypatch, strong, "report", "--out", out, "--ranks", ranks, "--json", found)
     rows = json.loads(found.read_text())["rows"]
-    others = {"extra", "copies-finetune", "reordered-finetune", "thinned-finetune"}
+    others = {"extra-finetune", "copies-finetune", "reordered-finetune", "thinned-finetune"}
     expected = {("rsir-finetune", against) for against in {"base", *others}} | {(other, "base") for other in others}
     assert {(row["arm"], row["against"]) for row in rows} == expected
     assert all(row["seeds"] == [0, 1] and len(row["per_seed"]) == 2 for row in rows)
