@@ -19,11 +19,22 @@ from rsir_scale.errors import RsirError
 Job = TypeVar("Job")
 INTERVAL_S = 0.5
 _FIELD_KIB = 1024
-_KINDS = "total", "actors", "driver", "ray", "preparation"
+_KINDS = "total", "actors", "training", "driver", "ray", "preparation"
+# Ray's workers bear the name of what they run.
+_KIND_BY_NAME = {
+    "_ShardActor": "actors",
+    "MapWorker": "actors",
+    "RayTrainWorker": "training",
+    "_prepare_here": "preparation",
+}
 
 
 class Sampler:
-    """Samples one process, the driver, and its descendants.
+    """Samples one process and its descendants.
+
+    Args:
+        root: its id.
+        driver: what the second word of the driver's command ends with; None: the driver is the root.
 
     Attributes:
         counted_as: "pss" or "rss", what the samples are.
@@ -31,11 +42,12 @@ class Sampler:
         peak_bytes: greatest resident size of a single process, by its kind.
     """
 
-    def __init__(self, driver: int) -> None:
+    def __init__(self, root: int, *, driver: str | None = None) -> None:
         self.counted_as = "pss" if Path("/proc/self/smaps_rollup").exists() else "rss"
         self.samples: list[dict[str, float]] = []
         self.peak_bytes: dict[str, int] = {}
-        self._driver = psutil.Process(driver)
+        self._root = psutil.Process(root)
+        self._driver = driver
         self._known: dict[int, psutil.Process] = {}
         self._started = time.monotonic()
 
@@ -57,9 +69,9 @@ class Sampler:
         return int(max((sample.get(kind, 0.0) for sample in self.samples), default=0.0))
 
     def _processes(self) -> list[psutil.Process]:
-        """Driver and descendants; one that lost its parent stays known."""
+        """Root and descendants; one that lost its parent stays known."""
         try:
-            found = [self._driver, *self._driver.children(recursive=True)]
+            found = [self._root, *self._root.children(recursive=True)]
         except psutil.Error:
             found = []
         self._known = {pid: process for pid, process in self._known.items() if process.is_running()}
@@ -67,13 +79,11 @@ class Sampler:
         return list(self._known.values())
 
     def _kind(self, process: psutil.Process) -> str:
-        if process.pid == self._driver.pid:
+        words = process.cmdline()[:2]
+        if process == self._root if self._driver is None else words[-1:] and words[-1].endswith(self._driver):
             return "driver"
-        # Ray's workers bear the name of what they run.
-        title = " ".join(process.cmdline()[:2])
-        if "_ShardActor" in title or "MapWorker" in title:
-            return "actors"
-        return "preparation" if "_prepare_here" in title else "ray"
+        title = " ".join(words)
+        return next((kind for name, kind in _KIND_BY_NAME.items() if name in title), "ray")
 
     def _size(self, process: psutil.Process) -> float:
         if self.counted_as == "rss":

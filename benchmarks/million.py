@@ -6,8 +6,7 @@
 A cluster of this machine alone is started and given `ray job submit -- python jobs/rsir.py CONFIG`; then comes `rsir
 verify`. `wall_s` is from the first try to submit to the job's end, `phases` says when each phase of the run began,
 counted from there, by the run's own events. Memory is sampled from outside (`memory.py`), summed over the cluster with
-all that it started: Ray's own processes, driver, Train workers, actors; what it calls `driver` is `ray start`, and the
-run's driver counts as `ray`. The run directory must be a new one.
+all that it started: Ray's own processes, driver, Train workers, actors. The run directory must be a new one.
 """
 
 import argparse
@@ -48,7 +47,7 @@ def main() -> None:
     if arguments.run_dir.exists():
         raise SystemExit(f"{arguments.run_dir} exists: give a new run directory")
     with cluster() as (head, environment):
-        sampler = Sampler(head.pid)
+        sampler = Sampler(head.pid, driver="rsir.py")
         began = time.time()
         job = [sys.executable, "jobs/rsir.py", str(arguments.config.resolve())]
         job += ["--run-dir", str(arguments.run_dir.resolve())]
