@@ -34,7 +34,7 @@ class Sampler:
 
     Args:
         root: its id.
-        driver: what the second word of the driver's command ends with; None: the driver is the root.
+        driver: what the first two words of the driver's command end with; None: the driver is the root.
 
     Attributes:
         counted_as: "pss" or "rss", what the samples are.
@@ -79,10 +79,9 @@ class Sampler:
         return list(self._known.values())
 
     def _kind(self, process: psutil.Process) -> str:
-        words = process.cmdline()[:2]
-        if process == self._root if self._driver is None else words[-1:] and words[-1].endswith(self._driver):
+        title = " ".join(process.cmdline()[:2])
+        if title.endswith(self._driver) if self._driver else process == self._root:
             return "driver"
-        title = " ".join(words)
         return next((kind for name, kind in _KIND_BY_NAME.items() if name in title), "ray")
 
     def _size(self, process: psutil.Process) -> float:

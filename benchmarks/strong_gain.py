@@ -7,7 +7,8 @@
 For each seed there is one base, theta_0, and from it, with equal budgets in optimiser updates:
 
 - `rsir-finetune`, `rsir-retrain`: the config's recursion, warm-started or from scratch;
-- `extra-finetune`, `extra-retrain`: theta_0 trained on with D_0 alone, for as many updates as theta_1 of the variant;
+- `extra-finetune`, `extra-retrain`: theta_0 trained on with D_0 alone, for at most as many updates as theta_1 of the
+  variant, at the rate of fine-tuning;
 - `copies-…`: D_0 and each of its sequences once more; `reordered-…`: the once-more with a random window of a fifth of
   its items shuffled (two at least), the paper's heuristic; `thinned-…`: D_0 and each of its sequences m times more,
   each time without up to half of its items, order kept, which is what most accepted sequences look like. In the
@@ -21,7 +22,7 @@ that holds, so seeds may be made on several machines, one after another. Interva
 
 import argparse
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count, product, takewhile
@@ -31,7 +32,7 @@ import numpy as np
 import torch
 from kept_ranks import Key, Ranks, contrast, keep, ranks_at
 from paired_gain import AA_ARM, run_arm, tell
-from result_file import Row, write_rows
+from result_file import write_rows
 
 from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
@@ -162,7 +163,13 @@ def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path,
 def write_report(out: Path, ranks_path: Path, json_path: Path) -> None:
     """Keep the ranks of what is finished; of all that is kept, a row for each two arms, iteration, split and metric."""
     kept = keep(ranks_path, finished(out))
-    rows = [row for variant in VARIANTS for row in variant_rows(kept, variant)]
+    rows = [
+        row
+        for arm, against, iteration in dict.fromkeys(contrasts_of(kept))
+        for row in contrast(
+            arm, against, iteration, paired(models_of(kept, against, iteration), models_of(kept, arm, iteration))
+        )
+    ]
     write_rows(json_path, rows)
     for row in rows:
         print(
@@ -188,24 +195,25 @@ def is_evaluated(folder: Path, iteration: int) -> bool:
     return read_evaluation(open_store(folder), iteration) is not None
 
 
-def variant_rows(kept: dict[Key, Ranks], variant: str) -> list[Row]:
-    """The rows of `rsir-VARIANT`: against its base and each other arm, and each of these against the base."""
-    arm = f"rsir-{variant}"
-    base = {seed: ranks for (name, seed, _), ranks in kept.items() if name == BASE}
-    rows = []
-    for iteration in sorted({iteration for name, _, iteration in kept if name == arm}):
-        own = models_of(kept, arm, iteration)
-        rows += contrast(arm, BASE, iteration, paired(base, own))
-        for against in (*(f"extra-{name}" for name in VARIANTS), *(f"{name}-{variant}" for name in COPIES)):
-            other = models_of(kept, against, iteration)
-            rows += contrast(arm, against, iteration, paired(other, own))
-            rows += contrast(against, BASE, iteration, paired(base, other))
-    return rows
+def contrasts_of(kept: dict[Key, Ranks]) -> Iterator[tuple[str, str, int]]:
+    """What is set against what, by iteration: RSIR against its base and each other arm, and each of these against it.
+
+    Two variants name some twice.
+    """
+    for variant in VARIANTS:
+        arm = f"rsir-{variant}"
+        others = [*(f"extra-{name}" for name in VARIANTS), *(f"{name}-{variant}" for name in COPIES)]
+        for iteration in sorted({iteration for name, _, iteration in kept if name == arm}):
+            yield arm, BASE, iteration
+            for other in others:
+                yield arm, other, iteration
+                yield other, BASE, iteration
 
 
 def models_of(kept: dict[Key, Ranks], arm: str, iteration: int) -> dict[int, Ranks]:
-    """The ranks of an arm's iteration, by seed."""
-    return {seed: ranks for (name, seed, number), ranks in kept.items() if (name, number) == (arm, iteration)}
+    """The ranks of an arm's iteration, by seed; the base has but one."""
+    wanted = arm, 0 if arm == BASE else iteration
+    return {seed: ranks for (name, seed, number), ranks in kept.items() if (name, number) == wanted}
 
 
 def paired(before: dict[int, Ranks], after: dict[int, Ranks]) -> dict[int, tuple[Ranks, Ranks]]:

@@ -121,7 +121,7 @@ class EvaluationConfig(Section):
     """Ranking the held-out items over the full catalogue."""
 
     mask_history: bool = Field(
-        default=True, description="items of the context cannot be recommended; a held-out item among them is a miss"
+        default=True, description="items of the context cannot be recommended; a held-out item among them comes last"
     )
 
 

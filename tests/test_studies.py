@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -163,6 +164,20 @@ def test_rsir_is_set_against_its_base_more_training_and_copies(
     # On another machine the runs are gone: what was kept gives the same rows.
     call(monkeypatch, strong, "report", "--out", tmp_path / "gone", "--ranks", ranks, "--json", found)
     assert json.loads(found.read_text())["rows"] == rows
+
+
+def test_the_control_trains_on_as_long_as_theta_1_of_its_variant_from_the_same_base(study: Any, config: Path) -> None:
+    strong, paired = study("strong_gain"), study("paired_gain")
+    passes = ["training.max_epochs=7", "training.finetune_epochs=3"]
+    arguments = Namespace(config=str(config), overrides=passes)
+    found = {}
+    for variant in strong.VARIANTS:
+        name, _, keys = strong.extra_arm(arguments, variant).partition(":")
+        found[name] = load_config(config, [*passes, *keys.split(",")])
+        assert paired.training_settings(found[name]) == paired.training_settings(load_config(config, passes))
+    most = {name: chosen.training.for_finetuning().max_epochs for name, chosen in found.items()}
+    assert most == {"extra-finetune": 3, "extra-retrain": 7}
+    assert {chosen.loop.variant for chosen in found.values()} == {"finetune"}
 
 
 def test_a_grid_of_teachers_is_reported_and_drawn(

@@ -18,7 +18,7 @@ from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
 from rsir_scale.runs.trained import Teacher
 from rsir_scale.storage.base import AlreadyExistsError, Store
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since then a held-out item in the masked history comes last
 Scalar = str | int | float | bool | None
 
 
@@ -163,7 +163,7 @@ def _parse(store: Store, iteration: int, data: bytes) -> Manifest:
     if manifest.format_version != FORMAT_VERSION:
         raise IntegrityError(
             f"{name} has format_version {manifest.format_version}; this version reads {FORMAT_VERSION}: use the "
-            "version that wrote it"
+            "version that wrote it, or start again in an empty run directory"
         )
     _check_keys(store, iteration, manifest.files)
     return manifest

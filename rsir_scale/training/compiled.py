@@ -1,4 +1,6 @@
-"""Softmax cross-entropy on the CPU, compiled: loss and gradients in one call, memory bounded by a chunk of rows.
+"""Softmax cross-entropy on the CPU, compiled: loss and gradients in one call.
+
+Memory is that of a chunk of rows and of the table once more, kept for the thread's next call.
 
 `kernel/` holds the code; it is built with the package where a C++ compiler is found, for AVX-512, AVX2 and any other
 processor. What it computes is what `softmax` computes in torch, in single precision and up to rounding. The idea

@@ -1,4 +1,4 @@
-"""Sums over many scores of inner products, with their gradients, in memory that neither T nor N decides.
+"""Sums over many scores of inner products, with their gradients, in memory that T times N does not decide.
 
 Comes in: queries, the vectors that they are scored against, a weight for each query. Goes out: one number. Scores are
 made some rows at a time, and the gradients with them: nothing of size T x N outlives its rows, where autograd would

@@ -37,7 +37,7 @@ def _popularity_gain(users: EvaluationSet) -> float:
     for row, target in enumerate(users.targets):
         scores = counts.copy()
         scores[[0, *users.contexts.row(row)]] = -1.0
-        ranks.append(1 + int((scores > counts[target]).sum()))
+        ranks.append(1 + int((scores > scores[target]).sum()))
     return _gain_at_20(np.array(ranks))
 
 

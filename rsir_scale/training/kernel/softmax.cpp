@@ -21,7 +21,7 @@ namespace rsir {
 namespace {
 
 constexpr int64_t PANEL = 384;                 // columns that stay in the second-level cache with their gradients
-constexpr int64_t STRIDE = PANEL + 16;         // between its rows: lines a power of two apart share a place in a cache
+constexpr int64_t STRIDE = PANEL + 16;         // between its rows: 25 lines; 24 apart, rows would share an eighth of a cache
 constexpr int64_t KEPT = int64_t(1) << 22;     // scores kept for a chunk: 16 MiB
 constexpr int64_t LEAST_ROWS = 48;             // of a chunk, however many columns there are
 constexpr float HIDDEN = -1e30f, FLOOR = -1e29f;  // a score that counts for nothing; less than any that counts
@@ -299,8 +299,8 @@ void make_room(const RsirSoftmax& at, int64_t threads, Workspace& space) {
 }
 
 void run(const Instructions& with, const RsirSoftmax& at, int64_t threads) {
-  static thread_local Workspace kept;
-  Workspace& space = kept;  // a thread_local is another one inside the threads
+  static thread_local Workspace own;
+  Workspace& space = own;  // a thread_local is another one inside the threads
   make_room(at, threads, space);
   const int64_t most = chunk_rows(at), panels = panels_of(at);
   in_parts(threads, panels, 1, [&](int64_t, int64_t begin, int64_t end) {
