@@ -10,19 +10,14 @@ The report sets each clustered theta_1 against the exact one of the same seed, o
 """
 
 import argparse
-import json
 from pathlib import Path
 
-import numpy as np
 import torch
-from machine import environment
-from paired_gain import METRICS, compare, generated, ranks_of, run_arm
+from kept_ranks import contrast, gains
+from paired_gain import finished_arms, generated, ranks_of, run_arm
+from result_file import write_rows
 
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK
-from rsir_scale.evaluation.metrics import per_user
-from rsir_scale.evaluation.significance import paired_gain
-from rsir_scale.runs.status import read_status
-from rsir_scale.storage.opening import open_store
+EXACT = "exact"
 
 
 def main() -> None:
@@ -43,7 +38,7 @@ def main() -> None:
     if arguments.verb == "run":
         torch.set_num_threads(1)
         for seed in arguments.seeds:
-            for arm in ["exact", *arms(arguments.nprobe, arguments.semantics)]:
+            for arm in [EXACT, *arms(arguments.nprobe, arguments.semantics)]:
                 run_arm(arguments.config, arguments.overrides, arm, seed, arguments.out)
     else:
         write_report(arguments.out, arguments.json)
@@ -60,49 +55,23 @@ def arms(nprobes: list[int], semantics: list[str]) -> list[str]:
 
 
 def write_report(out: Path, json_path: Path) -> None:
-    """One row for each arm, split and metric: theta_1 against theta_0, and against the exact theta_1."""
-    done: dict[str, dict[int, Path]] = {}
-    for folder in sorted(out.glob("*-seed*")):
-        arm, _, seed = folder.name.rpartition("-seed")
-        if read_status(open_store(folder))["state"] == "done":
-            done.setdefault(arm, {})[int(seed)] = folder
-    rows = [row for arm, folders in done.items() for row in arm_rows(arm, folders, done["exact"])]
-    json_path.parent.mkdir(parents=True, exist_ok=True)
-    json_path.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+    """For each arm, split and metric a row against theta_0, and one against the exact theta_1 of the same seeds."""
+    arms = finished_arms(out)
+    ranks = ranks_of(arms)
+    rows = [row for row in gains(ranks) if row["iteration"] == 1]
     for row in rows:
-        against = row.get("against_exact")
-        told = (
-            f"  against exact {against['mean']:+.1%} [{against['low']:+.1%}, {against['high']:+.1%}]" if against else ""
-        )
+        row["generated"] = generated(list(arms[row["arm"]].values()), 0)
+    exact = arms.get(EXACT, {})
+    for arm in sorted(arms.keys() - {EXACT}):
+        both = sorted(arms[arm].keys() & exact.keys())
+        rows += contrast(arm, EXACT, 1, {seed: (ranks[EXACT, seed, 1], ranks[arm, seed, 1]) for seed in both})
+    write_rows(json_path, rows)
+    for row in rows:
         print(
-            f"{row['arm']:>14} {row['split']:>10} {row['metric']:>9} {row['base']:.4f} -> {row['treated']:.4f} "
-            f"{row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}]{told}  seeds {len(row['per_seed'])}"
+            f"{row['arm']:>14} against {row['against']:>5} {row['split']:>10} {row['metric']:>9} {row['base']:.4f} -> "
+            f"{row['treated']:.4f} {row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}] "
+            f"seeds {len(row['seeds'])}"
         )
-
-
-def arm_rows(arm: str, folders: dict[int, Path], exact: dict[int, Path]) -> list[dict[str, object]]:
-    """The rows of one arm, over the seeds that both it and the exact arm have finished."""
-    seeds = sorted(folders.keys() & exact.keys())
-    if not seeds:
-        return []
-    rows = [row for row in compare(arm, [folders[seed] for seed in seeds]) if row["iteration"] == 1]
-    if arm == "exact":
-        return rows
-    written = generated([folders[seed] for seed in seeds], 0)
-    for split, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)):
-        sides = [np.stack([ranks_of(side[seed], 1, column) for seed in seeds]) for side in (exact, folders)]
-        for metric, cutoff in METRICS:
-            difference = paired_gain(*(per_user(ranks, metric=metric, cutoff=cutoff) for ranks in sides))
-            for row in rows:
-                if (row["split"], row["metric"]) == (split, f"{metric}@{cutoff}"):
-                    row["against_exact"] = {
-                        "mean": difference.mean,
-                        "low": difference.low,
-                        "high": difference.high,
-                        "per_seed": difference.per_seed,
-                    }
-                    row["generated"] = written
-    return rows
 
 
 if __name__ == "__main__":

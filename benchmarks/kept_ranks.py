@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from paired_gain import METRICS, ranks_of
 from result_file import Row
 
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK
+from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.evaluation.significance import paired_gain
+from rsir_scale.storage.opening import open_store
 
+METRICS = (("NDCG", 10), ("Recall", 10), ("NDCG", 20), ("Recall", 20))
+BASE = "base"
 Key = tuple[str, int, int]
 Ranks = dict[str, np.ndarray]
 SPLITS = {"validation": VALIDATION_RANK, "test": TEST_RANK}
@@ -24,7 +26,9 @@ LARGEST = 21
 
 def ranks_at(folder: Path, iteration: int) -> Ranks:
     """The ranks of an evaluated iteration of a run, by split."""
-    return {split: ranks_of(folder, iteration, column) for split, column in SPLITS.items()}
+    store = open_store(folder)
+    ranks = read_ranks(store, read_evaluation(store, iteration))
+    return {split: ranks[column].to_numpy() for split, column in SPLITS.items()}
 
 
 def keep(path: Path, found: dict[Key, Ranks]) -> dict[Key, Ranks]:
@@ -57,6 +61,16 @@ def read(path: Path) -> dict[Key, Ranks]:
 def narrowed(ranks: np.ndarray) -> np.ndarray:
     """Ranks as a file keeps them; a user without a held-out item there (rank null) has the largest."""
     return np.minimum(np.nan_to_num(ranks, nan=LARGEST), LARGEST).astype(np.uint8)
+
+
+def gains(kept: dict[Key, Ranks]) -> list[Row]:
+    """Each arm's later iterations against its own theta_0: one row for each arm, iteration, split and metric."""
+    rows = []
+    for arm, iteration in sorted({(arm, iteration) for arm, _, iteration in kept if iteration}):
+        seeds = sorted(seed for name, seed, number in kept if (name, number) == (arm, iteration))
+        pairs = {seed: (kept[arm, seed, 0], kept[arm, seed, iteration]) for seed in seeds}
+        rows += contrast(arm, BASE, iteration, pairs)
+    return rows
 
 
 def contrast(arm: str, against: str, iteration: int, pairs: dict[int, tuple[Ranks, Ranks]]) -> list[Row]:

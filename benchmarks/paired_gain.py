@@ -7,26 +7,25 @@ recursion in this process (no Ray), so the study resumes after any stop and ever
     python benchmarks/paired_gain.py run    --config configs/toys.yaml --seeds 0 1 2 3 4 --out runs/gain-toys
     python benchmarks/paired_gain.py report --out runs/gain-toys --json docs/results/gain-toys.json
 
-The arm `aa` keeps nothing that it generates: theta_1 is theta_0's training again under other draws, which shows how
-large a difference without any cause is.
+With `--ranks FILE` the report keeps the ranks of finished runs there (one file for each config), so seeds may be made
+on several machines. The arm `aa` keeps nothing that it generates: theta_1 is theta_0's training again under other
+draws, which shows how large a difference without any cause is.
 """
 
 import argparse
 import json
-import platform
 import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
+from kept_ranks import Key, Ranks, gains, keep, ranks_at
+from result_file import write_rows
 
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import open_dataset
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
-from rsir_scale.evaluation.metrics import per_user
-from rsir_scale.evaluation.significance import paired_gain
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs import layout
@@ -40,7 +39,6 @@ from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Progress
 
 AA_ARM = ["generation.min_length=1000000", "generation.trials_per_sequence=1"]
-METRICS = (("NDCG", 10), ("Recall", 10), ("NDCG", 20), ("Recall", 20))
 
 
 def main() -> None:
@@ -55,6 +53,7 @@ def main() -> None:
     run.add_argument("--out", type=Path, required=True)
     report = verbs.add_parser("report", help="compare the runs that are there")
     report.add_argument("--out", type=Path, required=True)
+    report.add_argument("--ranks", type=Path, help="keep the ranks there, and report on all that it holds")
     report.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.verb == "run":
@@ -63,7 +62,7 @@ def main() -> None:
             for arm in arguments.arm or ["rsir", "aa"]:
                 run_arm(arguments.config, arguments.overrides, arm, seed, arguments.out)
     else:
-        write_report(arguments.out, arguments.json)
+        write_report(arguments.out, arguments.json, arguments.ranks)
 
 
 def run_arm(config_path: str, overrides: list[str], arm: str, seed: int, out: Path) -> None:
@@ -113,51 +112,43 @@ def training_settings(config: Config) -> dict[str, object]:
     return {key: value for key, value in settings if key.startswith(sections) and not key.startswith(later)}
 
 
-def write_report(out: Path, json_path: Path) -> None:
-    """Compare theta_0 and the last iteration of every finished run, arm by arm."""
-    arms: dict[str, list[Path]] = {}
-    for folder in sorted(out.glob("*-seed*")):
-        if read_status(open_store(folder))["state"] == "done":
-            arms.setdefault(folder.name.rpartition("-seed")[0], []).append(folder)
-    rows = [row for arm, folders in arms.items() for row in compare(arm, folders)]
-    environment = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
-    json_path.parent.mkdir(parents=True, exist_ok=True)
-    json_path.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1) + "\n")
+def write_report(out: Path, json_path: Path, ranks_path: Path | None) -> None:
+    """Compare theta_0 and the later iterations of every finished run, arm by arm, with those kept before."""
+    arms = finished_arms(out)
+    found = ranks_of(arms)
+    rows = gains(keep(ranks_path, found) if ranks_path else found)
+    for row in rows:
+        # What was written is known of the runs that are here, and told only where they are all that the row is of.
+        folders = arms.get(row["arm"], {})
+        if sorted(folders) == row["seeds"]:
+            row["generated"] = generated(list(folders.values()), row["iteration"] - 1)
+    write_rows(json_path, rows)
     for row in rows:
         print(
             f"{row['arm']:>24} {row['split']:>10} theta_{row['iteration']} {row['metric']:>9} {row['base']:.4f} -> "
             f"{row['treated']:.4f}  {row['gain']:+.1%} [{row['low']:+.1%}, {row['high']:+.1%}] "
-            f"seeds {len(row['per_seed'])}"
+            f"seeds {len(row['seeds'])}"
         )
 
 
-def compare(arm: str, folders: list[Path]) -> list[dict[str, object]]:
-    """One row for each later iteration, split and metric of an arm."""
-    last = min(len(read_chain(open_store(folder))) for folder in folders)
-    rows = []
-    for iteration in range(1, last):
-        for split, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)):
-            base = np.stack([ranks_of(folder, 0, column) for folder in folders])
-            treated = np.stack([ranks_of(folder, iteration, column) for folder in folders])
-            for metric, cutoff in METRICS:
-                before, after = (per_user(ranks, metric=metric, cutoff=cutoff) for ranks in (base, treated))
-                gain = paired_gain(before, after)
-                rows.append(
-                    {
-                        "arm": arm,
-                        "split": split,
-                        "iteration": iteration,
-                        "metric": f"{metric}@{cutoff}",
-                        "base": float(before.mean()),
-                        "treated": float(after.mean()),
-                        "gain": gain.mean,
-                        "low": gain.low,
-                        "high": gain.high,
-                        "per_seed": gain.per_seed,
-                        "generated": generated(folders, iteration - 1),
-                    }
-                )
-    return rows
+def finished_arms(out: Path) -> dict[str, dict[int, Path]]:
+    """The finished run directories of a study, by arm and seed."""
+    arms: dict[str, dict[int, Path]] = {}
+    for folder in sorted(out.glob("*-seed*")):
+        arm, _, seed = folder.name.rpartition("-seed")
+        if read_status(open_store(folder))["state"] == "done":
+            arms.setdefault(arm, {})[int(seed)] = folder
+    return arms
+
+
+def ranks_of(arms: dict[str, dict[int, Path]]) -> dict[Key, Ranks]:
+    """The ranks of every iteration of the runs."""
+    return {
+        (arm, seed, iteration): ranks_at(folder, iteration)
+        for arm, folders in arms.items()
+        for seed, folder in folders.items()
+        for iteration in range(len(read_chain(open_store(folder))))
+    }
 
 
 def generated(folders: list[Path], iteration: int) -> dict[str, float]:
@@ -174,13 +165,6 @@ def generated(folders: list[Path], iteration: int) -> dict[str, float]:
     kept = sum(counter["rows_kept"] for counter in counters)
     means["subsequence_share"] = sum(counter["subsequence_rows"] for counter in counters) / max(1, kept)
     return means
-
-
-def ranks_of(folder: Path, iteration: int, column: str) -> np.ndarray:
-    """The stored per-user ranks of one iteration."""
-    store = open_store(folder)
-    evaluation = read_evaluation(store, iteration)
-    return read_ranks(store, evaluation)[column].to_numpy()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from kept_ranks import Key, Ranks, contrast, keep, ranks_at
+from kept_ranks import BASE, Key, Ranks, contrast, keep, ranks_at
 from paired_gain import AA_ARM, run_arm, tell
 from result_file import write_rows
 
@@ -51,7 +51,6 @@ WINDOW_SHARE = 0.2
 MOST_LEFT_OUT = 0.5
 VARIANTS = ("finetune", "retrain")
 FITS = "fits"
-BASE = "base"
 Copy = Callable[[Sequences, int, Config], Sequences]
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from kept_ranks import Key, Ranks, contrast, keep, ranks_at
+from kept_ranks import BASE, Key, Ranks, gains, keep, ranks_at
 from paired_gain import run_arm
 from result_file import Row, write_rows
 
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 
-BASE, TEACHES = "base", "teaches"
+TEACHES = "teaches"
 
 
 def main() -> None:
@@ -89,11 +89,9 @@ def finished(out: Path) -> dict[Key, Ranks]:
 def grid_rows(kept: dict[Key, Ranks]) -> list[Row]:
     """One row for each pair, split and metric."""
     rows = []
-    for pair in sorted({pair for pair, _, _ in kept}):
-        teacher, _, student = pair.partition(f"-{TEACHES}-")
-        seeds = sorted({seed for name, seed, _ in kept if name == pair})
-        found = {seed: (kept[pair, seed, 0], kept[pair, seed, 1]) for seed in seeds}
-        rows += [{"teacher": teacher, "student": student} | row for row in contrast(pair, BASE, 1, found)]
+    for row in gains(kept):
+        teacher, _, student = row["arm"].partition(f"-{TEACHES}-")
+        rows.append({"teacher": teacher, "student": student} | row)
     return rows
 
 

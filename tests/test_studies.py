@@ -166,6 +166,52 @@ def test_rsir_is_set_against_its_base_more_training_and_copies(
     assert json.loads(found.read_text())["rows"] == rows
 
 
+def test_arms_of_a_paired_study_may_be_made_on_several_machines(
+    study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paired, found, ranks = study("paired_gain"), tmp_path / "gain.json", tmp_path / "ranks.parquet"
+    arms = ["--arm", "two:loop.iterations=2", "--arm", "aa"]
+
+    def rows_after(machine: str, *seeds: str) -> list[dict[str, Any]]:
+        out = tmp_path / machine
+        if seeds:
+            call(monkeypatch, paired, "run", "--config", config, "--out", out, "--seeds", *seeds, *arms, *small())
+        call(monkeypatch, paired, "report", "--out", out, "--ranks", ranks, "--json", found)
+        return list(json.loads(found.read_text())["rows"])
+
+    rows = rows_after("one", "0", "1")
+    assert {(row["arm"], row["iteration"]) for row in rows} == {("two", 1), ("two", 2), ("aa", 1)}
+    assert len(rows) == 3 * 2 * 4
+    assert all(row["against"] == "base" and row["seeds"] == [0, 1] for row in rows)
+    assert all(row["generated"]["new_sequences"] > 0 for row in rows if row["arm"] == "two")
+    both = rows_after("two", "2")
+    assert all(row["seeds"] == [0, 1, 2] for row in both)
+    # What was generated is told only where every run of a row is there.
+    assert not any("generated" in row for row in both)
+    assert [row["per_seed"][:2] for row in both] == [row["per_seed"] for row in rows]
+    assert rows_after("gone") == both
+
+
+def test_a_clustered_theta_1_is_set_against_the_exact_one(
+    study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clusters, out, found = study("cluster_accuracy"), tmp_path / "out", tmp_path / "clusters.json"
+    arguments = ["--seeds", "0", "--nprobe", "2", "--semantics", "count", *small()]
+    call(monkeypatch, clusters, "run", "--config", config, "--out", out, *arguments)
+    call(monkeypatch, clusters, "report", "--out", out, "--json", found)
+    rows = json.loads(found.read_text())["rows"]
+    assert {(row["arm"], row["against"]) for row in rows} == {
+        ("exact", "base"),
+        ("count2", "base"),
+        ("count2", "exact"),
+    }
+    against = {(row["arm"], row["against"], row["split"], row["metric"]): row for row in rows}
+    for (arm, other, *where), row in against.items():
+        if other == "exact":
+            assert row["base"] == against["exact", "base", *where]["treated"]
+            assert row["treated"] == against[arm, "base", *where]["treated"]
+
+
 def test_the_control_trains_on_as_long_as_theta_1_of_its_variant_from_the_same_base(study: Any, config: Path) -> None:
     strong, paired = study("strong_gain"), study("paired_gain")
     passes = ["training.max_epochs=7", "training.finetune_epochs=3"]
