@@ -208,6 +208,13 @@ def test_a_preset_fills_what_is_not_said(key: str, name: str) -> None:
             "training.batch_size",
             "training.negatives",
             "training.logq_correction",
+            "training.schedule",
+            "training.learning_rate",
+            "training.max_epochs",
+            "training.patience",
+            "training.finetune_learning_rate",
+            "training.finetune_epochs",
+            "training.synthetic_share",
         },
         "released": {
             "generation.start",

@@ -1,6 +1,7 @@
 """`docs/configuration.md` is the settings as the code has them; running this file prints the page."""
 
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 
@@ -9,6 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from rsir_scale.config import Config
 from rsir_scale.config_effect import NO_EFFECT
+from rsir_scale.config_file import PRESETS
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Settings
@@ -22,9 +24,26 @@ you write wins over them. Keys marked ○ change no result: a run may be resumed
 """
 
 
+PRESETS_HEAD = """
+## What the presets fill in
+
+| preset | key | value |
+|---|---|---|
+"""
+
+
 def page() -> str:
     """Render the page from the models."""
-    return HEAD + "".join(line for name, field in Config.model_fields.items() for line in _lines(name, field))
+    settings = "".join(line for name, field in Config.model_fields.items() for line in _lines(name, field))
+    return HEAD + settings + PRESETS_HEAD + "".join(_preset_lines())
+
+
+def _preset_lines() -> Iterator[str]:
+    for preset, names in PRESETS.items():
+        for name, sections in names.items():
+            for section, defaults in sections.items():
+                for key, value in defaults.items():
+                    yield f"| `{preset}: {name}` | `{section}.{key}` | `{_shown(value)}` |\n"
 
 
 def _lines(name: str, field: FieldInfo) -> list[str]:
