@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from fuzz_targets import Target, targets
 from machine import commit, environment
+from memory import own_peak
 
 from rsir_scale.errors import RsirError
 
@@ -144,7 +145,7 @@ def fuzz(name: str, target: Target, *, inputs: int, seed: int, keep: Path | None
         "ended": dict(sorted(ended.items())),
         "slowest_s": round(slowest, 3),
         "seconds": round(time.perf_counter() - started, 1),
-        "peak_bytes": peak_bytes(),
+        "peak_bytes": own_peak(),
         "faults": faults[:5],
     }
 
@@ -155,12 +156,6 @@ def _kept(folder: Path | None, data: bytes) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / digest).write_bytes(data)
     return digest
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held, as the system counts it."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) * 1024 if found else 0
 
 
 def main() -> int:

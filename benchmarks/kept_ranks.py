@@ -1,14 +1,16 @@
 """Ranks that a study keeps when its run directories are gone: one small Parquet file, added to on any machine.
 
-A row is the ranks of all users under one model, `(arm, seed, iteration)`, on validation and on test, in the order of
-the dataset's users. Ranks above 20 are kept as 21: no metric looks beyond 20.
+The file is replaced whole, under a lock: of seeds whose runs are gone it is the only copy. A row is the ranks of all
+users under one model, `(arm, seed, iteration)`, on validation and on test, in the order of the dataset's users. Ranks
+above 20 are kept as 21: no metric looks beyond 20.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from result_file import Row
+from result_file import Row, alone
 
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
 from rsir_scale.evaluation.metrics import per_user
@@ -37,6 +39,11 @@ def keep(path: Path, found: dict[Key, Ranks]) -> dict[Key, Ranks]:
     Raises:
         SystemExit: the models were not evaluated on as many users as those of the file.
     """
+    with alone(path):
+        return _keep(path, found)
+
+
+def _keep(path: Path, found: dict[Key, Ranks]) -> dict[Key, Ranks]:
     kept = (read(path) if path.exists() else {}) | found
     users = {split: {len(ranks[split]) for ranks in kept.values()} for split in SPLITS}
     if any(len(numbers) > 1 for numbers in users.values()):
@@ -45,8 +52,9 @@ def keep(path: Path, found: dict[Key, Ranks]) -> dict[Key, Ranks]:
         dict(zip(KEY, key, strict=True)) | {split: narrowed(ranks[split]).tolist() for split in SPLITS}
         for key, ranks in sorted(kept.items())
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows, schema_overrides=dict.fromkeys(SPLITS, pl.List(pl.UInt8))).write_parquet(path)
+    data = io.BytesIO()
+    pl.DataFrame(rows, schema_overrides=dict.fromkeys(SPLITS, pl.List(pl.UInt8))).write_parquet(data)
+    open_store(path.parent).put(path.name, data.getvalue())
     return kept
 
 

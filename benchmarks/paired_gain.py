@@ -99,7 +99,12 @@ def share_base(config: Config, folder: Path, out: Path) -> None:
             and has_model(store, 0)
             and training_settings(read_config(store)) == training_settings(config)
         ):
-            shutil.copytree(other / layout.folder(0) / "model", folder / layout.folder(0) / "model", dirs_exist_ok=True)
+            # Under its name only when it is whole: what a kill leaves of a copy must not be taken for a model.
+            copy, own = (folder / layout.folder(0) / name for name in ("model.part", "model"))
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(other / layout.folder(0) / "model", copy)
+            shutil.rmtree(own, ignore_errors=True)
+            copy.rename(own)
             append_event(open_store(folder), "base_shared", {"from": other.name})
             return
 

@@ -28,7 +28,7 @@ def read_rows(path: Path) -> list[Row]:
 
 def add_row(path: Path, row: Row) -> None:
     """Add a row to a file, which is made if it is not there; `environment` is that of the latest row."""
-    with _alone(path):
+    with alone(path):
         write_rows(path, [*read_rows(path), row])
 
 
@@ -39,7 +39,8 @@ def write_rows(path: Path, rows: list[Row], **more: Any) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
+    """Hold the file's folder, so that what is read there is still so when it is written again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -28,7 +28,7 @@ from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
 from rsir_scale.config_file import load_config, resolve
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
-from rsir_scale.errors import ConfigError, ResumableError
+from rsir_scale.errors import ConfigError, DivergedError
 from rsir_scale.evaluation.evaluate import rank_targets, validation_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.repository import load_trained
@@ -114,7 +114,7 @@ def run_trial(name: str, config: Config, state: Path) -> Row:
     row = {"name": name, "seed": config.seed, "settings": chosen_settings(config)}
     try:
         outcome = fitted(config, dataset, folder, name)
-    except ResumableError as error:
+    except DivergedError as error:
         outcome = {"error": str(error)}
         print(f"{name}: {error}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -57,6 +57,11 @@ LOSSES = {
     "gbce": ("gBCE", 256),
 }
 GBCE_CALIBRATION = 0.75
+# Of every catalogue size: the same batch and negatives.
+STEP_SETTINGS = [
+    *("training.loss=sampled_softmax", "training.negatives=512", "training.batch_size=256"),
+    "training.item_updates=sparse",
+]
 
 
 def main() -> None:
@@ -71,17 +76,8 @@ def main() -> None:
                 rows.append(row)
                 _tell(row, rows, arguments.json)
     for items in arguments.items:
-        rows.append(_in_fresh_process(measure_step, items, arguments.work, settings_for(items)))
+        rows.append(_in_fresh_process(measure_step, items, arguments.work, STEP_SETTINGS))
         _tell(rows[-1], rows, arguments.json)
-
-
-def settings_for(items: int) -> list[str]:
-    """The overrides of the fit of a catalogue of so many items; the same batch and negatives for all."""
-    del items
-    return [
-        *("training.loss=sampled_softmax", "training.negatives=512", "training.batch_size=256"),
-        "training.item_updates=sparse",
-    ]
 
 
 def measure_ours(arguments: argparse.Namespace, loss: str) -> Row | None:

@@ -155,13 +155,23 @@ def export(
     out: Annotated[Path, typer.Option(help="File or, for recbole, folder to write; must not exist.")],
     format_name: Annotated[str, typer.Option("--format", help="parquet, csv, sequences or recbole.")] = "parquet",
     iteration: Iteration = None,
+    synthetic_share: Annotated[
+        float | None, typer.Option(help="About as many synthetic sequences for each real one; default all.")
+    ] = None,
 ) -> None:
     """Write the augmented training data, by default all that is written so far, under the log's own ids and times."""
     from rsir_scale.loop.export import export as write
 
     store, dataset = _open(run_dir)
     # The format is checked where its kinds are known.
-    written = write(store, dataset, format=format_name, out=out, iteration=iteration)  # type: ignore[arg-type]
+    written = write(
+        store,
+        dataset,
+        format=format_name,  # type: ignore[arg-type]
+        out=out,
+        iteration=iteration,
+        synthetic_share=synthetic_share,
+    )
     typer.echo(str(written), err=True)
 
 

@@ -47,6 +47,10 @@ class ResumableError(RsirError):
     exit_code = 3
 
 
+class DivergedError(ResumableError):
+    """A fit's loss or a weight is no number; the last good state is kept."""
+
+
 class LeaseHeldError(ResumableError):
     """Another driver works on this run directory."""
 

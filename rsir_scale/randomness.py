@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     PREPARE = 12
     AUXILIARY = 13
     MIX = 14
+    EXPORT = 15
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

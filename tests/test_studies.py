@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rsir_scale.config_file import load_config, resolve
-from rsir_scale.errors import ConfigError
+from rsir_scale.errors import ConfigError, StorageFullError
+from rsir_scale.runs import layout
 from rsir_scale.training.epoch import Progress
 from tests.training.market import LENGTH, market, sequences_of
 
@@ -104,6 +105,20 @@ def test_a_trial_whose_loss_is_no_number_leaves_a_row_that_says_so(study: Any, c
     assert "nan" in row["error"]
 
 
+def test_a_trial_that_a_full_disk_stops_has_no_row_and_keeps_its_state(
+    study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = study("search")
+
+    def full(name: str, progress: Progress) -> None:
+        raise StorageFullError("no byte more")
+
+    monkeypatch.setattr(search, "tell", full)
+    with pytest.raises(StorageFullError):
+        search.run_trial("a", load_config(config, SMALL), tmp_path / "state")
+    assert list((tmp_path / "state").rglob("state.json"))
+
+
 @pytest.mark.parametrize("text", ["- set: [seed=1]\n", "- name: a\n- name: a\n", "- name: a\n  settings: [seed=1]\n"])
 def test_a_malformed_list_of_trials_is_refused(study: Any, tmp_path: Path, text: str) -> None:
     (tmp_path / "trials.yaml").write_text(text)
@@ -190,6 +205,29 @@ def test_arms_of_a_paired_study_may_be_made_on_several_machines(
     assert not any("generated" in row for row in both)
     assert [row["per_seed"][:2] for row in both] == [row["per_seed"] for row in rows]
     assert rows_after("gone") == both
+
+
+def test_what_a_kill_leaves_of_a_copied_base_is_taken_for_no_model(
+    study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paired, settings = study("paired_gain"), [*SMALL, "loop.iterations=0"]
+    paired.run_arm(str(config), settings, "first", 0, tmp_path)
+
+    def killed(model: Path, copy: Path) -> None:
+        copy.mkdir(parents=True)
+        (copy / "model.json").write_bytes((model / "model.json").read_bytes())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(paired.shutil, "copytree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            paired.run_arm(str(config), settings, "second", 0, tmp_path)
+    paired.run_arm(str(config), settings, "second", 0, tmp_path)
+    made, copied = (
+        {file.name: file.read_bytes() for file in (tmp_path / f"{arm}-seed0" / layout.folder(0) / "model").iterdir()}
+        for arm in ("first", "second")
+    )
+    assert made == copied
 
 
 def test_a_clustered_theta_1_is_set_against_the_exact_one(

@@ -79,10 +79,11 @@ class Rows:
         """
         count_B = torch.zeros(len(self.query_BD), dtype=torch.int64, device=self.query_BD.device)
         query_BD = _padded(self.query_BD, _LEAST_ROWS)
-        buffer = query_BD.new_empty(len(query_BD) * min(items_per_tile, len(items_ND)))
+        buffer = query_BD.new_empty(len(query_BD) * max(_LEAST_COLUMNS, min(items_per_tile, len(items_ND))))
         for begin, end in item_blocks(0, len(items_ND), items=items_per_tile):
-            scores_BN = buffer[: len(query_BD) * (end - begin)].view(-1, end - begin)
-            scores_BN = torch.mm(query_BD, items_ND[begin:end].T, out=scores_BN)[: len(count_B)]
+            tile_ND = _padded(items_ND[begin:end], _LEAST_COLUMNS)
+            scores_BN = buffer[: len(query_BD) * len(tile_ND)].view(-1, len(tile_ND))
+            scores_BN = torch.mm(query_BD, tile_ND.T, out=scores_BN)[: len(count_B), : end - begin]
             column_BL = self.excluded_BL - (first + begin)
             row, which = ((column_BL >= 0) & (column_BL < end - begin)).nonzero(as_tuple=True)
             scores_BN[row, column_BL[row, which]] = float("-inf")

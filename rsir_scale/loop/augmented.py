@@ -4,6 +4,7 @@ Comes in: a run, its dataset and k. Goes out: groups of sequences, each with use
 synthetic sequence is named `<user>~<sequence_id>` after the user it descends from (with more `~` where a user of the
 log has such a name). It gets times of its own, evenly from that user's first training time on, strictly rising and
 below the first held-out one: so it never looks newer than what must be predicted. No held-out item is read for it.
+Of the synthetic sequences a share may be taken alone; whether one is among them depends on its id and nothing else.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ import polars as pl
 from rsir_scale.data import schema
 from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow
 from rsir_scale.data.sequences import Float64Array, Int64Array, flatten_lists
+from rsir_scale.randomness import Purpose, uniforms
+from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.lineage import committed_files, read_columns, stream
+from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import Owners, owners
 from rsir_scale.storage.base import Store
 
@@ -42,15 +46,28 @@ class Group:
 
 
 class AugmentedData:
-    """Reads D_k of a run; `user_ids` and `item_ids` are the log's own, item j at j - 1."""
+    """Reads D_k of a run; `user_ids` and `item_ids` are the log's own, item j at j - 1.
 
-    def __init__(self, store: Store, dataset: PreparedDataset, iteration: int) -> None:
+    Args:
+        store: the run.
+        dataset: its dataset.
+        iteration: k.
+        synthetic_share: about as many synthetic sequences for each real one, or all, where there are fewer; None: all.
+    """
+
+    def __init__(
+        self, store: Store, dataset: PreparedDataset, iteration: int, *, synthetic_share: float | None = None
+    ) -> None:
         self.dataset = dataset
         self.user_ids = pl.Series(dataset.user_ids(), dtype=pl.String)
         self.item_ids = pl.Series(dataset.item_ids(), dtype=pl.String)
         self._store = store
         self._iteration = iteration
         self._separator = _separator(self.user_ids)
+        self._seed = read_config(store).seed
+        written = sum(manifest.generation.rows for manifest in read_chain(store)[:iteration] if manifest.generation)
+        wanted = None if synthetic_share is None else synthetic_share * dataset.meta.users
+        self._kept_share = 1.0 if wanted is None else min(1.0, wanted / max(1, written))
 
     def groups(self) -> Iterator[Group]:
         """The real sequences, then those of each iteration, file by file.
@@ -72,7 +89,7 @@ class AugmentedData:
         known = owners(self._store, self.dataset, self._iteration)
         for iteration in range(self._iteration):
             for sequences in stream(self._store, self.dataset, committed_files(self._store, iteration)):
-                yield self._synthetic(sequences, known, iteration, (first, until))
+                yield self._synthetic(self._taken(sequences), known, iteration, (first, until))
 
     def _real(self) -> Iterator[Group]:
         files = self.dataset.store
@@ -84,6 +101,11 @@ class AugmentedData:
             if self.dataset.meta.has_times:
                 times = flatten_lists(table.column(schema.TIMES))[1]
             yield Group(sequences, self.user_ids.gather(sequences.ids), sequences.ids, None, times)
+
+    def _taken(self, sequences: Sequences) -> Sequences:
+        if self._kept_share == 1.0:
+            return sequences
+        return sequences.select(np.flatnonzero(uniforms(self._seed, sequences.ids, Purpose.EXPORT) < self._kept_share))
 
     def _synthetic(
         self, sequences: Sequences, known: Owners, iteration: int, window: tuple[Float64Array, Float64Array]

@@ -29,7 +29,6 @@ from rsir_scale.loop.preflight import Need, Node, check, local_nodes, needs
 from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.stop import StoppedError, Stopper
-from rsir_scale.models.probe import check_model
 from rsir_scale.models.repository import try_teacher
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
@@ -39,7 +38,7 @@ from rsir_scale.runs.teacher import find_teacher, read_teacher
 from rsir_scale.runs.trained import read_model
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.negatives import check_negatives
+from rsir_scale.training.checks import check_fit
 from rsir_scale.training.trainer import train_with_ray
 
 _RELEASE_S = 120.0
@@ -78,8 +77,7 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
         cluster = Cluster(config, stopper)
         try:
             rules_of(config, dataset)
-            check_model(config, dataset)
-            check_negatives(config.training, dataset.meta.items)
+            check_fit(config, dataset)
             check(config, cluster.nodes())
             _try_new_teacher(store, config, dataset)
             _drive(store, config, dataset, RayPhases(cluster, shown))

@@ -6,6 +6,7 @@ are in no training file; RecBole's `valid` and `test` files have them, of real u
 at a time. The output appears whole or not at all, and what exists is never overwritten.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
@@ -34,6 +35,7 @@ def export(
     format: ExportFormat,  # noqa: A002
     out: str | Path,
     iteration: int | None = None,
+    synthetic_share: float | None = None,
 ) -> Path:
     """Write D_k to a new file (or, for RecBole, folder).
 
@@ -45,20 +47,27 @@ def export(
             sequences has a line `user item item …` a sequence; recbole see `export_formats.write_recbole`.
         out: must not exist.
         iteration: k, the data that theta_k trains on; None for all that is written so far.
+        synthetic_share: about as many synthetic sequences for each real one, chosen by their ids, or all of them where
+            there are fewer; None for all.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: `out` exists, the format is unknown or cannot hold the ids, iteration k does not exist, or the
-            dataset is not the run's.
+        InputError: `out` exists, the format is unknown or cannot hold the ids, iteration k does not exist, the share is
+            no positive number, or the dataset is not the run's.
         IntegrityError: a file of the run is damaged.
         StorageFullError: the disk is full; nothing is left behind.
     """
     if format not in get_args(ExportFormat):
         raise InputError(f"format {format!r} is unknown: choose one of {', '.join(get_args(ExportFormat))}")
+    if synthetic_share is not None and not 0 < synthetic_share < math.inf:
+        raise InputError(
+            f"synthetic_share={synthetic_share} is no positive number: say how many synthetic sequences there shall be "
+            "for each real one, such as 0.25, or leave it out for all"
+        )
     check_dataset(store, dataset)
-    data = AugmentedData(store, dataset, _iteration(store, iteration))
+    data = AugmentedData(store, dataset, _iteration(store, iteration), synthetic_share=synthetic_share)
     with appearing(out) as staging:
         if format == "recbole":
             write_recbole(data, staging, name=Path(out).absolute().name)

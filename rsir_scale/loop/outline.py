@@ -11,11 +11,10 @@ from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.loop.preflight import Need, Node, needs
-from rsir_scale.models.probe import check_model
 from rsir_scale.models.repository import try_teacher
 from rsir_scale.runs.teacher import find_teacher
 from rsir_scale.runs.trained import weights_sha256
-from rsir_scale.training.negatives import check_negatives
+from rsir_scale.training.checks import check_fit
 from rsir_scale.training.task import budget_of, settings_of
 
 
@@ -27,8 +26,7 @@ def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> 
         InputError: there is nothing to learn from, or the teacher does not fit.
     """
     rules_of(config, dataset)
-    check_model(config, dataset)
-    check_negatives(config.training, dataset.meta.items)
+    check_fit(config, dataset)
     meta = dataset.meta
     training, generation = needs(config)
     return {

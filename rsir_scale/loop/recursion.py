@@ -16,7 +16,6 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
 from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import read_search, search_files
-from rsir_scale.models.probe import check_model
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event
@@ -40,7 +39,7 @@ from rsir_scale.runs.status import SELECTION_METRIC
 from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import has_model, read_model
 from rsir_scale.storage.base import Store
-from rsir_scale.training.negatives import check_negatives
+from rsir_scale.training.checks import check_fit
 
 
 class Phases(Protocol):
@@ -64,8 +63,7 @@ def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
         IntegrityError: the run directory holds something damaged.
     """
     rules_of(run.config, dataset)
-    check_model(run.config, dataset)
-    check_negatives(run.config.training, dataset.meta.items)
+    check_fit(run.config, dataset)
     read_chain(run.store)
     append_event(run.store, events.RUN_STARTED)
     scores: list[float] = []

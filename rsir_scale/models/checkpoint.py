@@ -1,4 +1,4 @@
-"""A backbone as bytes: weights as safetensors, its shape as JSON. Nothing is ever unpickled.
+"""A backbone from its description and weights. Nothing is ever unpickled.
 
 Loading checks that the weights are the ones that the model's description calls for: names, shapes and finite values.
 Pieces of weights go straight into the backbone, so that loading holds one table and one object at a time.
@@ -7,20 +7,18 @@ Pieces of weights go straight into the backbone, so that loading holds one table
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
-from pydantic import ValidationError
-from safetensors.torch import save
 from torch import Tensor
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import IntegrityError, first_fault, shown
+from rsir_scale.errors import IntegrityError, shown
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.cl4srec import CL4SRec
 from rsir_scale.models.hstu import HSTU
 from rsir_scale.models.plugin import plugin_class
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.models.semantic_id import SemanticId
-from rsir_scale.models.shards import Piece, assemble, pieces_of
+from rsir_scale.models.shards import Piece, assemble
 from rsir_scale.runs.trained import ModelDescription
 
 Build = Callable[..., Backbone]
@@ -53,27 +51,9 @@ def build_backbone(description: ModelDescription, *, seed: int = 0) -> Backbone:
         return build(description.model, item_count=description.item_count, max_length=description.max_length)
 
 
-def weights_bytes(backbone: Backbone) -> bytes:
-    """Serialise the weights as safetensors."""
-    return save(copy_weights(backbone))
-
-
 def copy_weights(backbone: Backbone) -> dict[str, Tensor]:
     """Copy the weights to CPU memory, by name."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in backbone.state_dict().items()}
-
-
-def load_backbone(
-    description: bytes, weights: bytes, *, device: str = "cpu", item_name: Callable[[int], str] | None = None
-) -> Backbone:
-    """Rebuild a trained backbone from a `ModelDescription` as JSON and weights as one object; see `backbone_from`."""
-    try:
-        described = ModelDescription.model_validate_json(description)
-    except ValidationError as error:
-        raise IntegrityError(
-            f"the model's description is damaged ({first_fault(error)}): restore it, or train the iteration again"
-        ) from error
-    return backbone_from(described, pieces_of(weights), device=device, item_name=item_name)
 
 
 def backbone_from(

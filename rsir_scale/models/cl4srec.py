@@ -34,14 +34,17 @@ class CL4SRec(SASRec):
         Rows that another worker has are not among those to tell apart.
         """
         views_VD = torch.cat([self._of_view(view) for view in two_views(context_BL, self._shares, draws=draws)])
-        rows = len(context_BL)
+        # `training.precision` is the encoder's: a loss stays in single precision.
+        with torch.autocast(views_VD.device.type, enabled=False):
+            return self._weight * self._info_nce(views_VD.to(self.hidden_item.dtype))
+
+    def _info_nce(self, views_VD: Tensor) -> Tensor:
+        """The sum over rows, whose two views are half of the table apart and count half each."""
+        rows = len(views_VD) // 2
         similarity_VV = views_VD @ views_VD.T / self._temperature
-        similarity_VV = similarity_VV.masked_fill(
-            torch.eye(2 * rows, dtype=torch.bool, device=views_VD.device), float("-inf")
-        )
+        itself_VV = torch.eye(2 * rows, dtype=torch.bool, device=views_VD.device)
         other_V = torch.arange(2 * rows, device=views_VD.device).roll(rows)
-        # Of the two views of a row each counts half.
-        return self._weight * F.cross_entropy(similarity_VV, other_V, reduction="sum") / 2
+        return F.cross_entropy(similarity_VV.masked_fill(itself_VV, float("-inf")), other_V, reduction="sum") / 2
 
     def _of_view(self, view: View) -> Tensor:
         length_B = (view.item_BL > 0).sum(1)

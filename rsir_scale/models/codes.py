@@ -61,12 +61,6 @@ def numbered(code_VM: Codes, *, size: int) -> Codes:
     return np.concatenate([code_VM, number_V[:, None]], axis=1)
 
 
-def sharing(code_VM: Codes) -> int:
-    """How many items share all their codes with another."""
-    _, count_G = np.unique(code_VM, axis=0, return_counts=True)
-    return int(count_G[count_G > 1].sum())
-
-
 def require_codebook_fits(size: int, item_count: int) -> None:
     """Refuse a codebook that has more values than there are items. Raises ConfigError."""
     if size > item_count:

@@ -8,6 +8,7 @@ Shapes: B rows, L positions, D width, V items.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,11 +22,11 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, describe
 from rsir_scale.models.codes import require_codebook_fits
 from rsir_scale.models.kmeans import load_faiss
+from rsir_scale.models.memory import Memory
 from rsir_scale.models.plugin import expected
 from rsir_scale.runs.trained import ModelDescription
 
 _TOLERANCE = 1e-3  # relative; rounding in single precision is a thousand times smaller
-_LENGTH = 3
 
 
 def check_model(config: Config, dataset: PreparedDataset) -> None:
@@ -45,17 +46,15 @@ def check_model(config: Config, dataset: PreparedDataset) -> None:
 
 
 def probe(description: ModelDescription) -> None:
-    """Build a backbone and hold it to its contract on contexts of one to three items.
+    """Build a backbone and hold it to its contract on a context of full length and one of a single item.
 
     Raises:
         ConfigError: what it broke.
     """
     asked = _Asked(description)
-    backbone = asked.of("__init__", "a Backbone", lambda: build_backbone(description))
-    backbone.eval()
+    backbone = _built(asked, description)
     table_VD = asked.tensor("item_vectors", backbone.item_vectors, (description.item_count + 1, backbone.width))
-    length = min(_LENGTH, description.max_length)
-    item_L = torch.arange(length) % description.item_count + 1
+    item_L = torch.arange(description.max_length) % description.item_count + 1
     context_BL = torch.stack([item_L, item_L.flip(0)])
     context_BL[1, 1:] = 0
     _check_queries(asked, backbone, context_BL, table_VD)
@@ -63,15 +62,38 @@ def probe(description: ModelDescription) -> None:
         "vectors_of", lambda: backbone.vectors_of(context_BL), (*context_BL.shape, backbone.width)
     )
     asked.agree("vectors_of", vectors_BLD, table_VD[context_BL], "the rows of item_vectors()")
+    _check_memory(asked, backbone, item_L[:1])
+    draws = torch.Generator().manual_seed(0)
+    loss = asked.of("auxiliary_loss", "None or a number", lambda: backbone.auxiliary_loss(context_BL, draws=draws))
+    if loss is not None:
+        asked.tensor("auxiliary_loss", lambda: loss, ())
+
+
+def _built(asked: "_Asked", description: ModelDescription) -> Backbone:
+    """The backbone, which must have told its base class the sizes that it was asked for."""
+    wanted = {"item_count": description.item_count, "max_length": description.max_length}
+    sizes = ", ".join(f"{name}={size}" for name, size in wanted.items())
+    told = f"a Backbone after super().__init__({sizes}, width=…)"
+    backbone: Backbone = asked.of("__init__", told, lambda: build_backbone(description).eval())
+    found = asked.of("__init__", told, lambda: {name: getattr(backbone, name) for name in (*wanted, "width")})
+    if any(found[name] != wanted[name] for name in wanted):
+        raise asked.fault("__init__", f"a Backbone with {found}", told)
+    return backbone
+
+
+def _check_memory(asked: "_Asked", backbone: Backbone, item_N: Tensor) -> None:
     memory = asked.of("memory", "a Memory or None", backbone.memory)
-    if memory is not None:
-        memory.keep(item_L[:0], room=1)
-        zero_N, path_NL = torch.zeros(1, dtype=torch.int64), torch.full((1, 1), memory.take(1))
-        with torch.inference_mode():
-            query_ND = asked.tensor(
-                "advance", lambda: backbone.advance(memory, item_L[:1], zero_N, path_NL), (1, backbone.width)
-            )
-        asked.agree("advance", query_ND, backbone.encode(item_L[None, :1]), "encode() of the same item")
+    if memory is None:
+        return
+    if not isinstance(memory, Memory):
+        raise asked.fault("memory", repr(type(memory).__name__), "a Memory or None")
+    memory.keep(item_N[:0], room=1)
+    zero_N, path_NL = torch.zeros(1, dtype=torch.int64), torch.full((1, 1), memory.take(1))
+    with torch.inference_mode():
+        query_ND = asked.tensor(
+            "advance", lambda: backbone.advance(memory, item_N, zero_N, path_NL), (1, backbone.width)
+        )
+    asked.agree("advance", query_ND, backbone.encode(item_N[None]), "encode() of the same item")
 
 
 def _check_queries(asked: "_Asked", backbone: Backbone, context_BL: Tensor, table_VD: Tensor) -> None:
@@ -84,8 +106,17 @@ def _check_queries(asked: "_Asked", backbone: Backbone, context_BL: Tensor, tabl
     asked.agree("encode", query_BD, hidden_BLD[torch.arange(rows), last_B], "hidden() at each row's last item")
     alone_BD = asked.tensor("encode", lambda: backbone.encode(context_BL[1:, :1]), (1, backbone.width))
     asked.agree("encode", alone_BD, query_BD[1:], "the same without padding and without other rows")
-    first_BLD = asked.tensor("hidden", lambda: backbone.hidden(context_BL[:, :1]), (rows, 1, backbone.width))
-    asked.agree("hidden", hidden_BLD[:, :1], first_BLD, "the same before later items came: it must not look ahead")
+    for earlier in {1, length - 1} - {0, length}:
+        before_BLD = asked.tensor(
+            "hidden", partial(backbone.hidden, context_BL[:, :earlier]), (rows, earlier, backbone.width)
+        )
+        # What stands at padding is undefined.
+        asked.agree(
+            "hidden",
+            hidden_BLD[:1, :earlier],
+            before_BLD[:1],
+            "the same before later items came: it must not look ahead",
+        )
 
 
 class _Asked:

@@ -177,5 +177,12 @@ def _serialised(pieces: Sequence[Piece]) -> bytes:
         for piece in pieces
         if piece.values.dim() and len(piece.values) < piece.rows
     }
-    values = {piece.name: piece.values.detach().to("cpu").contiguous() for piece in pieces}
+    values: dict[str, Tensor] = {}
+    met: set[int] = set()
+    for piece in pieces:
+        own = piece.values.detach().to("cpu").contiguous()
+        memory = own.untyped_storage().data_ptr()
+        # Tied weights are one tensor under two names, which safetensors does not take.
+        values[piece.name] = own.clone() if memory in met else own
+        met.add(memory)
     return save(values, metadata={_ROWS: json.dumps(places)} if places else None)

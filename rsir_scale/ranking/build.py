@@ -41,11 +41,12 @@ def clustered_search(
         IntegrityError: an item vector is not finite.
     """
     probing = exact_search(probe_table(clusters, device=items_VD.device))
-    lists = _list_scan(items_VD, clusters, scan)
+    lists = list_scan(items_VD, clusters, scan)
     return ClusteredSearch(lists, probing, clusters, nprobe=nprobe, semantics=semantics)
 
 
-def _list_scan(items_VD: Tensor, clusters: Clusters, scan: Scan) -> ListScan:
+def list_scan(items_VD: Tensor, clusters: Clusters, scan: Scan) -> ListScan:
+    """Return what scans the clusters' lists; arguments and errors as of `clustered_search`."""
     if scan == "torch":
         return TorchLists(items_VD, clusters)
     if scan == "compiled" or (scan == "auto" and takes(items_VD)):

@@ -26,11 +26,9 @@ class ListScan(Protocol):
 
     Attributes:
         name: the implementation.
-        item_count: V.
     """
 
     name: str
-    item_count: int
 
     def search(
         self, query: SearchQuery, probes_BN: Tensor, *, rank_threshold: int, top_candidates: int

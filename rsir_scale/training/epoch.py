@@ -15,7 +15,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from rsir_scale.errors import ResumableError
+from rsir_scale.errors import DivergedError, ResumableError
 from rsir_scale.evaluation.early import EarlyRanks
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.base import Backbone
@@ -121,7 +121,7 @@ class Fit:
         self.optimiser.settle()
         loss = float(np.mean(losses))
         if not (np.isfinite(loss) and all(_is_finite(weight) for weight in self.model.parameters())):
-            raise ResumableError(self._diverged(loss, stop))
+            raise DivergedError(self._diverged(loss, stop))
         score = self._validate()
         spent = self.position.seconds + time.perf_counter() - started
         self.position = self.position.after(CurvePoint(update=stop, loss=loss, score=score), seconds=spent)
@@ -171,7 +171,8 @@ class Fit:
             loss.backward()  # type: ignore[no-untyped-call]
             require_rows(tables, self.model)
         if self.worker.size > 1:
-            dense = [one for one in self.model.parameters() if all(one is not table for table in tables)]
+            trained = (one for one in self.model.parameters() if one.requires_grad)
+            dense = [one for one in trained if all(one is not table for table in tables)]
             loss = sum_gradients(dense, tables, loss)
         self.optimiser.step()
         return float(loss.detach())
@@ -239,7 +240,7 @@ def fit(
         report: called on every worker after each validation.
 
     Raises:
-        ResumableError: the loss is not finite.
+        DivergedError: the loss or a weight is not finite.
     """
     running = Fit(task, worker, resume_from=resume_from, warm_start=warm_start)
     while not running.finished:
@@ -249,10 +250,3 @@ def fit(
         if report is not None:
             report(progress)
     return FitResult(running.best, running.position)
-
-
-def trained_backbone(task: TrainingTask, result: FitResult) -> Backbone:
-    """Return the fitted backbone, with its best weights, in evaluation mode on the CPU."""
-    backbone = build_backbone(task.description)
-    backbone.load_state_dict(result.weights)
-    return backbone.eval()

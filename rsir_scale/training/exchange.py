@@ -26,14 +26,17 @@ def all_have(number: int, device: torch.device) -> bool:
 def sum_gradients(dense: Sequence[Tensor], tables: Sequence[Tensor], loss: Tensor) -> Tensor:
     """Replace every gradient by its sum over the workers; a worker without one takes part with zeros.
 
+    A parameter that has a gradient on no worker is left without one, as it is where there is one worker.
+
     Args:
-        dense: parameters with dense gradients or none.
+        dense: parameters to train, with dense gradients or none.
         tables: parameters `[V, D]` with gradients of rows or none.
         loss: this worker's share of the loss, a single number.
 
     Returns:
         The loss, summed.
     """
+    has = loss.new_tensor([parameter.grad is not None for parameter in dense])
     for parameter in dense:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -42,10 +45,13 @@ def sum_gradients(dense: Sequence[Tensor], tables: Sequence[Tensor], loss: Tenso
         table.grad = _touched_by_any(table)
         gradients.append(table.grad.values())
     summed = loss.detach().clone().reshape(1)
-    _sum_together([*(gradient for gradient in gradients if gradient.numel() < _ALONE_FROM), summed])
+    _sum_together([*(gradient for gradient in gradients if gradient.numel() < _ALONE_FROM), has, summed])
     for gradient in gradients:
         if gradient.numel() >= _ALONE_FROM:
             distributed.all_reduce(gradient)
+    for parameter, holders in zip(dense, has.tolist(), strict=True):
+        if not holders:
+            parameter.grad = None
     return summed[0]
 
 

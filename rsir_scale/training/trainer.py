@@ -12,8 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 from typing import Any
 
@@ -66,7 +65,7 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
                 trainer = _trainer(store, dataset_path, iteration, config, scratch)
                 _await(_start(trainer), store, iteration, report)
                 break
-            except (TrainingFailedError, RayError) as error:
+            except (TrainingFailedError, RayError, TimeoutError) as error:
                 let_go(before)
                 _raise_own(error)
                 if attempt == _ATTEMPTS:
@@ -152,8 +151,8 @@ def _start(trainer: TorchTrainer) -> "Future[None]":
 def _await(done: "Future[None]", store: Store, iteration: int, report: Report) -> None:
     latest: Progress | None = None
     while True:
-        with suppress(TimeoutError):
-            return done.result(timeout=_LOOK_EVERY_S)
+        if wait({done}, timeout=_LOOK_EVERY_S).done:
+            return done.result()
         found = _read_progress(store, iteration)
         if found is not None and found != latest:
             latest = found

@@ -46,8 +46,9 @@ def test_a_target_that_the_mask_hides_comes_last_though_it_scores_best() -> None
 
 
 @pytest.mark.parametrize("users", [1, 5, 130])
-def test_items_of_one_vector_tie_to_the_last_bit_across_blocks(users: int) -> None:
-    count, draws = 140_000, torch.Generator().manual_seed(users)
+@pytest.mark.parametrize("count", [2, 5, 11, 140_000])
+def test_items_of_one_vector_tie_to_the_last_bit_in_any_catalogue(count: int, users: int) -> None:
+    draws = torch.Generator().manual_seed(users)
     backbone = LastItemBackbone(torch.zeros((1, 16)), torch.zeros((1, 16)), max_length=3)
     backbone.item_count = count
     backbone.items_VD = torch.randn(16, generator=draws).expand(count + 1, 16).contiguous()

@@ -14,9 +14,9 @@ from rsir_scale.generation.rules import Rules
 from rsir_scale.generation.state import StopReason
 from rsir_scale.models.base import Backbone
 from rsir_scale.ranking.exact import ExactSearch
-from rsir_scale.training.epoch import Worker, fit, trained_backbone
+from rsir_scale.training.epoch import Worker, fit
 from tests.generation.worlds import PAPER, RELEASED, World, few_examples, worlds
-from tests.training.market import ITEMS, market, task
+from tests.training.market import ITEMS, market, task, trained_backbone
 
 
 def _decode(world: World, **changes: object) -> Decoded:

@@ -34,6 +34,14 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an output with NUL": (("recommend", "{run}", "--out", "{new}\0.csv"), ("--out", "null byte")),
     "an output of 100000 characters": (("recommend", "{run}", "--out", LONG + ".csv"), ("xxx",)),
     "an export in a format of nobody's": (("export", "{run}", "--format", "xml", "--out", "{new}"), ("'xml'",)),
+    "an export of less than nothing": (
+        ("export", "{run}", "--out", "{new}", "--synthetic-share", "-1"),
+        ("synthetic_share=-1",),
+    ),
+    "an export of a share that is text": (
+        ("export", "{run}", "--out", "{new}", "--synthetic-share", "half"),
+        ("--synthetic-share", "number"),
+    ),
     "an export over a run": (("export", "{run}", "--out", "{run}"), ("already exists",)),
     "users that are not there": (("recommend", "{run}", "--users", "{new}", "--out", "{new}.csv"), ("new",)),
     "users that are no text": (

@@ -53,6 +53,33 @@ def _items_of(rows: Rows) -> dict[str, list[str]]:
     return {user: [item for item, _ in pairs] for user, pairs in rows.items()}
 
 
+def _synthetic_users(run: TinyRun, out: Path, share: float | None, iteration: int | None = None) -> set[str]:
+    path = export(run.store, run.dataset, format="parquet", out=out, synthetic_share=share, iteration=iteration)
+    rows = _by_user(pl.read_parquet(path))
+    assert {user for user in rows if "~" not in user} == set(run.dataset.user_ids())
+    return {user for user in rows if "~" in user}
+
+
+def test_a_share_of_the_synthetic_sequences_is_chosen_by_their_ids(tmp_path: Path) -> None:
+    run = tiny_run()
+    everything = _synthetic_users(run, tmp_path / "all", None)
+    shares = [0.3, 0.6, 100.0]
+    taken = [_synthetic_users(run, tmp_path / f"{share}", share) for share in shares]
+    assert taken[0] < taken[1] < taken[2] == everything
+    for share, users in zip(shares[:2], taken, strict=False):
+        wanted = share * run.dataset.meta.users
+        assert wanted < len(everything)
+        assert abs(len(users) - wanted) < 4 * wanted**0.5
+    assert _synthetic_users(run, tmp_path / "none", 0.3, iteration=0) == set()
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_share_that_is_no_positive_number_is_refused(tmp_path: Path, share: float) -> None:
+    with pytest.raises(InputError, match=r"synthetic_share=.* is no positive number"):
+        export(tiny_run().store, tiny_run().dataset, format="csv", out=tmp_path / "out", synthetic_share=share)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("iteration", [0, 1, 2])
 def test_every_format_holds_the_training_data_of_the_iteration(tmp_path: Path, iteration: int) -> None:
     run, expected = tiny_run(), _expected(tiny_run(), iteration)

@@ -16,9 +16,10 @@ from rsir_scale.data.dataset import Sequences
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import build_backbone, load_backbone, weights_bytes
+from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
 from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
+from tests.models.stored import loaded, weights_bytes
 
 ITEMS, LENGTH = 30, 9
 TINY = 1e-12
@@ -192,11 +193,11 @@ class BackboneContract:
 
     def test_weights_come_back_from_bytes_as_they_were(self) -> None:
         backbone = build_backbone(self.description(dropout=0.5), seed=3)
-        described = self.description(dropout=0.5).model_dump_json().encode()
-        loaded = load_backbone(described, weights_bytes(backbone))
-        assert not loaded.training
-        assert weights_bytes(loaded) == weights_bytes(backbone)
-        assert torch.equal(loaded.encode(contexts()), backbone.eval().encode(contexts()))
+        described = ModelDescription.model_validate_json(self.description(dropout=0.5).model_dump_json())
+        again = loaded(described, weights_bytes(backbone))
+        assert not again.training
+        assert weights_bytes(again) == weights_bytes(backbone)
+        assert torch.equal(again.encode(contexts()), backbone.eval().encode(contexts()))
 
     def test_an_auxiliary_loss_is_a_finite_sum_that_its_generator_fixes(self) -> None:
         backbone, context_BL = self.built(), contexts(seed=11)

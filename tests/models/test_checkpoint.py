@@ -6,12 +6,12 @@ from safetensors.torch import load, save
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import IntegrityError
-from rsir_scale.models.checkpoint import build_backbone, load_backbone, weights_bytes
+from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
+from tests.models.stored import loaded, weights_bytes
 
 MODEL = ModelConfig(width=4, blocks=1, heads=2, feed_forward=4)
 DESCRIPTION = ModelDescription(model=MODEL, item_count=6, max_length=5)
-DESCRIBED = DESCRIPTION.model_dump_json().encode()
 
 
 def _weights() -> bytes:
@@ -19,19 +19,13 @@ def _weights() -> bytes:
 
 
 def test_a_sound_pair_is_loaded() -> None:
-    assert weights_bytes(load_backbone(DESCRIBED, _weights())) == _weights()
+    assert weights_bytes(loaded(DESCRIPTION, _weights())) == _weights()
 
 
 @pytest.mark.parametrize("cut", [0, 4, 40, -1])
 def test_truncated_weights_are_refused(cut: int) -> None:
     with pytest.raises(IntegrityError, match="damaged"):
-        load_backbone(DESCRIBED, _weights()[:cut])
-
-
-@pytest.mark.parametrize("description", [b"", b"{}", b'{"model": 1}', DESCRIBED[:-1], DESCRIBED + b"x"])
-def test_a_damaged_description_is_refused(description: bytes) -> None:
-    with pytest.raises(IntegrityError, match="damaged"):
-        load_backbone(description, _weights())
+        loaded(DESCRIPTION, _weights()[:cut])
 
 
 @pytest.mark.parametrize(
@@ -45,7 +39,7 @@ def test_a_damaged_description_is_refused(description: bytes) -> None:
 )
 def test_weights_of_another_model_are_refused_by_name(other: ModelDescription, named: str) -> None:
     with pytest.raises(IntegrityError, match=named):
-        load_backbone(other.model_dump_json().encode(), _weights())
+        loaded(other, _weights())
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown"])
@@ -56,7 +50,7 @@ def test_a_missing_or_unknown_tensor_is_refused(change: str) -> None:
     else:
         tensors["unknown"] = torch.zeros(1)
     with pytest.raises(IntegrityError, match=r"unknown|positions\.weight"):
-        load_backbone(DESCRIBED, save(tensors))
+        loaded(DESCRIPTION, save(tensors))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -64,4 +58,4 @@ def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
     tensors = load(_weights())
     tensors["positions.weight"][2, 1] = value
     with pytest.raises(IntegrityError, match=r"NaN or infinity in row 2 of 'positions\.weight'"):
-        load_backbone(DESCRIBED, save(tensors))
+        loaded(DESCRIPTION, save(tensors))

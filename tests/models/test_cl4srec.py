@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from rsir_scale.config import ModelConfig
@@ -56,6 +57,15 @@ def test_the_loss_is_info_nce_written_out() -> None:
 def test_the_weight_scales_the_loss_and_the_generator_decides_the_views() -> None:
     assert math.isclose(_loss(_built(contrast_weight=0.3)), 3 * _loss(_built()), rel_tol=1e-12)
     assert _loss(_built(), seed=5) != _loss(_built(), seed=6)
+
+
+def test_of_a_loss_under_autocast_the_encoder_alone_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = _built().float()
+    views_BD = torch.randn((len(contexts()), 8), generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(CL4SRec, "_of_view", lambda *_: views_BD)
+    exact = _loss(backbone)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert _loss(backbone) == exact
 
 
 def test_the_vector_of_a_hidden_item_is_no_row_of_the_table_and_learns_by_masking_alone() -> None:

@@ -150,6 +150,48 @@ class LearnsNothing(Plain):
         return super().hidden(context_BL).detach()
 
 
+class NeverBegun(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        self.sizes = (config.width, item_count, max_length)
+
+
+class BegunAsModuleOnly(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        nn.Module.__init__(self)
+
+
+class ReadsLess(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length - 1)
+
+
+class OnePositionShort(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length)
+        self.positions = nn.Embedding(max_length - 1, config.width)
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return super().hidden(context_BL) + self.positions(torch.arange(context_BL.shape[1]))
+
+
+class LooksAheadLate(Plain):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        vectors_BLD = self.items(context_BL)
+        following_BLD = torch.cat([vectors_BLD[:, 1:], torch.zeros_like(vectors_BLD[:, :1])], dim=1)
+        late_L = (torch.arange(context_BL.shape[1]) > 3).float()
+        return super().hidden(context_BL) + late_L[:, None] * following_BLD
+
+
+class LossOfEachRow(Plain):
+    def auxiliary_loss(self, context_BL: Tensor, *, draws: torch.Generator) -> Tensor:
+        return self.items(context_BL).square().sum((1, 2))
+
+
+class MemoryOfOnesOwn(Plain):
+    def memory(self) -> Memory:
+        return {}  # type: ignore[return-value]
+
+
 def test_the_smallest_backbone_passes_at_any_length() -> None:
     for max_length in (1, 2, LENGTH):
         probe(_described(f"{__name__}:Plain", max_length=max_length))
@@ -165,8 +207,15 @@ def test_the_smallest_backbone_passes_at_any_length() -> None:
         ("OtherArguments", r"__init__ gave TypeError"),
         ("Raises", "hidden gave RuntimeError: no such luck"),
         ("ShortTable", r"item_vectors gave float32 \[30, 8\] on cpu, expected float32 \[31, 8\] on cpu"),
-        ("LastOnly", r"hidden gave float32 \[2, 8\] on cpu, expected float32 \[2, 3, 8\]"),
-        ("Halves", r"hidden gave float64 \[2, 3, 8\]"),
+        ("NeverBegun", "__init__ gave AttributeError: .* expected a Backbone after super"),
+        ("BegunAsModuleOnly", "__init__ gave AttributeError: .* expected a Backbone after super"),
+        ("ReadsLess", rf"__init__ gave a Backbone with .*'max_length': {LENGTH - 1}.*max_length={LENGTH}"),
+        ("OnePositionShort", "hidden gave IndexError"),
+        ("LooksAheadLate", "hidden gave values that differ .* it must not look ahead"),
+        ("LossOfEachRow", r"auxiliary_loss gave float32 \[2\] on cpu, expected float32 \[\]"),
+        ("MemoryOfOnesOwn", "memory gave 'dict', expected a Memory or None"),
+        ("LastOnly", rf"hidden gave float32 \[2, 8\] on cpu, expected float32 \[2, {LENGTH}, 8\]"),
+        ("Halves", rf"hidden gave float64 \[2, {LENGTH}, 8\]"),
         ("Elsewhere", r"item_vectors gave float32 \[31, 8\] on meta"),
         ("NoTensor", "hidden gave 'list'"),
         ("NotANumber", "hidden gave NaN or infinity"),

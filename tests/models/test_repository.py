@@ -7,12 +7,13 @@ import pytest
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import IntegrityError
-from rsir_scale.models.checkpoint import build_backbone, copy_weights, weights_bytes
+from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
 from rsir_scale.runs.trained import ModelDescription, TrainedModel, has_model, publish_model, read_model
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
+from tests.models.stored import weights_bytes
 
 MODEL = ModelConfig(width=4, blocks=1, heads=2, feed_forward=4)
 DESCRIPTION = ModelDescription(model=MODEL, item_count=6, max_length=5)

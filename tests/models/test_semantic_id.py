@@ -4,10 +4,11 @@ import numpy as np
 import torch
 
 from rsir_scale.config import ModelConfig
-from rsir_scale.models.checkpoint import build_backbone, load_backbone, weights_bytes
+from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.semantic_id import CodedItems, SemanticId
 from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract, some_sequences
+from tests.models.stored import loaded, weights_bytes
 
 SIZE, CODEBOOKS = 6, 2
 MODEL = ModelConfig(
@@ -60,9 +61,9 @@ def test_item_vectors_start_as_spread_out_as_those_of_an_embedding() -> None:
 
 def test_the_model_file_alone_brings_the_codes_back() -> None:
     backbone = _prepared()
-    loaded = load_backbone(_described().model_dump_json().encode(), weights_bytes(backbone))
-    assert torch.equal(_rows(loaded), _rows(backbone))  # type: ignore[arg-type]
-    assert torch.equal(loaded.item_vectors(), backbone.item_vectors())
+    again = loaded(_described(), weights_bytes(backbone))
+    assert torch.equal(_rows(again), _rows(backbone))  # type: ignore[arg-type]
+    assert torch.equal(again.item_vectors(), backbone.item_vectors())
 
 
 def test_codes_come_from_the_users_vectors_where_there_are_any() -> None:

@@ -49,6 +49,16 @@ def test_a_tensor_of_many_rows_goes_into_the_place_that_is_given() -> None:
     assert torch.equal(place, table)
 
 
+@pytest.mark.parametrize("shard_bytes", [40, 1000])
+def test_a_tensor_under_two_names_comes_back_under_both(shard_bytes: int) -> None:
+    table = torch.arange(60.0).reshape(20, 3)
+    store, entries = _written({"items": table, "out": table, "half": table[10:]}, shard_bytes)
+    found = assemble(read_pieces(store, entries))
+    assert torch.equal(found["items"], table)
+    assert torch.equal(found["out"], table)
+    assert torch.equal(found["half"], table[10:])
+
+
 @pytest.mark.parametrize("left_out", [0, 3, 6])
 def test_an_object_that_is_missing_from_the_list_is_noticed(left_out: int) -> None:
     store, entries = _written({"table": torch.ones(20, 3)}, 40)

@@ -12,7 +12,10 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.evaluation.evaluate import validation_set
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
+from rsir_scale.training.epoch import FitResult
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights
 
 ITEMS, USERS, LENGTH = 80, 257, 20
@@ -58,3 +61,10 @@ def sequences_of(rows: list[list[int]]) -> Sequences:
     """Put rows of items together."""
     items = np.array([item for row in rows for item in row], dtype=np.int32)
     return Sequences(np.arange(len(rows)), offsets_of([len(row) for row in rows]), items)
+
+
+def trained_backbone(fitted: TrainingTask, result: FitResult) -> Backbone:
+    """The fitted backbone, with its best weights, in evaluation mode."""
+    backbone = build_backbone(fitted.description)
+    backbone.load_state_dict(result.weights)
+    return backbone.eval()

@@ -15,10 +15,10 @@ from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.checkpoint import copy_weights
 from rsir_scale.runs.trained import CurvePoint
-from rsir_scale.training.epoch import Fit, FitResult, Progress, Worker, fit, trained_backbone
+from rsir_scale.training.epoch import Fit, FitResult, Progress, Worker, fit
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
-from tests.training.market import ITEMS, market, task, without_dropout
+from tests.training.market import ITEMS, market, task, trained_backbone, without_dropout
 
 ALONE = Worker()
 
