@@ -294,3 +294,10 @@ def test_both_sides_of_the_timing_train_on_the_same_items(study: Any) -> None:
     assert [cut.row(row).tolist() for row in range(len(real))] == [
         real.row(row)[-6:].tolist() for row in range(len(real))
     ]
+
+
+def test_the_pages_tables_of_gains_are_those_of_the_studies_files(study: Any) -> None:
+    tables = study("results_tables")
+    for page, header in tables.tables():
+        assert page.read_text().count(f"{header}\n") == 1, header
+        assert tables.rewritten(page) == page.read_text(), "write them anew: python benchmarks/results_tables.py"

@@ -1,0 +1,147 @@
+"""The tables of gains in README.md and docs/results.md, made from the JSON files that the studies leave.
+
+    python benchmarks/results_tables.py
+
+writes their rows anew; a test holds the pages to them, so that no figure is copied by hand. A gain is bold where its
+interval holds no zero, without correction for several metrics.
+"""
+
+import json
+from itertools import dropwhile
+from pathlib import Path
+
+from result_file import Row
+
+ROOT = Path(__file__).parents[1]
+README, PAGE, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "results"
+DATASETS = ("Toys", "Beauty", "Sports", "Yelp")
+METRICS = ("NDCG@10", "Recall@10")
+RSIR = "rsir-retrain"
+# Since Sports and Yelp the base is trained on for as many passes as theta_1; before, for half of them.
+LONGER = ("extra-retrain", "extra-finetune")
+BACKBONES = {"sasrec": "SASRec", "cl4srec": "CL4SRec", "hstu": "HSTU", "semantic_id": "Semantic ids"}
+# Base, RSIR-FT and RSIR in the paper's Table 1 (semantic ids: Table 10, which has no RSIR-FT).
+Pair = tuple[float, float]
+PAPER: dict[tuple[str, str], tuple[Pair, Pair | None, Pair]] = {
+    ("Toys", "sasrec"): ((0.0477, 0.0795), (0.0507, 0.0860), (0.0508, 0.0872)),
+    ("Beauty", "sasrec"): ((0.0290, 0.0548), (0.0322, 0.0594), (0.0303, 0.0578)),
+    ("Toys", "cl4srec"): ((0.0519, 0.0870), (0.0541, 0.0926), (0.0543, 0.0927)),
+    ("Beauty", "cl4srec"): ((0.0307, 0.0579), (0.0344, 0.0649), (0.0318, 0.0596)),
+    ("Toys", "hstu"): ((0.0512, 0.0869), (0.0536, 0.0914), (0.0544, 0.0924)),
+    ("Beauty", "hstu"): ((0.0302, 0.0568), (0.0324, 0.0599), (0.0324, 0.0596)),
+    ("Toys", "semantic_id"): ((0.0507, 0.0837), None, (0.0518, 0.0877)),
+}
+
+
+def main() -> None:
+    """Write the rows of all tables."""
+    for page in {page for page, _ in tables()}:
+        page.write_text(rewritten(page))
+
+
+def rewritten(page: Path) -> str:
+    """A page with the rows of its tables made anew."""
+    text = page.read_text()
+    for (place, header), rows in tables().items():
+        if place == page:
+            before, _, after = text.partition(f"{header}\n")
+            separator, *rest = after.splitlines(keepends=True)
+            below = list(dropwhile(lambda line: line.startswith("|"), rest))
+            text = "".join([before, f"{header}\n", separator, *(f"{row}\n" for row in rows), *below])
+    return text
+
+
+def tables() -> dict[tuple[Path, str], list[str]]:
+    """Rows by page and header."""
+    longer = ("base", LONGER)
+    with_copies = (*longer, "copies-retrain")
+    return {
+        (README, "| | seeds | base: NDCG@10 / Recall@10 | with RSIR | RSIR against as much more training |"): [
+            _line(name, rows, longer, "test") for name, rows in _studies()
+        ],
+        (PAGE, "| test | seeds | base | RSIR against the base | against longer training | against copies |"): [
+            _line(name, rows, with_copies, "test") for name, rows in _studies()
+        ],
+        (PAGE, "| validation | seeds | base | RSIR against the base | against longer training | against copies |"): [
+            _line(name, rows, with_copies, "validation") for name, rows in _studies()
+        ],
+        (PAGE, "| | seeds | base | RSIR | paper's | RSIR-FT | paper's |"): paper_rows(),
+    }
+
+
+def paper_rows() -> list[str]:
+    """A row for each backbone and dataset in the paper's sizes: ours beside the paper's."""
+    lines = []
+    for backbone, shown in BACKBONES.items():
+        for dataset in DATASETS:
+            path = RESULTS / f"paper-{dataset.lower()}-{backbone}.json"
+            if not path.exists():
+                continue
+            found = _read(path)
+            theirs = PAPER.get((dataset, backbone), (None, None, None))
+            cells = [
+                f"{dataset}, [{shown}](results/{path.name})",
+                str(len(_pick(found, "retrain", "base", "test")[0]["seeds"])),
+                _base(_pick(found, "retrain", "base", "test"))
+                + (f" (paper {_scores(theirs[0])})" if theirs[0] else ""),
+            ]
+            for arm, their in (("retrain", theirs[2]), ("finetune", theirs[1])):
+                ours = _pick(found, arm, "base", "test")
+                cells += [_gains(ours) if ours else "–", _relative(theirs[0], their)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _studies() -> list[tuple[str, list[Row]]]:
+    return [(name, _read(RESULTS / f"gain-strong-{name.lower()}-scratch.json")) for name in DATASETS]
+
+
+def _read(path: Path) -> list[Row]:
+    rows: list[Row] = json.loads(path.read_text())["rows"]
+    return rows
+
+
+def _line(name: str, rows: list[Row], others: tuple[str | tuple[str, ...], ...], split: str) -> str:
+    own = _pick(rows, RSIR, "base", split)
+    cells = [name, str(len(own[0]["seeds"])), _base(own)]
+    for other in others:
+        candidates = (other,) if isinstance(other, str) else other
+        found = next((pair for pair in (_pick(rows, RSIR, one, split) for one in candidates) if pair), [])
+        seeds = f" ({len(found[0]['seeds'])} seeds)" if found and found[0]["seeds"] != own[0]["seeds"] else ""
+        cells.append(_gains(found) + seeds if found else "to be run")
+    return f"| {' | '.join(cells)} |"
+
+
+def _pick(rows: list[Row], arm: str, against: str, split: str) -> list[Row]:
+    """The two rows of an arm against another, by metric."""
+    key = {"arm": arm, "against": against, "split": split, "iteration": 1}
+    found = [row for row in rows if all(row[name] == value for name, value in key.items())]
+    return [row for metric in METRICS for row in found if row["metric"] == metric]
+
+
+def _base(pair: list[Row]) -> str:
+    return _scores((pair[0]["base"], pair[1]["base"]))
+
+
+def _scores(pair: Pair) -> str:
+    return " / ".join(f"{score:.4f}".removeprefix("0") for score in pair)
+
+
+def _gains(pair: list[Row]) -> str:
+    return " / ".join(_gain(row) for row in pair)
+
+
+def _gain(row: Row) -> str:
+    mean = f"{100 * row['gain']:+.1f} %"
+    shown = f"**{mean}**" if row["low"] > 0 or row["high"] < 0 else mean
+    return f"{shown} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+
+
+def _relative(base: Pair | None, other: Pair | None) -> str:
+    if base is None or other is None:
+        return "–"
+    return " / ".join(f"{100 * (after / before - 1):+.1f} %" for before, after in zip(base, other, strict=True))
+
+
+if __name__ == "__main__":
+    main()
