@@ -107,7 +107,7 @@ def _line(name: str, rows: list[Row], others: tuple[str | tuple[str, ...], ...],
     for other in others:
         candidates = (other,) if isinstance(other, str) else other
         found = next((pair for pair in (_pick(rows, RSIR, one, split) for one in candidates) if pair), [])
-        seeds = f" ({len(found[0]['seeds'])} seeds)" if found and found[0]["seeds"] != own[0]["seeds"] else ""
+        seeds = f" (seeds {_numbers(found)})" if found and found[0]["seeds"] != own[0]["seeds"] else ""
         cells.append(_gains(found) + seeds if found else "to be run")
     return f"| {' | '.join(cells)} |"
 
@@ -117,6 +117,10 @@ def _pick(rows: list[Row], arm: str, against: str, split: str) -> list[Row]:
     key = {"arm": arm, "against": against, "split": split, "iteration": 1}
     found = [row for row in rows if all(row[name] == value for name, value in key.items())]
     return [row for metric in METRICS for row in found if row["metric"] == metric]
+
+
+def _numbers(pair: list[Row]) -> str:
+    return ", ".join(map(str, pair[0]["seeds"]))
 
 
 def _base(pair: list[Row]) -> str:
