@@ -107,7 +107,7 @@ def _line(name: str, rows: list[Row], others: tuple[str | tuple[str, ...], ...],
     for other in others:
         candidates = (other,) if isinstance(other, str) else other
         found = next((pair for pair in (_pick(rows, RSIR, one, split) for one in candidates) if pair), [])
-        seeds = f" (seeds {_numbers(found)})" if found and found[0]["seeds"] != own[0]["seeds"] else ""
+        seeds = f" ({_numbers(found)})" if found and found[0]["seeds"] != own[0]["seeds"] else ""
         cells.append(_gains(found) + seeds if found else "to be run")
     return f"| {' | '.join(cells)} |"
 
@@ -120,7 +120,8 @@ def _pick(rows: list[Row], arm: str, against: str, split: str) -> list[Row]:
 
 
 def _numbers(pair: list[Row]) -> str:
-    return ", ".join(map(str, pair[0]["seeds"]))
+    numbers = [str(seed) for seed in pair[0]["seeds"]]
+    return f"{'seeds' if len(numbers) > 1 else 'seed'} {', '.join(numbers)}"
 
 
 def _base(pair: list[Row]) -> str:
