@@ -56,14 +56,14 @@ def arms(nprobes: list[int], semantics: list[str]) -> list[str]:
 
 def write_report(out: Path, json_path: Path) -> None:
     """For each arm, split and metric a row against theta_0, and one against the exact theta_1 of the same seeds."""
-    arms = finished_arms(out)
-    ranks = ranks_of(arms)
+    finished = finished_arms(out)
+    ranks = ranks_of(finished)
     rows = [row for row in gains(ranks) if row["iteration"] == 1]
     for row in rows:
-        row["generated"] = generated(list(arms[row["arm"]].values()), 0)
-    exact = arms.get(EXACT, {})
-    for arm in sorted(arms.keys() - {EXACT}):
-        both = sorted(arms[arm].keys() & exact.keys())
+        row["generated"] = generated(list(finished[row["arm"]].values()), 0)
+    exact = finished.get(EXACT, {})
+    for arm in sorted(finished.keys() - {EXACT}):
+        both = sorted(finished[arm].keys() & exact.keys())
         rows += contrast(arm, EXACT, 1, {seed: (ranks[EXACT, seed, 1], ranks[arm, seed, 1]) for seed in both})
     write_rows(json_path, rows)
     for row in rows:

@@ -56,7 +56,7 @@ def tables() -> dict[tuple[Path, str], list[str]]:
     longer = ("base", LONGER)
     with_copies = (*longer, "copies-retrain")
     return {
-        (README, "| | seeds | base: NDCG@10 / Recall@10 | with RSIR | RSIR against as much more training |"): [
+        (README, "| | seeds | base: NDCG@10 / Recall@10 | with RSIR | RSIR against longer training |"): [
             _line(name, rows, longer, "test") for name, rows in _studies()
         ],
         (PAGE, "| test | seeds | base | RSIR against the base | against longer training | against copies |"): [

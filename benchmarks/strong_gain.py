@@ -1,6 +1,6 @@
 """Is the gain the generated data's? RSIR against its base, against more training, and against a copy of the data.
 
-    python benchmarks/strong_gain.py run    --config configs/toys.yaml --out runs/strong-toys
+    python benchmarks/strong_gain.py run    --config configs/strong/toys.yaml --out runs/strong-toys
     python benchmarks/strong_gain.py report --out runs/strong-toys --ranks docs/results/ranks/strong-toys.parquet \\
         --json docs/results/strong-toys.json
 

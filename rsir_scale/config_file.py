@@ -37,7 +37,7 @@ PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
                 # For whoever samples after all:
                 "negatives": 4096,
                 "logq_correction": True,
-                # After 30 passes nearly as far as a constant rate comes in 60.
+                # After 30 passes nearly as far as a constant rate comes in 55.
                 "schedule": "linear",
                 "learning_rate": 2e-3,
                 "max_epochs": 30,

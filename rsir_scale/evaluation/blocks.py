@@ -99,8 +99,9 @@ def own_scores(query_BD: Tensor, item_BD: Tensor) -> Tensor:
 
 
 def _padded(vectors_BD: Tensor, least: int) -> Tensor:
-    """With rows of zeros after the last, where there are fewer than the least number."""
-    return torch.nn.functional.pad(vectors_BD, (0, 0, 0, max(0, least - len(vectors_BD))))
+    """With rows of zeros after the last, where there are fewer than the least number; else the same, not copied."""
+    missing = least - len(vectors_BD)
+    return torch.nn.functional.pad(vectors_BD, (0, 0, 0, missing)) if missing > 0 else vectors_BD
 
 
 def split(rows: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
