@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from result_file import Row, alone
+from significance import paired_gain
 
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
 from rsir_scale.evaluation.metrics import per_user
-from rsir_scale.evaluation.significance import paired_gain
 from rsir_scale.storage.opening import open_store
 
 METRICS = (("NDCG", 10), ("Recall", 10), ("NDCG", 20), ("Recall", 20))
