@@ -4,6 +4,7 @@ Comes in: a Parquet file with columns `item_id` (text or integer) and `vector` (
 Goes out: a matrix in the order of item_index. The file may hold more items than the dataset, in any order.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,15 @@ def read_item_vectors(path: str | Path, item_ids: npt.NDArray[np.object_]) -> np
     if len(pc.unique(file_ids)) < len(file_ids):
         raise InputError(f"{path} names an item_id more than once: give every item one vector")
     return _matrix(path, found.column(VECTOR).combine_chunks().take(place_V), item_ids)
+
+
+def sha256_of_vectors(path: str | Path) -> str:
+    """What tells a file of vectors from another one: the SHA-256 of its bytes, in hex. Raises InputError."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"model.item_vectors={path} cannot be read ({error}): name a file of vectors") from error
 
 
 def _columns(path: str | Path) -> pa.Table:

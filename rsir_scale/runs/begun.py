@@ -10,7 +10,7 @@ from rsir_scale.config_yaml import NotYamlError, parse_yaml
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout
-from rsir_scale.runs.records import Count, Record
+from rsir_scale.runs.records import Count, Record, Sha256
 from rsir_scale.storage.base import Store
 
 # The marks of a YAML document. What is left of one that lost its end may parse, and mean other settings; runs of
@@ -28,11 +28,12 @@ class DatasetFacts(Record):
 
 
 class Provenance(Record):
-    """Where and with what a run began."""
+    """Where and with what a run began; `item_vectors_sha256` is of the file `model.item_vectors`, None without one."""
 
     versions: dict[str, str]
     host: dict[str, str | int]
     dataset: DatasetFacts
+    item_vectors_sha256: Sha256 | None = None
 
 
 def is_run(store: Store) -> bool:

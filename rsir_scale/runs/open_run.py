@@ -22,6 +22,7 @@ import yaml
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
 from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.vectors import sha256_of_vectors
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
@@ -56,11 +57,12 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
     _check_folder(store)
     store.require_atomic_create()
     config, found = settle_teacher(store, config, dataset)
-    stored = _check_same(store, config, dataset)
+    vectors = None if config.model.item_vectors is None else sha256_of_vectors(config.model.item_vectors)
+    stored = _check_same(store, config, dataset, vectors)
     with Lease(store, clock=clock) as lease:
         if stored is None:
-            stored = _check_same(store, config, dataset)
-        provenance = _begin(store, dataset)
+            stored = _check_same(store, config, dataset, vectors)
+        provenance = _begin(store, dataset, vectors)
         if found is not None:
             adopt(store, found)
         if stored is None:
@@ -93,7 +95,7 @@ def _is_begun(store: Store) -> bool:
     return store.exists(layout.PROVENANCE) or is_run(store)
 
 
-def _check_same(store: Store, config: Config, dataset: PreparedDataset) -> Config | None:
+def _check_same(store: Store, config: Config, dataset: PreparedDataset, vectors: str | None) -> Config | None:
     """The stored config, None where there is none yet. Raises ConfigError for another run's."""
     provenance = read_provenance(store)
     if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
@@ -116,10 +118,16 @@ def _check_same(store: Store, config: Config, dataset: PreparedDataset) -> Confi
             f"{store.root} is a run with other settings ({'; '.join(changed)}): set them back, or name another run "
             "directory"
         )
+    known = None if provenance is None else provenance.item_vectors_sha256
+    if known is not None and known != vectors:
+        raise ConfigError(
+            f"{store.root} began with other item vectors (SHA-256 {known}) than model.item_vectors="
+            f"{config.model.item_vectors} holds now ({vectors}): put the file back, or name another run directory"
+        )
     return stored
 
 
-def _begin(store: Store, dataset: PreparedDataset) -> Provenance:
+def _begin(store: Store, dataset: PreparedDataset, vectors: str | None) -> Provenance:
     provenance = read_provenance(store)
     if provenance is not None:
         return provenance
@@ -134,6 +142,7 @@ def _begin(store: Store, dataset: PreparedDataset) -> Provenance:
         dataset=DatasetFacts(
             fingerprint=meta.fingerprint, users=meta.users, items=meta.items, training_pairs=meta.training_pairs
         ),
+        item_vectors_sha256=vectors,
     )
     _create(store, layout.PROVENANCE, provenance.to_bytes())
     return provenance

@@ -57,6 +57,21 @@ def test_resume_refuses_other_data(tmp_path: Path) -> None:
         pass
 
 
+def test_resume_refuses_other_item_vectors_in_the_file_of_the_same_name(tmp_path: Path) -> None:
+    store, file = open_store(tmp_path / "run"), tmp_path / "vectors.parquet"
+    file.write_bytes(b"one")
+    settings = config(model={"backbone": "semantic_id", "item_vectors": str(file)})
+    for _ in range(2):
+        with open_run(store, settings, dataset()):
+            pass
+    file.write_bytes(b"two")
+    with pytest.raises(ConfigError, match="began with other item vectors"), open_run(store, settings, dataset()):
+        pass
+    file.unlink()
+    with pytest.raises(InputError, match="cannot be read"), open_run(store, settings, dataset()):
+        pass
+
+
 def test_settings_without_effect_may_change_and_are_written_back(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with open_run(store, config(), dataset()):
