@@ -152,7 +152,7 @@ def evaluate(
 @app.command()
 def export(
     run_dir: RunDir,
-    out: Annotated[Path, typer.Option(help="File or, for recbole, folder to write; must not exist.")],
+    out: Annotated[str, typer.Option(help="File or, for recbole, folder to write; must not exist.")],
     format_name: Annotated[str, typer.Option("--format", help="parquet, csv, sequences or recbole.")] = "parquet",
     iteration: Iteration = None,
     synthetic_share: Annotated[
@@ -178,7 +178,7 @@ def export(
 @app.command()
 def recommend(
     run_dir: RunDir,
-    out: Annotated[Path, typer.Option(help="File to write; must not exist.")],
+    out: Annotated[str, typer.Option(help="File to write; must not exist.")],
     top: Annotated[int, typer.Option(help="Items a user.")] = 10,
     users: Annotated[Path | None, typer.Option(help="File of user ids, one a line; default all.")] = None,
     iteration: Iteration = None,

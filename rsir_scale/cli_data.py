@@ -1,6 +1,5 @@
 """The verbs of `rsir data`: logs in, prepared datasets out."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ Column = Annotated[str | None, typer.Option(metavar="NAME", help="With recbole, 
 
 @data_app.command("import")
 def import_log(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="File of an interaction log.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="File of an interaction log.")],
     log_format: Annotated[
         str,
         typer.Option("--format", help="sequences, pairs, recbole, amazon-json, amazon-csv, movielens, csv or parquet."),
@@ -62,7 +61,7 @@ def synthesize(
 @data_app.command()
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="ml-100k.")],
-    out: Annotated[Path, typer.Option(help="Folder for the raw file.")],
+    out: Annotated[str, typer.Option(help="Folder for the raw file.")],
 ) -> None:
     """Obtain a raw log through pip, and check its hash."""
     from rsir_scale.data.fetch import fetch as obtain

@@ -1,7 +1,8 @@
 """The settings of a run: frozen sections, their defaults, and what they must keep to.
 
 A `Config` leaves nothing to choose. Two keys are presets that fill the defaults of other keys (`config_file`):
-`training.preset` and `generation.reading`. Defaults live here only; YAML files state what differs, and why.
+`training.preset` and `generation.reading`. Defaults live here and in `config_fitting`; YAML files state what differs,
+and why.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,7 +10,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rsir_scale.config_effect import effective_settings, fingerprint_of
-from rsir_scale.config_fitting import ModelConfig, PositiveInt, Probability, Section, Size, TrainingConfig
+from rsir_scale.config_fitting import (
+    ModelConfig,
+    NotBool,
+    Positive,
+    PositiveInt,
+    Probability,
+    Section,
+    Size,
+    TrainingConfig,
+)
 
 __all__ = [
     "Config",
@@ -38,12 +48,12 @@ class GenerationConfig(Section):
     start: Literal["first", "prefix"] = Field(default="prefix", description="context begins as first item or prefix")
     choice: Literal["sample", "greedy"] = Field(default="sample", description="how the pool's item is chosen")
     top_candidates: PositiveInt = Field(default=50, description="best items of the pool that sampling may choose from")
-    temperature: Annotated[float, Field(gt=0.0)] = Field(default=1.0, description="divides scores before the softmax")
+    temperature: Positive = Field(default=1.0, description="divides scores before the softmax")
     exploit_prob: Probability = Field(default=0.5, description="p: probability that the pool is the user's own items")
     trials_per_sequence: PositiveInt = Field(default=5, description="m: attempts for each source sequence")
     sources: Literal["all", "real"] = Field(default="all", description="generate from D_k or from D_0 only")
     min_length: PositiveInt = Field(default=2, description="shortest synthetic sequence kept, in items")
-    max_length: PositiveInt | None = Field(default=None, description="longest context; none: the source's own length")
+    max_length: Size | None = Field(default=None, description="longest context; none: the source's own length")
     allow_repeats: Literal["auto", "true", "false"] = Field(
         default="auto", description="may an item be chosen twice; auto: where a tenth of the interactions repeat"
     )
@@ -95,7 +105,9 @@ class FidelityConfig(Section):
 class LoopConfig(Section):
     """The recursion."""
 
-    iterations: Annotated[int, Field(ge=0, le=10_000)] = Field(default=1, description="K: trains theta_0..theta_K")
+    iterations: Annotated[int, NotBool, Field(ge=0, le=10_000)] = Field(
+        default=1, description="K: trains theta_0..theta_K"
+    )
     patience: PositiveInt | None = Field(
         default=None, description="iterations without a better validation NDCG@20 before stopping early; none: never"
     )
@@ -110,7 +122,7 @@ class RunConfig(Section):
         description="share of a shard's sources, rounded up, that are set aside with their reason when they fail "
         "whatever is tried; where more fail, the run stops, resumable",
     )
-    shard_timeout_s: Annotated[float, Field(gt=0.0)] = Field(
+    shard_timeout_s: Positive = Field(
         default=600.0,
         description="seconds that a shard may take when its generation is tried again, a process apart, after actors "
         "died or stood still; fewer sources have less, in proportion",
@@ -136,7 +148,9 @@ class Config(Section):
     loop: LoopConfig = LoopConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
-    seed: int = Field(default=2023, ge=0, lt=2**63, description="with an identity, the key of every random draw")
+    seed: Annotated[int, NotBool, Field(ge=0, lt=2**63)] = Field(
+        default=2023, description="with an identity, the key of every random draw"
+    )
 
     @model_validator(mode="after")
     def _faiss_scans_clusters(self) -> "Config":

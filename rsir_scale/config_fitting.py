@@ -19,6 +19,10 @@ def _refuse_truth_value(value: Any) -> Any:
 
 NotBool = BeforeValidator(_refuse_truth_value)
 Probability = Annotated[float, NotBool, Field(ge=0.0, le=1.0)]
+# Reals, and never true for 1.
+Positive = Annotated[float, NotBool, Field(gt=0.0)]
+NotNegative = Annotated[float, NotBool, Field(ge=0.0)]
+ShareBelowOne = Annotated[float, NotBool, Field(ge=0.0, lt=1.0)]
 # Counts fit 32 bits, and what a model allocates at once fits some machine.
 PositiveInt = Annotated[int, NotBool, Field(ge=1, lt=2**31)]
 Size = Annotated[int, NotBool, Field(ge=1, le=2**16)]
@@ -43,27 +47,25 @@ class ModelConfig(Section):
     norm: Literal["post", "pre"] = Field(
         default="post", description="layer norm after or before each sub-layer; pre adds a final norm (hstu: its own)"
     )
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.5, description="share of activations zeroed")
+    dropout: ShareBelowOne = Field(default=0.5, description="share of activations zeroed")
     embedding_scale: bool = Field(
         default=False, description="multiply item vectors by sqrt(width) on their way into the encoder"
     )
     similarity: Literal["dot", "cosine"] = Field(
         default="dot", description="score of a query and an item: inner product, or cosine over the temperature"
     )
-    temperature: Annotated[float, Field(gt=0.0)] = Field(default=0.07, description="divides the cosine (cosine)")
-    contrast_weight: Annotated[float, Field(ge=0.0)] = Field(
-        default=0.1, description="cl4srec: weight of the contrastive loss"
-    )
-    contrast_temperature: Annotated[float, Field(gt=0.0)] = Field(
-        default=1.0, description="cl4srec: divides the similarities of views"
-    )
+    temperature: Positive = Field(default=0.07, description="divides the cosine (cosine)")
+    contrast_weight: NotNegative = Field(default=0.1, description="cl4srec: weight of the contrastive loss")
+    contrast_temperature: Positive = Field(default=1.0, description="cl4srec: divides the similarities of views")
     contrast_crop: Probability = Field(default=0.2, description="cl4srec: share of a sequence that a crop keeps")
     contrast_mask: Probability = Field(default=0.7, description="cl4srec: share of a sequence that is masked")
     contrast_reorder: Probability = Field(default=0.2, description="cl4srec: share of a sequence that is shuffled")
     codebooks: PositiveInt = Field(
         default=4, description="semantic_id: codes of an item, beside the one that tells apart those that share all"
     )
-    codebook_size: Annotated[int, Field(ge=2)] = Field(default=256, description="semantic_id: values of a code")
+    codebook_size: Annotated[int, NotBool, Field(ge=2, lt=2**31)] = Field(
+        default=256, description="semantic_id: values of a code"
+    )
     item_vectors: str | None = Field(
         default=None,
         description="Parquet file of item_id and vector, for semantic_id and classes of yours; none: semantic_id "
@@ -115,7 +117,7 @@ class TrainingConfig(Section):
     negative_sampling: Literal["uniform", "popularity"] = Field(
         default="uniform", description="draws every item alike, or by how often it occurs in D_k (sampled losses)"
     )
-    popularity_power: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+    popularity_power: Probability = Field(
         default=0.75, description="of an item's occurrences, which negatives are drawn in proportion to (popularity)"
     )
     logq_correction: bool = Field(
@@ -134,17 +136,15 @@ class TrainingConfig(Section):
         description="of the encoder's matrix products while training; loss, weights and validation stay float32",
     )
     batch_size: PositiveInt = Field(default=256, description="sequences per optimiser update, over all workers")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(default=1e-3, description="of Adam; its peak, if it changes")
+    learning_rate: Positive = Field(default=1e-3, description="of Adam; its peak, if it changes")
     schedule: Literal["constant", "linear"] = Field(
         default="constant",
         description="linear: the rate rises to its peak, then falls to nothing at max_epochs; set patience as high",
     )
-    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        default=0.05, description="share of the budget over which the rate rises (linear)"
-    )
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="L2 penalty of Adam")
+    warmup: ShareBelowOne = Field(default=0.05, description="share of the budget over which the rate rises (linear)")
+    weight_decay: NotNegative = Field(default=0.0, description="L2 penalty of Adam")
     max_epochs: PositiveInt = Field(default=1000, description="budget, in passes over D_0")
-    finetune_learning_rate: Annotated[float, Field(gt=0.0)] | None = Field(
+    finetune_learning_rate: Positive | None = Field(
         default=None, description="learning_rate of a fit that starts from the last model; none: the same"
     )
     finetune_epochs: PositiveInt | None = Field(
@@ -154,10 +154,10 @@ class TrainingConfig(Section):
     workers: PositiveInt = Field(default=1, description="data-parallel Ray Train workers")
     threads: PositiveInt = Field(default=1, description="CPU threads of each worker")
     use_gpu: bool = Field(default=False, description="one GPU for each worker")
-    synthetic_weight: Annotated[float, Field(gt=0.0)] = Field(
+    synthetic_weight: Positive = Field(
         default=1.0, description="weight of synthetic sequences in the loss (lambda of Eq. 3); real ones have 1"
     )
-    synthetic_share: Annotated[float, Field(gt=0.0)] | None = Field(
+    synthetic_share: Positive | None = Field(
         default=None,
         description="synthetic sequences on top of the batch_size real ones of an update, for each of these, drawn "
         "anew every pass: real ones are seen as often as without any; none: all of D_k is shuffled together (paper)",

@@ -244,6 +244,23 @@ def test_export_and_recommend_write_what_they_are_asked_for(
     assert "xml" in err
 
 
+@pytest.mark.parametrize("command", ["export", "recommend", "fetch", "import"])
+def test_an_address_is_no_path_of_this_disk(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    run, address = folder / "run", "s3://bucket/best.csv"
+    arguments = {
+        "export": ["export", run, "--out", address],
+        "recommend": ["recommend", run, "--out", address],
+        "fetch": ["data", "fetch", "ml-100k", "--out", address],
+        "import": ["data", "import", address, "--format", "csv", "--out", tmp_path / "data"],
+    }[command]
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, *arguments)
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert "'s3://bucket/best.csv' is an address" in err
+
+
 def test_status_loads_neither_torch_nor_ray(folder: Path) -> None:
     script = (
         "import sys\nfrom rsir_scale.cli import main\n"

@@ -272,6 +272,15 @@ def test_words_that_yaml_takes_for_booleans_are_read_as_words(key: str, word: st
     assert _value(resolve(yaml.safe_load(f"data: {{path: x}}\n{section}: {{{name}: {word}}}")), key) == word
 
 
+NUMBERS = sorted(key for key, value in OTHER_VALUES.items() if type(value) in (int, float))
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_truth_value_is_no_number(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}=True"):
+        resolve(apply_overrides(MINIMAL, [f"{key}=true"]))
+
+
 def test_a_section_without_entries_means_its_defaults() -> None:
     assert resolve({**MINIMAL, "model": None}) == resolve(MINIMAL)
     assert resolve(apply_overrides({**MINIMAL, "model": None}, ["model.width=32"])).model.width == 32

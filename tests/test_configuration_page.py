@@ -17,7 +17,8 @@ HEAD = """# Settings
 
 A run is described by a YAML file of sections, `configs/*.yaml`; `--set section.key=value` overrides it. Unknown keys
 are refused. Two keys are presets: `training.preset` and `generation.reading` fill the defaults of other keys, and what
-you write wins over them. Keys marked ○ change no result: a run may be resumed with another value.
+you write wins over them. Keys marked ○ change no result: a run may be resumed with another value. One exception:
+`fidelity.mode: auto` times its searches when an iteration begins, for these actors and by this scan.
 
 | key | default | values | meaning |
 |---|---|---|---|
@@ -55,7 +56,7 @@ def _lines(name: str, field: FieldInfo) -> list[str]:
 
 def _line(key: str, field: FieldInfo) -> str:
     default = "required" if field.default is PydanticUndefined else f"`{_shown(field.default)}`"
-    mark = " ○" if key in NO_EFFECT else ""
+    mark = " ○" if key in NO_EFFECT - PRESETS.keys() else ""
     return f"| `{key}`{mark} | {default} | {_values(field.annotation)} | {field.description or ''} |\n"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.storage.opening import usable_path
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,14 @@ def fetch(name: str, out: str | Path) -> Path:
     """Put a known log into folder `out` and return its path; read it with the format recbole.
 
     Raises:
+        ConfigError: `out` is an address, or can be no path.
         InputError: an unknown name, a folder that cannot be written, or pip could not obtain the wheel.
         IntegrityError: the file is not the known one.
     """
     if name not in _SOURCES:
         raise InputError(f"dataset {name!r} is unknown: choose one of {', '.join(_SOURCES)}")
     source = _SOURCES[name]
-    target = Path(out) / source.file_name
+    target = usable_path(out) / source.file_name
     try:
         if target.is_file() and _sha256(target.read_bytes()) == source.sha256:
             return target

@@ -94,7 +94,8 @@ def _parser_errors(log_format: str, path: Path) -> Iterator[None]:
 
 
 def _existing_file(source: str | Path) -> Path:
-    usable_path(path := Path(source))
+    usable_path(source)
+    path = Path(source)
     if path.is_dir():
         raise InputError(f"{path} is a folder, not an interaction log: name one file")
     if not path.is_file():

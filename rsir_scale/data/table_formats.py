@@ -38,9 +38,9 @@ class Wanted:
     item: str | None = None
     time: str | None = None
 
-    def resolve(self, present: list[str], source: str, *, default_time: str = "timestamp") -> Columns:
-        """Fill in the defaults user_id, item_id and `default_time` and check them against the columns present."""
-        time = self.time if self.time is not None else (default_time if default_time in present else None)
+    def resolve(self, present: list[str], source: str) -> Columns:
+        """Fill in the defaults user_id, item_id and timestamp and check them against the columns present."""
+        time = self.time if self.time is not None else ("timestamp" if "timestamp" in present else None)
         columns = Columns(self.user or "user_id", self.item or "item_id", time)
         for name in columns.names():
             if name not in present:

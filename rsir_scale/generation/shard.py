@@ -5,7 +5,6 @@ anywhere, it is computed again from the start, with the same result, because its
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -149,14 +148,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
     )
 
 
-def generate_locally(
-    store: Store,
-    dataset: PreparedDataset,
-    config: Config,
-    plan: ShardPlan,
-    *,
-    report: Callable[[CommitRecord], None] | None = None,
-) -> None:
+def generate_locally(store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan) -> None:
     """Compute every missing shard of a plan in this process, one after another; Ray is not needed."""
     missing = missing_shards(store, plan)
     if not missing:
@@ -164,6 +156,4 @@ def generate_locally(
     prepare_search(store, dataset, config, plan)
     generator = open_generator(store, dataset, config, plan, open_writer(store, dataset, config, plan.iteration))
     for shard in missing:
-        record = run_shard(generator, shard)
-        if report is not None:
-            report(record)
+        run_shard(generator, shard)

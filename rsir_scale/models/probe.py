@@ -58,6 +58,10 @@ def probe(description: ModelDescription) -> None:
     context_BL = torch.stack([item_L, item_L.flip(0)])
     context_BL[1, 1:] = 0
     _check_queries(asked, backbone, context_BL, table_VD)
+    if description.model.similarity == "cosine":
+        length = description.model.temperature**-0.5
+        asked.has_length("item_vectors", table_VD[1:], length)
+        asked.has_length("encode", backbone.encode(context_BL), length)
     vectors_BLD = asked.tensor(
         "vectors_of", lambda: backbone.vectors_of(context_BL), (*context_BL.shape, backbone.width)
     )
@@ -152,6 +156,17 @@ class _Asked:
         difference = float((found - other).detach().abs().max())
         if difference > _TOLERANCE * (1.0 + float(other.detach().abs().max())):
             raise self.fault(method, f"values that differ by {difference:.3g} from {what}", "the same up to rounding")
+
+    def has_length(self, method: str, found_ND: Tensor, length: float) -> None:
+        """Hold vectors to the length with which their inner products are cosines over the temperature."""
+        length_N = found_ND.detach().norm(dim=-1)
+        if float((length_N - length).abs().max()) > _TOLERANCE * (1.0 + length):
+            raise self.fault(
+                method,
+                f"vectors of length {float(length_N.min()):.3g} to {float(length_N.max()):.3g}",
+                f"{length:.3g} for all, temperature^-1/2, as model.similarity=cosine; return F.normalize(x, dim=-1) / "
+                "config.temperature**0.5, or set model.similarity=dot",
+            )
 
     def fault(self, method: str, found: str, wanted: str) -> ConfigError:
         """Name class, method, what came and what was expected."""

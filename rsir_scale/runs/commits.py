@@ -6,14 +6,14 @@ when two attempts finish the same shard, the first commit wins and the other's p
 shard that kept nothing commits an empty part.
 
 Counters of a record (all are sums over the shard's trials):
-    trials, steps, accepted_steps, rows_kept, pairs       pairs: length - 1 of each kept row, before duplicates
+    sources, trials, steps, accepted_steps, rows_kept,
+    pairs                                                 pairs: length - 1 of each kept row, before duplicates
     stop_<reason>                                         trials that left no row, by the reason (`copy`: they put down
                                                           their whole source over again); with `errors` and
     errors                                                rows_kept they add up to trials
     chosen_own, accepted_own, chosen_other, …_true        steps by what was chosen, and how many of them passed
     novel_steps                                           accepted steps whose item is not in the source
     own_only_rows, subsequence_rows                       kept rows of the source's items only; in their order
-    heldout_validation_hits, heldout_test_hits            kept rows that guessed the user's held-out item as next
 """
 
 from collections.abc import Iterable, Mapping

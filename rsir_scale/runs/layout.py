@@ -12,7 +12,6 @@ PROVENANCE = "provenance.json"
 EVENTS = "events.jsonl"
 # Who writes all sequences, where that is not the run's own model.
 TEACHER = "teacher/teacher.json"
-# What Ray Train writes for itself; empty between trainings.
 
 
 def new_attempt() -> str:

@@ -22,7 +22,9 @@ from rsir_scale.storage.base import Store, is_temporary, size_of
 
 _ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _OF_AN_ATTEMPT = re.compile(r"\.[0-9a-f]{12}\.(safetensors|parquet)$")
-_OF_A_TRAINING = re.compile(r"(iteration=\d{3,})/training/[^/]+$")
+_OF_A_TRAINING = re.compile(
+    r"(iteration=\d{3,})/training/(?:state\.json|progress\.json|state-\d{5,}\.[0-9a-f]{12}\.safetensors)"
+)
 # Which record decides whether an attempt's object counts.
 _DECIDED_BY = (
     (re.compile(r"teacher/weights-.*"), layout.TEACHER),
@@ -76,7 +78,7 @@ def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> d
 
 def _is_over(key: str, keys: set[str]) -> bool:
     """Whether it is a torn temporary file, or of a training whose model is published."""
-    found = _OF_A_TRAINING.match(key)
+    found = _OF_A_TRAINING.fullmatch(key)
     return is_temporary(key) or (found is not None and f"{found[1]}/model/model.json" in keys)
 
 

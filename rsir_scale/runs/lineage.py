@@ -126,11 +126,6 @@ def load_slices(
     )
 
 
-def is_synthetic(ids: npt.NDArray[np.int64], dataset: PreparedDataset) -> npt.NDArray[np.bool_]:
-    """Which sequence ids are of written sequences: those that are no user's index."""
-    return ids >= dataset.meta.users
-
-
 def read_columns(
     store: Store,
     key: str,

@@ -66,10 +66,10 @@ class FileEntry(Record):
     rows: Count | None = None
 
 
-def entry_of(store: Store, key: str, kind: FileKind, *, rows: int | None = None) -> FileEntry:
+def entry_of(store: Store, key: str, kind: FileKind) -> FileEntry:
     """Hash an object that is written already. Raises ObjectMissingError."""
     digest, size = sha256_of(store, key)
-    return FileEntry(key=key, kind=kind, sha256=digest, bytes=size, rows=rows)
+    return FileEntry(key=key, kind=kind, sha256=digest, bytes=size)
 
 
 def write_entry(store: Store, key: str, kind: FileKind, data: bytes, *, rows: int | None = None) -> FileEntry:

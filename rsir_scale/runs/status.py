@@ -1,6 +1,6 @@
 """Where a run stands, as `rsir status --json` prints it: from manifests, plans, commits and events, within a second.
 
-Comes in: a run's store. Goes out: one JSON-ready dict with the keys of docs/architecture.md. It reads no rows and needs
+Comes in: a run's store. Goes out: one JSON-ready dict. It reads no rows and needs
 neither torch nor Ray. What has not happened yet is null; counts of an iteration that is still generating are those of
 its committed shards, before duplicates are settled.
 

@@ -70,7 +70,7 @@ class Store(Protocol):
         """Remove the object if it is there."""
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys under a folder, sorted, leftovers included. For `rsir clean` and `rsir verify`; readers never list."""
+        """Keys under a folder, sorted, leftovers included; to remove or to show: what counts is never found so."""
 
     def polars_address(self, key: str) -> tuple[str, dict[str, str] | None]:
         """Where Polars finds the object, and with which `storage_options`."""

@@ -44,8 +44,11 @@ def usable_path(path: str | Path) -> Path:
     """The absolute path behind a name that a user gave, there or not; links are left alone.
 
     Raises:
-        ConfigError: no file system has such a path, or it may not be looked at.
+        ConfigError: it is an address, no file system has such a path, or it may not be looked at.
     """
+    if is_address(path):
+        # As a path, s3://bucket/x is a folder `s3:` of wherever the process stands.
+        raise ConfigError(f"{shown(str(path))} is an address, and a path on a disk is wanted: copy from or to there")
     try:
         Path(path).resolve()
         absolute = Path(path).absolute()

@@ -157,7 +157,7 @@ def _mend(run: TinyRun, iteration: int, key: str, data: bytes) -> None:
     path = run.path / layout.manifest(iteration)
     manifest = Manifest.from_bytes(path.read_bytes(), "manifest")
     files = {entry.key: entry for entry in manifest.files}
-    files[key] = entry_of(run.store, key, "part", rows=files[key].rows)
+    files[key] = entry_of(run.store, key, "part").model_copy(update={"rows": files[key].rows})
     for entry in manifest.files:
         if entry.kind == "commit":
             record = CommitRecord.from_bytes(run.store.read(entry.key), "commit")

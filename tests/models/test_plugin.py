@@ -1,9 +1,11 @@
 """A class of the user's own is a backbone like any other; one that breaks the contract is refused before training."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsir_scale.config import ModelConfig
@@ -17,9 +19,23 @@ from tests.models.contract import ITEMS, LENGTH, BackboneContract
 from tests.models.written import written_backbones
 
 
-def _described(backbone: str, *, dropout: float = 0.0, max_length: int = LENGTH, **options: int) -> ModelDescription:
+def _described(
+    backbone: str,
+    *,
+    dropout: float = 0.0,
+    max_length: int = LENGTH,
+    similarity: Literal["dot", "cosine"] = "dot",
+    **options: int,
+) -> ModelDescription:
     model = ModelConfig(
-        backbone=backbone, width=8, blocks=1, heads=2, feed_forward=12, dropout=dropout, options=dict(options)
+        backbone=backbone,
+        width=8,
+        blocks=1,
+        heads=2,
+        feed_forward=12,
+        dropout=dropout,
+        similarity=similarity,
+        options=dict(options),
     )
     return ModelDescription(model=model, item_count=ITEMS, max_length=max_length)
 
@@ -192,6 +208,20 @@ class MemoryOfOnesOwn(Plain):
         return {}  # type: ignore[return-value]
 
 
+class OfOneLength(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length)
+        self.length = config.temperature**-0.5
+
+    def item_vectors(self) -> Tensor:
+        return F.normalize(super().item_vectors(), dim=-1) * self.length
+
+
+class OfOneLengthBoth(OfOneLength):
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return F.normalize(super().hidden(context_BL), dim=-1) * self.length
+
+
 def test_the_smallest_backbone_passes_at_any_length() -> None:
     for max_length in (1, 2, LENGTH):
         probe(_described(f"{__name__}:Plain", max_length=max_length))
@@ -234,6 +264,14 @@ def test_a_class_that_breaks_the_contract_is_refused_with_method_and_signature(n
     assert f"model.backbone={__name__}:{name}" in str(caught.value)
     if name != "Absent":
         assert "item_count: int, max_length: int" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "method"), [("Plain", "item_vectors"), ("OfOneLength", "encode")])
+def test_a_cosine_is_refused_that_the_class_does_not_make(name: str, method: str) -> None:
+    told = f"{method} gave vectors of length .* expected 3.78 for all, .* or set model.similarity=dot"
+    with pytest.raises(ConfigError, match=told):
+        probe(_described(f"{__name__}:{name}", similarity="cosine"))
+    probe(_described(f"{__name__}:OfOneLengthBoth", similarity="cosine"))
 
 
 def test_a_module_that_is_missing_or_fails_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

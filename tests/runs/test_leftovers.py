@@ -22,7 +22,12 @@ LEFT = {
     layout.ranks(0, ATTEMPT): b"x",
     f"iteration=000/.tmp-{'0f' * 16}": b"torn",
 }
-FOREIGN = {"notes.txt": b"mine", "iteration=000/figure.parquet": b"mine too", "model.safetensors": b"and this"}
+FOREIGN = {
+    "notes.txt": b"mine",
+    "iteration=000/figure.parquet": b"mine too",
+    "model.safetensors": b"and this",
+    "iteration=000/training/curve.png": b"mine as well",
+}
 
 
 @pytest.fixture
