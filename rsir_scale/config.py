@@ -67,6 +67,16 @@ class GenerationConfig(Section):
     batch_size: PositiveInt = Field(default=2048, description="(sequence, trial) rows decoded together")
     shard_sources: PositiveInt = Field(default=4096, description="source sequences of a shard, the unit of commit")
 
+    @model_validator(mode="after")
+    def _something_can_be_kept(self) -> "GenerationConfig":
+        least = max(2, self.min_length)
+        if self.max_length is not None and self.max_length < least:
+            raise ValueError(
+                f"generation.max_length={self.max_length} is less than the shortest sequence that is kept, {least} "
+                "items (generation.min_length): no trial could leave one; raise it"
+            )
+        return self
+
     @field_validator("allow_repeats", mode="before")
     @classmethod
     def _yaml_reads_true_as_boolean(cls, value: Any) -> Any:
@@ -162,6 +172,15 @@ class Config(Section):
         if self.fidelity.scan == "compiled" and self.generation.use_gpu:
             raise ValueError(
                 "fidelity.scan=compiled runs on a CPU, and generation.use_gpu=true: leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sparse_updates_need_rows_of_items(self) -> "Config":
+        if self.training.item_updates == "sparse" and self.model.backbone == "semantic_id":
+            raise ValueError(
+                "training.item_updates=sparse changes the rows of single items, and model.backbone=semantic_id has "
+                "none: leave item_updates out"
             )
         return self
 

@@ -16,6 +16,8 @@ NO_EFFECT = frozenset(
     # Presets are spelled out in the keys they fill.
     | {"training.preset"}
 )
+# Holds whatever a class of the user's reads: one value, however deep, and none where it is empty.
+_ONE_VALUE = "model.options"
 
 
 def effective_settings(config: BaseModel) -> dict[str, Any]:
@@ -24,13 +26,14 @@ def effective_settings(config: BaseModel) -> dict[str, Any]:
 
 
 def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one with dotted keys."""
+    """Turn sections into one mapping with dotted keys; `model.options` stays whole."""
     flat: dict[str, Any] = {}
     for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and (name != _ONE_VALUE or not value):
+            flat.update(flatten(value, f"{name}."))
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[name] = value
     return flat
 
 

@@ -157,7 +157,7 @@ class TrainingConfig(Section):
     synthetic_weight: Positive = Field(
         default=1.0, description="weight of synthetic sequences in the loss (lambda of Eq. 3); real ones have 1"
     )
-    synthetic_share: Positive | None = Field(
+    synthetic_share: Annotated[float, NotBool, Field(gt=0.0, le=1000.0)] | None = Field(
         default=None,
         description="synthetic sequences on top of the batch_size real ones of an update, for each of these, drawn "
         "anew every pass: real ones are seen as often as without any; none: all of D_k is shuffled together (paper)",

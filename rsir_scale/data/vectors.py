@@ -18,6 +18,7 @@ from rsir_scale.data.schema import ITEM_ID
 from rsir_scale.errors import InputError
 
 VECTOR = "vector"
+_LARGEST = 1e15  # sums of squares stay finite in single precision
 
 
 def read_item_vectors(path: str | Path, item_ids: npt.NDArray[np.object_]) -> npt.NDArray[np.float32]:
@@ -87,10 +88,10 @@ def _matrix(path: str | Path, vectors: pa.Array, item_ids: npt.NDArray[np.object
         )
     numbers = pc.list_flatten(vectors).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     matrix: npt.NDArray[np.float32] = numbers.astype(np.float32).reshape(len(length_V), width)
-    wrong = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    wrong = np.flatnonzero(~(np.abs(matrix) <= _LARGEST).all(axis=1))
     if len(wrong):
         raise InputError(
-            f"{path}: the vector of item_id {item_ids[wrong[0]]!r} holds NaN, infinity or no number, as do those of "
-            f"{len(wrong) - 1} items more: write finite numbers"
+            f"{path}: the vector of item_id {item_ids[wrong[0]]!r} holds NaN, no number, or one beyond {_LARGEST:g}, "
+            f"as do those of {len(wrong) - 1} items more: write numbers within that"
         )
     return matrix

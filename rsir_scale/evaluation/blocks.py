@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rsir_scale.errors import DivergedError
 from rsir_scale.ranking.count import count_true
 
 ROWS_PER_TILE = 512
@@ -53,13 +54,25 @@ class Rows:
 
     Attributes:
         query_BD: their query vectors.
-        threshold_B1: one score a row.
+        threshold_B1: one score a row, finite.
         excluded_BL: int64, places of items that do not count.
+
+    Raises:
+        DivergedError: a threshold is NaN or infinite.
     """
 
     query_BD: Tensor
     threshold_B1: Tensor
     excluded_BL: Tensor
+
+    def __post_init__(self) -> None:
+        # Nothing reaches NaN: a model of no numbers would be the best there is.
+        bad = int((~self.threshold_B1.isfinite()).sum())
+        if bad:
+            raise DivergedError(
+                f"the model scores {bad} of {len(self.threshold_B1)} held-out items with NaN or infinity, so they have "
+                "no rank: train at a lower training.learning_rate, or mend the class that model.backbone names"
+            )
 
     def part(self, rows: npt.NDArray[np.int64]) -> "Rows":
         """Some of the rows, by number."""

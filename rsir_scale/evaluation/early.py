@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rsir_scale.evaluation.blocks import ROWS_PER_TILE, Rows, item_blocks, split, threads_for_tiles
 from rsir_scale.evaluation.evaluate import EvaluationSet
+from rsir_scale.evaluation.metrics import beyond_cutoffs
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import blocks_by_length, pad_latest
 
@@ -54,9 +55,13 @@ class EarlyRanks:
             *item_blocks(first, item_count, items=items_per_block),
         ]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: what a class of the user's keeps from here, training may read
     def within(self, backbone: Backbone, cutoff: int) -> npt.NDArray[np.int64]:
-        """Return each target's rank where it is at most `cutoff`, and some larger number elsewhere."""
+        """Return each target's rank where it is at most `cutoff`, and some larger number elsewhere.
+
+        Raises:
+            DivergedError: a target's score is no number.
+        """
         was_training = backbone.training
         backbone.eval()
         items_VD = backbone.item_vectors().detach()
@@ -64,7 +69,7 @@ class EarlyRanks:
         with threads_for_tiles() as threads:
             for rows in blocks_by_length(self._evaluation.contexts.lengths, rows=_ROWS_PER_GROUP):
                 ranks[rows] = self._group_ranks(backbone, items_VD, rows, cutoff, threads)
-        ranks[self._masked] = backbone.item_count
+        ranks[self._masked] = beyond_cutoffs(backbone.item_count)
         backbone.train(was_training)
         return ranks
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rsir_scale.data.dataset import HeldOut, Sequences
 from rsir_scale.evaluation.blocks import ITEMS_PER_TILE, ROWS_PER_TILE, Rows, own_scores, threads_for_tiles
+from rsir_scale.evaluation.metrics import beyond_cutoffs
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import blocks_by_length, pad_latest
 
@@ -81,7 +82,10 @@ def rank_targets(
         items_per_tile: items of the catalogue that are scored at once; changes no rank.
 
     Returns:
-        int64 ranks in 1..V, in the order of the rows.
+        int64 ranks in 1..V, in the order of the rows; of masked targets V, or more where V is within a cutoff.
+
+    Raises:
+        DivergedError: a target's score is NaN or infinite.
     """
     was_training = backbone.training
     backbone.eval()
@@ -96,7 +100,7 @@ def rank_targets(
             for rows, count_B in zip(group, threads.map(count, [ask(rows) for rows in group]), strict=True):
                 ranks[rows] += count_B
     if mask_history:
-        ranks[evaluation.masked()] = backbone.item_count
+        ranks[evaluation.masked()] = beyond_cutoffs(backbone.item_count)
     backbone.train(was_training)
     return ranks
 

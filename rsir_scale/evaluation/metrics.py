@@ -12,6 +12,11 @@ CUTOFFS = (10, 20)
 Ranks = npt.NDArray[np.int64]
 
 
+def beyond_cutoffs(item_count: int) -> int:
+    """The rank of what cannot be recommended: the last of the catalogue, and no hit in a small one either."""
+    return max(item_count, max(CUTOFFS) + 1)
+
+
 def per_user(ranks: Ranks, *, metric: str, cutoff: int) -> npt.NDArray[np.float64]:
     """Return one metric for each user.
 

@@ -17,6 +17,8 @@ from rsir_scale.runs.trained import weights_sha256
 from rsir_scale.training.checks import check_fit
 from rsir_scale.training.task import budget_of, settings_of
 
+_COUNTED = 10**18  # more sources than that are said to be so many
+
 
 def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> dict[str, Any]:
     """Describe a run.
@@ -73,5 +75,6 @@ def _iterations(config: Config, dataset: PreparedDataset) -> list[dict[str, Any]
                 "trials_at_most": sources * trials,
             }
             sources += 0 if config.generation.sources == "real" else sources * trials
+            sources = min(sources, _COUNTED)
         described.append(entry)
     return described

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import build_backbone, describe
+from rsir_scale.models.checkpoint import build_backbone, copy_weights, describe
 from rsir_scale.models.codes import require_codebook_fits
 from rsir_scale.models.kmeans import load_faiss
 from rsir_scale.models.memory import Memory
@@ -42,17 +42,38 @@ def check_model(config: Config, dataset: PreparedDataset) -> None:
         require_codebook_fits(config.model.codebook_size, dataset.meta.items)
         load_faiss()
     if config.model.is_plugin:
-        probe(describe(config, dataset))
+        backbone = probe(describe(config, dataset))
+        if config.training.item_updates == "sparse":
+            require_item_embedding(backbone)
 
 
-def probe(description: ModelDescription) -> None:
+def require_item_embedding(backbone: Backbone) -> nn.Embedding:
+    """Return the embedding whose rows `training.item_updates=sparse` changes.
+
+    Raises:
+        ConfigError: the backbone has no row of its own for each item.
+    """
+    embedding = backbone.item_embedding()
+    if embedding is None:
+        raise ConfigError(
+            f"training.item_updates=sparse changes the rows of single items, and {type(backbone).__name__} has none: "
+            "set training.item_updates=dense, or let its item_embedding return them"
+        )
+    return embedding
+
+
+def probe(description: ModelDescription) -> Backbone:
     """Build a backbone and hold it to its contract on a context of full length and one of a single item.
+
+    Returns:
+        What was built and tried.
 
     Raises:
         ConfigError: what it broke.
     """
     asked = _Asked(description)
     backbone = _built(asked, description)
+    _check_state(asked, backbone)
     table_VD = asked.tensor("item_vectors", backbone.item_vectors, (description.item_count + 1, backbone.width))
     item_L = torch.arange(description.max_length) % description.item_count + 1
     context_BL = torch.stack([item_L, item_L.flip(0)])
@@ -71,6 +92,7 @@ def probe(description: ModelDescription) -> None:
     loss = asked.of("auxiliary_loss", "None or a number", lambda: backbone.auxiliary_loss(context_BL, draws=draws))
     if loss is not None:
         asked.tensor("auxiliary_loss", lambda: loss, ())
+    return backbone
 
 
 def _built(asked: "_Asked", description: ModelDescription) -> Backbone:
@@ -83,6 +105,22 @@ def _built(asked: "_Asked", description: ModelDescription) -> Backbone:
     if any(found[name] != wanted[name] for name in wanted):
         raise asked.fault("__init__", f"a Backbone with {found}", told)
     return backbone
+
+
+def _check_state(asked: "_Asked", backbone: Backbone) -> None:
+    """What is to be trained can be, and what is kept comes back: Adam takes reals, and files hold finite tensors."""
+    for name, parameter in backbone.named_parameters():
+        if parameter.requires_grad and not parameter.is_floating_point():
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise asked.fault("__init__", f"the parameter {name!r} in {kind}", "real ones (two for a complex number)")
+    for name, tensor in backbone.state_dict().items():
+        if not isinstance(tensor, Tensor):
+            raise asked.fault("state_dict", f"{type(tensor).__name__} for {name!r}", "tensors alone")
+        if not torch.isfinite(tensor).all():
+            wanted = "finite ones; register_buffer(…, persistent=False) for what need not be kept, such as a mask"
+            raise asked.fault("state_dict", f"NaN or infinity in {name!r}", wanted)
+    kept = copy_weights(backbone)
+    asked.of("load_state_dict", "tensors that can be written to", lambda: backbone.load_state_dict(kept))
 
 
 def _check_memory(asked: "_Asked", backbone: Backbone, item_N: Tensor) -> None:

@@ -9,7 +9,7 @@ link of the same chain between two manifests.
 
 import hashlib
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs import layout
@@ -19,7 +19,6 @@ from rsir_scale.runs.trained import Teacher
 from rsir_scale.storage.base import AlreadyExistsError, Store
 
 FORMAT_VERSION = 2  # since then a held-out item in the masked history comes last
-Scalar = str | int | float | bool | None
 
 
 class Generation(Record):
@@ -44,7 +43,7 @@ class Manifest(Record):
     iteration: Count
     parent_sha256: Sha256 | None
     config_fingerprint: Sha256
-    settings: dict[str, Scalar]
+    settings: dict[str, JsonValue]
     explicit: tuple[str, ...]
     dataset_fingerprint: str
     files: tuple[FileEntry, ...]

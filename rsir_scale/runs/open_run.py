@@ -21,6 +21,7 @@ import yaml
 
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
+from rsir_scale.config_yaml import MAX_BYTES
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import sha256_of_vectors
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, ResumableError
@@ -58,7 +59,7 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
     store.require_atomic_create()
     config, found = settle_teacher(store, config, dataset)
     vectors = None if config.model.item_vectors is None else sha256_of_vectors(config.model.item_vectors)
-    stored = _check_same(store, config, dataset, vectors)
+    stored, as_yaml = _check_same(store, config, dataset, vectors), _to_yaml(config)
     with Lease(store, clock=clock) as lease:
         if stored is None:
             stored = _check_same(store, config, dataset, vectors)
@@ -66,10 +67,10 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         if found is not None:
             adopt(store, found)
         if stored is None:
-            _create(store, layout.RUN_CONFIG, _to_yaml(config))
+            _create(store, layout.RUN_CONFIG, as_yaml)
         elif stored != config:
             lease.assert_held()
-            store.put(layout.RUN_CONFIG, _to_yaml(config))
+            store.put(layout.RUN_CONFIG, as_yaml)
         facts = (*_changed_versions(provenance.versions), *_teacher_facts(store, dataset))
         try:
             yield Run(store=store, config=config, lease=lease, facts=facts)
@@ -170,7 +171,13 @@ def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:
 def _to_yaml(config: Config) -> bytes:
     values = config.model_dump(mode="json")
     text: Any = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, explicit_start=True, explicit_end=True)
-    return str(text).encode()
+    data = str(text).encode()
+    if len(data) > MAX_BYTES:
+        raise ConfigError(
+            f"the settings take {len(data)} bytes when all are spelled out, and {layout.RUN_CONFIG} holds at most "
+            f"{MAX_BYTES}: shorten model.options, or let your class read a file"
+        )
+    return data
 
 
 def _versions() -> dict[str, str]:

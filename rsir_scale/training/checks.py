@@ -12,7 +12,7 @@ def check_fit(config: Config, dataset: PreparedDataset) -> None:
 
     Raises:
         ConfigError: the settings do not go with the dataset.
-        InputError: the file of item vectors has a fault, or no user has a validation item.
+        InputError: the file of item vectors has a fault, no user has a validation item, or none two to learn from.
     """
     check_model(config, dataset)
     check_negatives(config.training, dataset.meta.items)
@@ -20,4 +20,9 @@ def check_fit(config: Config, dataset: PreparedDataset) -> None:
         raise InputError(
             f"dataset {dataset.path} has no validation item, by which every fit is stopped and chosen: a user needs 3 "
             "interactions to have one; import a longer log"
+        )
+    if not dataset.meta.training_pairs:
+        raise InputError(
+            f"dataset {dataset.path} has no training sequence of 2 items or more, so nothing can be learned: a user "
+            "needs 4 interactions to have one; import a longer log"
         )

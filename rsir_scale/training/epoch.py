@@ -122,7 +122,11 @@ class Fit:
         loss = float(np.mean(losses))
         if not (np.isfinite(loss) and all(_is_finite(weight) for weight in self.model.parameters())):
             raise DivergedError(self._diverged(loss, stop))
-        score = self._validate()
+        self._share_buffers()
+        try:
+            score = self._validate()
+        except DivergedError as error:
+            raise DivergedError(self._diverged(loss, stop)) from error
         spent = self.position.seconds + time.perf_counter() - started
         self.position = self.position.after(CurvePoint(update=stop, loss=loss, score=score), seconds=spent)
         if self.position.best_update == stop:
@@ -138,9 +142,9 @@ class Fit:
             else "no state was saved before, so the same command starts this fit anew"
         )
         return (
-            f"training loss is {loss}, or a weight is no number, between updates {last.update} and {stop} at "
-            f"training.learning_rate={rate}: {kept}; draws are keyed by update, so if it ends here again, set a lower "
-            "rate in a new run directory"
+            f"training loss is {loss}, or a weight or a score is no number, between updates {last.update} and {stop} "
+            f"at training.learning_rate={rate}: {kept}; draws are keyed by update, so if it ends here again, set a "
+            "lower rate in a new run directory"
         )
 
     @property
@@ -198,6 +202,14 @@ class Fit:
         # Every worker draws the same negatives: the softmax is that of one global batch.
         draws = torch.Generator().manual_seed(derive_seed(*self.task.identity, update, Purpose.NEGATIVES))
         return self._loss_of(self.model, batch, draws)
+
+    def _share_buffers(self) -> None:
+        """What a class of the user's counts while it trains is each worker's own; the first one's is saved."""
+        if self.worker.size > 1:
+            trained = dict(self.model.named_parameters())
+            for name, tensor in self.model.state_dict().items():
+                if name not in trained:
+                    distributed.broadcast(tensor, 0)
 
     def _validate(self) -> float:
         worker = self.worker

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from rsir_scale.config import TrainingConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
+from rsir_scale.models.probe import require_item_embedding
 from rsir_scale.training.schedule import Schedule, schedule_of
 
 _ROWS_AT_ONCE = 1 << 16
@@ -43,12 +44,7 @@ def optimiser_of(config: TrainingConfig, backbone: Backbone, *, maximum: int) ->
     schedule = schedule_of(config, maximum)
     optimiser = RowAdam(backbone.parameters(), schedule, weight_decay=config.weight_decay, fused=True)
     if config.item_updates == "sparse":
-        embedding = backbone.item_embedding()
-        if embedding is None:
-            raise ConfigError(
-                f"training.item_updates=sparse changes the rows of single items, and {type(backbone).__name__} has "
-                "none: set training.item_updates=dense, or let its item_embedding return them"
-            )
+        embedding = require_item_embedding(backbone)
         embedding.sparse = True
         embedding.register_forward_pre_hook(optimiser.before_lookup)
     return optimiser

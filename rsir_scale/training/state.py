@@ -8,12 +8,12 @@ update. Nothing is pickled.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from rsir_scale.errors import StorageFullError
+from rsir_scale.errors import IntegrityError, StorageFullError
 from rsir_scale.models.shards import SHARD_BYTES, assemble, read_pieces, write_shards
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import FileEntry, Record
@@ -63,10 +63,6 @@ class FitState:
 
     position: Position
     tensors: dict[str, Tensor]
-
-    def copy(self) -> "FitState":
-        """The same state, with tensors that nobody else changes."""
-        return replace(self, tensors={name: tensor.detach().clone() for name, tensor in self.tensors.items()})
 
 
 class _StateRecord(Position):
@@ -146,7 +142,11 @@ class StateFiles:
             begun.append(layout.training_tensors(self._iteration, attempt, part))
             return begun[-1]
 
-        last = self._record()
+        try:
+            last = self._record()
+        except IntegrityError:
+            # What it named goes with the rest when the training is done.
+            last = None
         try:
             entries = write_shards(self._store, state.tensors, key=key, kind="state", shard_bytes=self._shard_bytes)
             self._store.put(self._key, _StateRecord(**state.position.model_dump(), tensors=entries).to_bytes())

@@ -41,6 +41,7 @@ def test_ids_that_are_numbers_are_matched_as_text(tmp_path: Path) -> None:
         (["a", "b", "7"], [[1.0], [2.0, 3.0], [4.0, 5.0]], r"item_id 'a' has 1 numbers, that of 'b' 2"),
         (["a", "b", "7"], [[1.0], [2.0], None], r"item_id '7' has 0 numbers"),
         (["a", "b", "7"], [[1.0], [float("nan")], [4.0]], r"item_id 'b' holds NaN"),
+        (["a", "b", "7"], [[1.0], [1e20], [4.0]], r"item_id 'b' holds .*beyond 1e\+15"),
         (["a", "b", "7"], [[1.0], [None], [4.0]], r"item_id 'b' holds NaN"),
     ],
 )

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsir_scale.data.dataset import HeldOut
+from rsir_scale.errors import DivergedError
 from rsir_scale.evaluation import evaluate
+from rsir_scale.evaluation.early import EarlyRanks
 from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, validation_set
 from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
 from tests.evaluation.worlds import Case, LastItemBackbone, cases, sequences_of
@@ -41,7 +43,8 @@ def test_a_target_that_the_mask_hides_comes_last_though_it_scores_best() -> None
     best = LastItemBackbone(torch.tensor([[0.0], [1.0], [9.0], [2.0]]), torch.ones((4, 1)), max_length=3)
     users = EvaluationSet(sequences_of([[2, 1], [3, 1]]), np.array([2, 2], dtype=np.int32))
     assert users.masked().tolist() == [True, False]
-    assert rank_targets(best, users, mask_history=True).tolist() == [3, 1]
+    # Beyond the cutoffs of all metrics, however small the catalogue is.
+    assert rank_targets(best, users, mask_history=True).tolist() == [21, 1]
     assert rank_targets(best, users, mask_history=False).tolist() == [1, 1]
 
 
@@ -55,6 +58,16 @@ def test_items_of_one_vector_tie_to_the_last_bit_in_any_catalogue(count: int, us
     backbone.reads_VD = torch.randn((users + 1, 16), generator=draws)
     rows = EvaluationSet(sequences_of([[1 + user] for user in range(users)]), np.full(users, count, dtype=np.int32))
     assert (rank_targets(backbone, rows, mask_history=False) == count).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_target_whose_score_is_no_number_has_no_rank(value: float) -> None:
+    backbone = LastItemBackbone(torch.full((11, 2), value), torch.ones((11, 2)), max_length=3)
+    users = EvaluationSet(sequences_of([[1, 2, 3]]), np.array([7], dtype=np.int32))
+    with pytest.raises(DivergedError, match="scores 1 of 1 held-out items with NaN or infinity"):
+        rank_targets(backbone, users, mask_history=False)
+    with pytest.raises(DivergedError, match="scores 1 of 1"):
+        EarlyRanks(users, item_count=10, mask_history=False).within(backbone, 20)
 
 
 def test_no_users_have_no_ranks() -> None:

@@ -35,11 +35,17 @@ class Case:
     users: EvaluationSet
 
     def naive_ranks(self, *, mask_history: bool) -> list[int]:
-        """Rank each target in a plain loop over the catalogue: equal scores count against the model."""
+        """Rank each target in a plain loop over the catalogue: equal scores count against the model.
+
+        A target that the mask hides is last of the catalogue, and beyond every cutoff where that is small.
+        """
         ranks = []
         for row, target in enumerate(self.users.targets.tolist()):
             context = self.users.contexts.row(row).tolist()
             scores = (self.backbone.items_VD @ self.backbone.reads_VD[context[-1]]).tolist()
+            if mask_history and target in context:
+                ranks.append(max(len(scores) - 1, 21))
+                continue
             if mask_history:
                 scores = [float("-inf") if item in context else score for item, score in enumerate(scores)]
             rivals = set(range(1, len(scores))) - {target}

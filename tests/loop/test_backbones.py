@@ -5,7 +5,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 import yaml
+from torch import Tensor
 
 from rsir_scale.cli import main
 from rsir_scale.config import Config
@@ -23,6 +25,7 @@ from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import read_model
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import TinyRun, tiny_dataset, tiny_run
+from tests.models.test_plugin import Plain
 from tests.models.written import written_backbones
 
 CODES = (("codebooks", 2), ("codebook_size", 8))
@@ -117,6 +120,37 @@ def _refused(config: Config, folder: Path, error: type[Exception], said: str) ->
 def test_a_class_that_cannot_work_is_refused_before_training(tmp_path: Path) -> None:
     config = _config(backbone="tests.models.test_plugin:LooksAhead")
     _refused(config, tmp_path, ConfigError, "it must not look ahead")
+
+
+def test_a_class_without_a_row_for_each_item_is_refused_sparse_updates_before_training(tmp_path: Path) -> None:
+    raw = _config(backbone="tests.models.test_plugin:Plain").model_dump(mode="json")
+    raw["training"] |= {"item_updates": "sparse"}
+    _refused(resolve(raw), tmp_path, ConfigError, "sparse changes the rows of single items, and Plain has none")
+
+
+class Rotary(Plain):
+    """Keeps a table of angles for the longest context so far, as many implementations do."""
+
+    angles: Tensor | None = None
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        if self.angles is None or len(self.angles) < context_BL.shape[1]:
+            self.angles = torch.arange(context_BL.shape[1])[:, None] / 10.0
+        return super().hidden(context_BL) * self.angles[: context_BL.shape[1]].cos()
+
+
+def test_a_class_may_keep_a_table_from_validation_and_read_lists_of_options(tmp_path: Path) -> None:
+    raw = _config(backbone=f"{__name__}:Rotary", options={"layers": [8, {"deep": [[1, 2]], "empty": {}}]}).model_dump()
+    raw["training"] |= {"max_epochs": 2}
+    raw["loop"] |= {"iterations": 1}
+    store = open_store(tmp_path / "run")
+    with open_run(store, resolve(raw), tiny_dataset()) as run:
+        run_recursion(run, tiny_dataset(), LocalPhases())
+    assert read_chain(store)[1].settings["model.options"] == raw["model"]["options"]
+    assert verify(store, tiny_dataset()).ok
+    other = raw | {"model": raw["model"] | {"options": {"layers": [8, {"deep": [[1, 3]], "empty": {}}]}}}
+    with pytest.raises(ConfigError, match=r"model\.options"), open_run(store, resolve(other), tiny_dataset()):
+        pass
 
 
 def test_a_codebook_larger_than_the_catalogue_is_refused_before_training(tmp_path: Path) -> None:

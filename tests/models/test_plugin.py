@@ -208,6 +208,41 @@ class MemoryOfOnesOwn(Plain):
         return {}  # type: ignore[return-value]
 
 
+class WithTensor(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length)
+        self.keep()
+
+    def keep(self) -> None: ...
+
+
+class Complex(WithTensor):
+    def keep(self) -> None:
+        self.filter = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+
+
+class InfiniteMask(WithTensor):
+    def keep(self) -> None:
+        self.register_buffer("mask", torch.full((3, 3), float("-inf")).triu(1))
+
+
+class OneNumberSpread(WithTensor):
+    def keep(self) -> None:
+        self.register_buffer("spread", torch.ones(1).expand(5))
+
+
+class KeepsMore(Plain):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"more": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None: ...
+
+
+class MaskNotKept(WithTensor):
+    def keep(self) -> None:
+        self.register_buffer("mask", torch.full((3, 3), float("-inf")).triu(1), persistent=False)
+
+
 class OfOneLength(Plain):
     def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
         super().__init__(config, item_count=item_count, max_length=max_length)
@@ -255,6 +290,10 @@ def test_the_smallest_backbone_passes_at_any_length() -> None:
         ("TwoMinds", "encode gave values that differ .* from hidden"),
         ("OtherVectors", "vectors_of gave values that differ .* from the rows of item_vectors"),
         ("Forgets", "advance gave values that differ .* from encode"),
+        ("Complex", "__init__ gave the parameter 'filter' in complex64, expected real ones"),
+        ("InfiniteMask", r"state_dict gave NaN or infinity in 'mask', expected .*persistent=False"),
+        ("OneNumberSpread", "load_state_dict gave RuntimeError"),
+        ("KeepsMore", "state_dict gave dict for '_extra_state', expected tensors alone"),
         ("LearnsNothing", "hidden and item_vectors gave what no gradient reaches"),
     ],
 )
@@ -264,6 +303,10 @@ def test_a_class_that_breaks_the_contract_is_refused_with_method_and_signature(n
     assert f"model.backbone={__name__}:{name}" in str(caught.value)
     if name != "Absent":
         assert "item_count: int, max_length: int" in str(caught.value)
+
+
+def test_a_mask_that_is_not_kept_may_be_infinite() -> None:
+    probe(_described(f"{__name__}:MaskNotKept"))
 
 
 @pytest.mark.parametrize(("name", "method"), [("Plain", "item_vectors"), ("OfOneLength", "encode")])

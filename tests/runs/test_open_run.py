@@ -82,6 +82,14 @@ def test_settings_without_effect_may_change_and_are_written_back(tmp_path: Path)
     assert read_config(store).data.path == "/moved"
 
 
+def test_settings_that_no_file_of_settings_may_be_as_large_as_are_refused_before_anything(tmp_path: Path) -> None:
+    long = config(model={"backbone": "package.module:Class", "options": {"sizes": [1] * 20_000}})
+    store = open_store(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"spelled out.*model\.options"), open_run(store, long, dataset()):
+        pass
+    assert list(store.list("")) == []
+
+
 def test_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match=r"thesis\.txt"), open_run(open_store(tmp_path), config(), dataset()):

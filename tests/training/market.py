@@ -16,6 +16,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
 from rsir_scale.training.epoch import FitResult
+from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights
 
 ITEMS, USERS, LENGTH = 80, 257, 20
@@ -61,6 +62,11 @@ def sequences_of(rows: list[list[int]]) -> Sequences:
     """Put rows of items together."""
     items = np.array([item for row in rows for item in row], dtype=np.int32)
     return Sequences(np.arange(len(rows)), offsets_of([len(row) for row in rows]), items)
+
+
+def copied(state: FitState) -> FitState:
+    """The same state, with tensors that the fit's next update leaves alone."""
+    return replace(state, tensors={name: tensor.detach().clone() for name, tensor in state.tensors.items()})
 
 
 def trained_backbone(fitted: TrainingTask, result: FitResult) -> Backbone:

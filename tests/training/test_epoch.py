@@ -18,7 +18,7 @@ from rsir_scale.runs.trained import CurvePoint
 from rsir_scale.training.epoch import Fit, FitResult, Progress, Worker, fit
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
-from tests.training.market import ITEMS, market, task, trained_backbone, without_dropout
+from tests.training.market import ITEMS, copied, market, task, trained_backbone, without_dropout
 
 ALONE = Worker()
 
@@ -62,7 +62,7 @@ def test_a_fit_learns_a_planted_market_a_quarter_better_than_popularity(changes:
 def _states(fitted: TrainingTask) -> tuple[list[FitState], list[Progress], FitResult]:
     states: list[FitState] = []
     reports: list[Progress] = []
-    result = fit(fitted, ALONE, save_state=lambda state: states.append(state.copy()), report=reports.append)
+    result = fit(fitted, ALONE, save_state=lambda state: states.append(copied(state)), report=reports.append)
     return states, reports, result
 
 
@@ -228,7 +228,7 @@ def test_a_fit_that_diverges_later_names_the_state_that_is_kept(monkeypatch: pyt
 
     monkeypatch.setattr(Fit, "_update", broken)
     with pytest.raises(ResumableError, match=rf"saved after update {interval} is kept .* at update {interval}\)"):
-        fit(fitted, ALONE, save_state=lambda state: states.append(state.copy()))
+        fit(fitted, ALONE, save_state=lambda state: states.append(copied(state)))
     monkeypatch.undo()
     assert [state.position.update for state in states] == [interval]
     assert _same(fit(fitted, ALONE, resume_from=states[-1]).weights, fit(fitted, ALONE).weights)

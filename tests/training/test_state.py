@@ -12,7 +12,7 @@ from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Fit, Worker, fit
 from rsir_scale.training.state import FitState, StateFiles
-from tests.training.market import task
+from tests.training.market import copied, task
 
 SMALL = 1 << 13
 
@@ -24,7 +24,7 @@ class Killed(BaseException):
 def _states() -> list[FitState]:
     """The states after the first and the second interval of a fit."""
     states: list[FitState] = []
-    fit(task(max_epochs=2), Worker(), save_state=lambda state: states.append(state.copy()))
+    fit(task(max_epochs=2), Worker(), save_state=lambda state: states.append(copied(state)))
     return states
 
 
@@ -147,6 +147,20 @@ def test_a_damaged_part_of_a_state_is_named(tmp_path: Path) -> None:
     store.put(key, bytes(data))
     with pytest.raises(IntegrityError, match="state-00003"):
         files.read()
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"best_', b"[]"])
+def test_a_state_whose_record_is_damaged_is_replaced_by_the_next_one(tmp_path: Path, damage: bytes) -> None:
+    store, (first, second) = open_store(tmp_path), _states()
+    files = StateFiles(store, 0, shard_bytes=SMALL)
+    files.write(first)
+    store.put(layout.training_state(0), damage)
+    with pytest.raises(IntegrityError):
+        files.read()
+    files.write(second)
+    assert _same(files.read(), second)
+    files.delete()
+    assert list(store.list(layout.training(0))) == []
 
 
 def test_what_other_files_of_the_training_hold_is_left_alone(tmp_path: Path) -> None:

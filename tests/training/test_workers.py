@@ -8,11 +8,13 @@ import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
 from safetensors.torch import load, save
 
+from rsir_scale.config import ModelConfig
 from rsir_scale.errors import ResumableError
 from rsir_scale.training.epoch import Progress, Worker, fit
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
-from tests.training.market import task, without_dropout
+from tests.models.test_plugin import Plain
+from tests.training.market import MODEL, copied, task, without_dropout
 
 
 def _task(item_updates: str) -> TrainingTask:
@@ -34,7 +36,7 @@ def _work(rank: int, folder: str, item_updates: str) -> None:
 def states_of(of: TrainingTask) -> list[FitState]:
     """The states that a fit on one worker saves."""
     states: list[FitState] = []
-    fit(of, Worker(), save_state=lambda state: states.append(state.copy()))
+    fit(of, Worker(), save_state=lambda state: states.append(copied(state)))
     return states
 
 
@@ -49,6 +51,42 @@ def _resume(rank: int, folder: str) -> None:
 @pytest.mark.slow
 def test_workers_that_read_different_states_do_not_train(tmp_path: Path) -> None:
     multiprocessing.spawn(_resume, args=(str(tmp_path),), nprocs=2)
+
+
+class Counting(Plain):
+    """Moves a buffer while it trains, by what its own worker sees."""
+
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length)
+        self.register_buffer("seen", torch.zeros(()))
+        self.seen: torch.Tensor
+
+    def hidden(self, context_BL: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen += (context_BL > 0).sum()
+        return super().hidden(context_BL)
+
+
+def _count(rank: int, folder: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    counting = task(MODEL.model_copy(update={"backbone": f"{__name__}:Counting"}), max_epochs=2)
+    worker, states = Worker(rank=rank, size=2), list[FitState]()
+    whole = fit(counting, worker, save_state=lambda state: states.append(copied(state))).weights
+    first: list[FitState | None] = [states[0] if rank == 0 else None]
+    distributed.broadcast_object_list(first)
+    resumed = fit(counting, worker, resume_from=first[0]).weights
+    Path(folder, f"{rank}.safetensors").write_bytes(save(whole))
+    Path(folder, f"resumed-{rank}.safetensors").write_bytes(save(resumed))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_what_a_class_counts_while_it_trains_is_the_first_workers_and_survives_a_resume(tmp_path: Path) -> None:
+    multiprocessing.spawn(_count, args=(str(tmp_path),), nprocs=2)
+    found = [load(path.read_bytes()) for path in sorted(tmp_path.glob("*.safetensors"))]
+    assert len(found) == 4
+    assert float(found[0]["seen"]) > 0
+    assert all(torch.equal(other[name], tensor) for other in found[1:] for name, tensor in found[0].items())
 
 
 @pytest.mark.slow
