@@ -29,12 +29,13 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.begun import is_run, read_config, read_provenance
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.status import read_status
 from rsir_scale.runs.trained import has_model
+from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Progress
 
@@ -97,6 +98,7 @@ def share_base(config: Config, folder: Path, out: Path) -> None:
         if (
             other != folder
             and has_model(store, 0)
+            and learned_from(store) == learned_from(open_store(folder))
             and training_settings(read_config(store)) == training_settings(config)
         ):
             # Under its name only when it is whole: what a kill leaves of a copy must not be taken for a model.
@@ -107,6 +109,13 @@ def share_base(config: Config, folder: Path, out: Path) -> None:
             copy.rename(own)
             append_event(open_store(folder), "base_shared", {"from": other.name})
             return
+
+
+def learned_from(store: Store) -> tuple[str, str | None]:
+    """What a run's first training read, by content."""
+    provenance = read_provenance(store)
+    assert provenance is not None  # noqa: S101  # it was begun
+    return provenance.dataset.fingerprint, provenance.item_vectors_sha256
 
 
 def training_settings(config: Config) -> dict[str, object]:
@@ -141,9 +150,14 @@ def finished_arms(out: Path) -> dict[str, dict[int, Path]]:
     arms: dict[str, dict[int, Path]] = {}
     for folder in sorted(out.glob("*-seed*")):
         arm, _, seed = folder.name.rpartition("-seed")
-        if read_status(open_store(folder))["state"] == "done":
+        if is_done(open_store(folder)):
             arms.setdefault(arm, {})[int(seed)] = folder
     return arms
+
+
+def is_done(store: Store) -> bool:
+    """Whether a run lies there, and is finished."""
+    return is_run(store) and read_status(store)["state"] == "done"
 
 
 def ranks_of(arms: dict[str, dict[int, Path]]) -> dict[Key, Ranks]:

@@ -79,15 +79,16 @@ def paper_rows() -> list[str]:
                 continue
             found = _read(path)
             theirs = PAPER.get((dataset, backbone), (None, None, None))
+            both = [_pick(found, arm, "base", "test") for arm in ("retrain", "finetune")]
+            first = next(pair for pair in both if pair)
             cells = [
                 f"{dataset}, [{shown}](results/{path.name})",
-                str(len(_pick(found, "retrain", "base", "test")[0]["seeds"])),
-                _base(_pick(found, "retrain", "base", "test"))
-                + (f" (paper {_scores(theirs[0])})" if theirs[0] else ""),
+                str(len(first[0]["seeds"])),
+                _base(first) + (f" (paper {_scores(theirs[0])})" if theirs[0] else ""),
             ]
-            for arm, their in (("retrain", theirs[2]), ("finetune", theirs[1])):
-                ours = _pick(found, arm, "base", "test")
-                cells += [_gains(ours) if ours else "–", _relative(theirs[0], their)]
+            for ours, their in zip(both, (theirs[2], theirs[1]), strict=True):
+                others = f" ({_numbers(ours)})" if ours and ours[0]["seeds"] != first[0]["seeds"] else ""
+                cells += [_gains(ours) + others if ours else "–", _relative(theirs[0], their)]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 

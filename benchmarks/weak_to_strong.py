@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from kept_ranks import BASE, Key, Ranks, gains, keep, ranks_at
-from paired_gain import run_arm
+from paired_gain import is_done, run_arm
 from result_file import Row, write_rows
 
-from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 
 TEACHES = "teaches"
@@ -81,7 +80,7 @@ def finished(out: Path) -> dict[Key, Ranks]:
     found = {}
     for folder in sorted(out.glob(f"*-{TEACHES}-*-seed*")):
         pair, _, seed = folder.name.rpartition("-seed")
-        if read_status(open_store(folder))["state"] == "done":
+        if is_done(open_store(folder)):
             found |= {(pair, int(seed), iteration): ranks_at(folder, iteration) for iteration in (0, 1)}
     return found
 

@@ -206,7 +206,9 @@ def _lines(path: Path) -> list[str]:
         if not path.is_file():
             raise InputError(f"--users {shown(str(path))} is no file: {way_out}")
         check_text(path)
-        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
+        # An id may hold what else ends a line for Python, such as U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        return [line for line in lines if line]
     except (OSError, ValueError) as error:
         raise InputError(f"--users {shown(str(path))} cannot be read ({str(error)[:200]}): {way_out}") from error
 

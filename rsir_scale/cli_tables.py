@@ -19,7 +19,7 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts, allow_nan=False))
         return
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(_pairs({name: value for name, value in facts.items() if not _is_rows(value)}))
     for name, value in facts.items():
         if _is_rows(value):

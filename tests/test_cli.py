@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -242,6 +243,38 @@ def test_export_and_recommend_write_what_they_are_asked_for(
     code, _, err = call(capsys, "export", folder / "run", "--format", "xml", "--out", tmp_path / "x")
     assert code == 2
     assert "xml" in err
+
+
+def test_an_empty_folder_that_is_there_is_filled_where_it_stands(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log").write_text("1 2\n1 3\n1 4\n" * 2)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, _, err = call(capsys, "data", "import", "--format", "pairs", "../log", "--min-count", 0, "--out", ".")
+    assert code == 0, err
+    assert {path.name for path in (tmp_path / "here").iterdir()} >= {"dataset.json", "train", "heldout"}
+    assert not [path for path in (tmp_path / "here").iterdir() if path.name.startswith(".")]
+    assert call(capsys, "data", "stats", ".")[0] == 0
+
+
+@pytest.mark.parametrize("option", ["--max-length", "--min-count"])
+def test_a_count_beyond_all_counts_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str) -> None:
+    (tmp_path / "log").write_text("1 2\n")
+    arguments = ["data", "import", "--format", "pairs", tmp_path / "log", option, 10**20, "--out", tmp_path / "out"]
+    code, _, err = call(capsys, *arguments)
+    assert (code, f"{10**20}" in err) == (2, True)
+
+
+def test_tables_show_names_as_they_are(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    odd = folder.parent / "m[/b] :star: [a]"
+    odd.mkdir(parents=True)
+    shutil.copytree(folder / "run", odd / "run")
+    code, out, err = call(capsys, "clean", odd / "run", "--dry-run")
+    assert code == 0, err
+    code, out, err = call(capsys, "status", odd / "run")
+    assert code == 0, err
+    assert "m[/b] :star: [a]" in "".join(out.split("\n"))
 
 
 @pytest.mark.parametrize("command", ["export", "recommend", "fetch", "import"])

@@ -57,7 +57,10 @@ def _frames(source: str, columns: Columns, time_type: pa.DataType, rows: int | N
             ids = {USER_ID: columns.user, ITEM_ID: columns.item}
             arrays = {name: found.column(of).cast(pa.string()) for name, of in ids.items()}
             times = pa.nulls(len(found)) if columns.time is None else found.column(columns.time)
-            yield pl.DataFrame(pl.from_arrow(pa.table(arrays | {TIME: times.cast(time_type, safe=False)})))
+            # Nanoseconds lose what is below a microsecond; seconds and milliseconds must not go round.
+            fine = kinds.is_timestamp(times.type) and times.type.unit == "ns"
+            safe = kinds.is_timestamp(time_type) and not fine
+            yield pl.DataFrame(pl.from_arrow(pa.table(arrays | {TIME: times.cast(time_type, safe=safe)})))
             if rows == 0:
                 return
 

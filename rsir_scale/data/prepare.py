@@ -69,6 +69,8 @@ def prepare(
 
 
 def _check_settings(min_count: int, max_length: int) -> None:
+    if max(min_count, max_length) >= 2**31:
+        raise InputError(f"min_count={min_count}, max_length={max_length}: both are counts below 2^31, give less")
     if min_count < 0:
         raise InputError(f"min_count={min_count} is negative: give 0 for no k-core, or the interactions to ask for")
     if max_length < MIN_TO_HOLD_OUT:

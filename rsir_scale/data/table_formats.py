@@ -15,6 +15,7 @@ from rsir_scale.data.schema import ITEM_ID, TIME, USER_ID
 from rsir_scale.errors import InputError, shown
 
 _BEYOND = "beyond the header"
+_BLANK = "blank line"
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ def _csv(source: str, *, separator: str, quote: str | None = '"') -> tuple[pl.La
 def _raw(table: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
     time = pl.lit(None) if columns.time is None else pl.col(columns.time)
     picked = [pl.col(columns.user).alias(USER_ID), pl.col(columns.item).alias(ITEM_ID), time.alias(TIME)]
-    numbered = table.select(*picked, _BEYOND).with_row_index(LINE, offset=2)
     # A blank line reads as a row of nulls.
-    rows = numbered.filter(pl.any_horizontal(pl.col(USER_ID, ITEM_ID, TIME, _BEYOND).is_not_null()))
+    blank = pl.all_horizontal(pl.all().is_null())
+    rows = table.select(*picked, _BEYOND, blank.alias(_BLANK)).with_row_index(LINE, offset=2).filter(~pl.col(_BLANK))
     fault = (
         pl.lit("'")
         + pl.col(_BEYOND).str.slice(0, 80)
@@ -109,5 +110,6 @@ def _raw(table: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
 
 
 def _header(source: str) -> str:
-    lines = pl.scan_lines(source, n_rows=1, glob=False).collect()
+    found = pl.scan_lines(source, glob=False)
+    lines = found.filter(pl.first().str.strip_chars("\ufeff\r ") != "").head(1).collect(engine="streaming")
     return str(lines.item()).removeprefix("\ufeff").strip("\r").replace('"', "") if lines.height else ""

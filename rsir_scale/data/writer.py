@@ -113,7 +113,10 @@ class DatasetWriter:
 
 @contextmanager
 def writing(out: str | Path) -> Iterator[Path]:
-    """Give a hidden folder beside `out`; rename it to `out` on success, remove it on any failure.
+    """Give a hidden folder beside `out`, or in it where it is there; what it holds is `out`'s on success.
+
+    An empty folder that is there is left in its place: it may be a mount, or where the shell stands. On any
+    failure the hidden folder is removed.
 
     Raises:
         InputError: `out` exists and is not an empty folder, or cannot be written.
@@ -126,13 +129,15 @@ def writing(out: str | Path) -> Iterator[Path]:
             _upload(Path(folder), open_store(out))
         return
     target = Path(out).absolute()
-    staging = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
+    in_place = target.is_dir()
+    staging = (target if in_place else target.parent) / f".{target.name}.{uuid.uuid4().hex}.partial"
     try:
         staging.mkdir(parents=True)
         yield staging
-        if target.is_dir():
-            target.rmdir()
-        os.rename(staging, target)
+        if in_place:
+            _move_up(staging)
+        else:
+            os.rename(staging, target)
     except (OSError, pl.exceptions.PolarsError) as error:
         # Polars keeps the text of an operating system error, not its number.
         if os.strerror(errno.ENOSPC) in str(error):
@@ -142,6 +147,12 @@ def writing(out: str | Path) -> Iterator[Path]:
         raise InputError(f"dataset {target} cannot be written ({error}): choose another --out") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move_up(folder: Path) -> None:
+    """Move what a folder holds to the folder that it lies in: the record last, which makes the rest a dataset."""
+    for child in sorted(folder.iterdir(), key=lambda child: child.name == schema.DATASET_FILE):
+        os.rename(child, folder.parent / child.name)
 
 
 def _upload(folder: Path, store: Store) -> None:
@@ -166,7 +177,8 @@ def refuse_existing(out: str | Path) -> None:
             raise InputError(f"{out} holds a dataset already: remove it, or choose another --out")
         return
     target = usable_path(out)
-    if os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+    empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+    if os.path.lexists(target) and not empty:
         raise InputError(f"{target} already exists and is not an empty folder: remove it, or choose another --out")
 
 

@@ -9,12 +9,14 @@ leftovers of attempts that lost are no fault.
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 
 from rsir_scale.config import Config
+from rsir_scale.config_effect import fingerprint_of
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import InputError
+from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.loop.faults import Fault, Ledger
@@ -22,11 +24,13 @@ from rsir_scale.loop.verify_generation import check_generation
 from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import check_dataset, is_run, read_config
-from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest
+from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest, require_no_later
+from rsir_scale.runs.plan import check_files
 from rsir_scale.storage.base import Store, sha256_of
 
 _FAULTS_SHOWN = 100
 _METRIC_TOLERANCE = 1e-9
+_KINDS = frozenset({"model", "weights", "metrics", "ranks"})  # of every iteration
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,8 @@ def verify(
 
 def _check_dataset(store: Store, dataset: PreparedDataset, ledger: Ledger) -> None:
     ledger.guard(layout.PROVENANCE, lambda: check_dataset(store, dataset))
+    with suppress(IntegrityError):  # a damaged plan is named with its iteration
+        check_files(store, dataset)
     files = dataset.store
     for file in dataset.meta.files:
         _hash(files, file.path, f"{dataset.path}/{file.path}", file.sha256, ledger)
@@ -136,9 +142,16 @@ def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, le
             ledger.add(key, f"{what}: one of the two was changed")
         if config is not None and manifest.config_fingerprint != config.fingerprint():
             ledger.add(key, f"it belongs to other settings than {layout.RUN_CONFIG}")
+        if fingerprint_of(manifest.settings) != manifest.config_fingerprint:
+            ledger.add(key, "its settings are not those of its fingerprint")
         if manifest.dataset_fingerprint != dataset.meta.fingerprint:
             ledger.add(key, "it belongs to other data than the run's dataset")
+        absent = _KINDS - {entry.kind for entry in manifest.files}
+        if absent:
+            ledger.add(key, f"it names no file of {', '.join(sorted(absent))}")
         manifests.append(manifest)
+    if not store.exists(key):
+        ledger.guard(key, partial(require_no_later, store, len(manifests)))
     return manifests
 
 

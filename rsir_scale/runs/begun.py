@@ -99,6 +99,13 @@ def check_dataset(store: Store, dataset: PreparedDataset) -> None:
 
 
 def read_provenance(store: Store) -> Provenance | None:
-    """Where the run began; None before it did. Raises IntegrityError."""
+    """Where the run began; None before it did. Raises IntegrityError, also where a run has lost it."""
+    # It is written before the settings.
+    begun = is_run(store)
     data = store.read_if_exists(layout.PROVENANCE)
+    if data is None and begun:
+        raise IntegrityError(
+            f"{store.root}/{layout.PROVENANCE} is missing, which says what data the run is of: restore it, or start "
+            "again in an empty run directory"
+        )
     return None if data is None else Provenance.from_bytes(data, f"{store.root}/{layout.PROVENANCE}")

@@ -25,6 +25,8 @@ _OF_AN_ATTEMPT = re.compile(r"\.[0-9a-f]{12}\.(safetensors|parquet)$")
 _OF_A_TRAINING = re.compile(
     r"(iteration=\d{3,})/training/(?:state\.json|progress\.json|state-\d{5,}\.[0-9a-f]{12}\.safetensors)"
 )
+# What names objects lies in these folders; JSON elsewhere is the user's, or names none.
+_RECORD = re.compile(r"(?:teacher|iteration=\d{3,})/.*\.json")
 # Which record decides whether an attempt's object counts.
 _DECIDED_BY = (
     (re.compile(r"teacher/weights-.*"), layout.TEACHER),
@@ -44,7 +46,7 @@ def leftovers(store: Store) -> list[str]:
     """
     keys = set(store.list(""))
     over = {key for key in keys if _is_over(key, keys)}
-    records = sorted(key for key in keys - over if key.endswith(".json"))
+    records = sorted(key for key in keys - over if _RECORD.fullmatch(key))
     named = {text for key in records for text in _strings(_parsed(store, key))}
     unnamed = {key for key in keys - over - named if _OF_AN_ATTEMPT.search(key) and _is_decided(key, keys, named)}
     return sorted(over | unnamed)

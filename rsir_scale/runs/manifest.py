@@ -110,7 +110,17 @@ def read_chain(store: Store) -> list[Manifest]:
         _check_link(store, manifest, parent, manifests)
         manifests.append(manifest)
         parent = link
+    require_no_later(store, len(manifests))
     return manifests
+
+
+def require_no_later(store: Store, missing: int) -> None:
+    """See that a chain ends where its next manifest is missing. Raises IntegrityError where one comes after it."""
+    if store.exists(layout.manifest(missing + 1)):
+        raise IntegrityError(
+            f"{store.root}/{layout.manifest(missing)} is missing, and the one after it is there: restore it with all "
+            f"of {layout.folder(missing)}, or remove what comes after it to make it again"
+        )
 
 
 def combined_digest(manifests: list[Manifest]) -> str | None:

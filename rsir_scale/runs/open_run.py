@@ -28,6 +28,7 @@ from rsir_scale.errors import ConfigError, InputError, IntegrityError, Resumable
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.lease import Clock, Lease
+from rsir_scale.runs.plan import check_files
 from rsir_scale.runs.teacher import adopt, read_teacher, settle_teacher
 from rsir_scale.storage.base import AlreadyExistsError, Store, is_temporary
 
@@ -49,7 +50,7 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
     """Create or open the run directory and hold its lease.
 
     Raises:
-        InputError: the folder holds something that is no run, or the teacher does not fit.
+        InputError: the folder holds something that is no run, the teacher does not fit, or the data lie in other files.
         ConfigError: the run has other settings, other data or another teacher, or the store cannot create atomically.
         LeaseHeldError: another driver works on it.
         ResumableError: another driver took over meanwhile.
@@ -60,6 +61,7 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
     config, found = settle_teacher(store, config, dataset)
     vectors = None if config.model.item_vectors is None else sha256_of_vectors(config.model.item_vectors)
     stored, as_yaml = _check_same(store, config, dataset, vectors), _to_yaml(config)
+    check_files(store, dataset)
     with Lease(store, clock=clock) as lease:
         if stored is None:
             stored = _check_same(store, config, dataset, vectors)

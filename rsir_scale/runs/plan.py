@@ -13,7 +13,7 @@ from pydantic import Field
 
 from rsir_scale.config import GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import IntegrityError
+from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import SequenceFile, training_files
 from rsir_scale.runs.records import Count, Record, Sha256
@@ -120,6 +120,24 @@ def plan_iteration(store: Store, dataset: PreparedDataset, iteration: int, confi
             ) from None
         return stored
     return plan
+
+
+def check_files(store: Store, dataset: PreparedDataset) -> None:
+    """See that a dataset's training files are those that the run was planned on, once it was.
+
+    Raises:
+        InputError: the same sequences lie in other files, which no plan of this run names.
+        IntegrityError: the first plan is damaged.
+    """
+    if not store.exists(layout.plan(0)):
+        return
+    planned = {file.sha256 for file in read_plan(store, 0).files if file.where == "dataset"}
+    if planned != {file.sha256 for file in dataset.training_files()}:
+        raise InputError(
+            f"{dataset.path} holds the sequences that {store.root} was planned on, but in other files: it was imported "
+            "again, with other times or other versions. Put back a copy of the dataset as it was, or name another run "
+            "directory"
+        )
 
 
 def read_plan(store: Store, iteration: int) -> ShardPlan:

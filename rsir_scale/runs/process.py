@@ -31,7 +31,8 @@ class Process(Record):
         if (self.host, self.machine) != (observer.host, observer.machine):
             return None
         if self.boot_id != observer.boot_id:
-            return False
+            # Without a machine id it may be another host of the same name.
+            return False if self.machine else None
         if self.namespace != observer.namespace:
             return None
         return _lives(self.pid, self.started)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,6 +91,19 @@ def test_parquet_times_may_be_numbers_dates_or_text(tmp_path: Path, dtype: pl.Da
     assert rows_of(read_log("parquet", tmp_path / "log", **NAMED)) == [("7", "70", 0.0), ("8", "80", 86_400.0)]
 
 
+def test_parquet_times_beyond_what_can_be_held_are_refused(tmp_path: Path) -> None:
+    when = pa.array([1_700_000_000_000_000_000], pa.timestamp("ms"))
+    pq.write_table(pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": when}), tmp_path / "log")
+    with pytest.raises(InputError, match="out of bounds"):
+        rows_of(read_log("parquet", tmp_path / "log"))
+
+
+def test_parquet_times_in_nanoseconds_keep_their_microseconds(tmp_path: Path) -> None:
+    when = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    pq.write_table(pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": when}), tmp_path / "log")
+    assert rows_of(read_log("parquet", tmp_path / "log")) == [("u", "i", 1_700_000_000.123456)]
+
+
 def test_default_columns_are_user_id_item_id_and_timestamp_if_there(tmp_path: Path) -> None:
     (tmp_path / "with.csv").write_text("timestamp,item_id,user_id\n3,i,u\n")
     (tmp_path / "without.csv").write_text("item_id,user_id\ni,u\n")
@@ -104,7 +119,8 @@ def test_ids_stay_the_text_that_they_were(tmp_path: Path) -> None:
 def test_blank_lines_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_text("\n1 2\n\n  \n3 4\n")
     (tmp_path / "log.csv").write_text("user_id,item_id\n\n1,2\n\n3,4\n")
-    for log_format, name in (("pairs", "log.txt"), ("csv", "log.csv")):
+    (tmp_path / "log.tsv").write_text("\n\r\nuser_id\titem_id\n1\t2\n\n3\t4\n")
+    for log_format, name in (("pairs", "log.txt"), ("csv", "log.csv"), ("csv", "log.tsv")):
         assert rows_of(read_log(log_format, tmp_path / name)) == [("1", "2", None), ("3", "4", None)]
 
 
@@ -114,6 +130,7 @@ BAD: dict[str, tuple[str, str, str, str]] = {
     "pair of three": ("pairs", "x.txt", "1 2\n1 2 3\n", "line 2: '1 2 3' is not `user item`"),
     "pair of one": ("pairs", "x.txt", "1\n", "line 1: '1' is not `user item`"),
     "time no number": ("csv", "x.csv", "user_id,item_id,timestamp\n1,2,3\n1,2,soon\n", "line 3: time 'soon'"),
+    "ids missing": ("csv", "x.csv", "user_id,item_id,rating\n1,2,3\n,,5\n", "line 3: user_id is missing"),
     "time missing": ("csv", "x.csv", "user_id,item_id,timestamp\n1,2,\n", "line 2: time None"),
     "time infinite": ("csv", "x.csv", "user_id,item_id,timestamp\n1,2,inf\n", "line 2: time 'inf'"),
     "user missing": ("csv", "x.csv", "user_id,item_id\n,2\n", "line 2: user_id is missing"),

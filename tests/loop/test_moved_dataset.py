@@ -1,13 +1,15 @@
 """A dataset that was prepared again elsewhere: its content counts, not the keys of its files."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
-from rsir_scale.errors import ResumableError
+from rsir_scale.errors import InputError, ResumableError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.verify import verify
@@ -51,3 +53,22 @@ def test_a_run_stopped_in_generation_goes_on_where_its_dataset_was_moved(tmp_pat
     _drive(run, tmp_path / "run", there)
     assert digest(store, there) == digest(run.store, run.dataset)
     assert [verify(store, dataset).faults for dataset in (run.dataset, there)] == [(), ()]
+
+
+def test_the_same_sequences_in_other_files_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    shutil.copytree(run.dataset.path, tmp_path / "again")
+    record = json.loads((tmp_path / "again" / "dataset.json").read_text())
+    for file in record["files"]:
+        path = tmp_path / "again" / file["path"]
+        pq.write_table(pq.read_table(path), path, compression="none")
+        file["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "again" / "dataset.json").write_text(json.dumps(record))
+    again = open_dataset(tmp_path / "again")
+    assert again.meta.fingerprint == run.dataset.meta.fingerprint
+    before = sorted(run.path.rglob("*"))
+    with pytest.raises(InputError, match="but in other files: it was imported again"):
+        _drive(run, run.path, again)
+    with pytest.raises(InputError, match="but in other files"):
+        verify(run.store, again)
+    assert sorted(run.path.rglob("*")) == before

@@ -1,6 +1,7 @@
 """Verification passes a good run, names the file of a changed byte and the row of a changed item."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsir_scale.data.sequences import offsets_of
-from rsir_scale.errors import InputError
+from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.loop.faults import Ledger
+from rsir_scale.loop.local import LocalPhases
+from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.verify import VerifyReport, verify
 from rsir_scale.loop.verify_rows import verify_rows
 from rsir_scale.randomness import content_hashes
@@ -20,6 +23,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.lineage import committed_files, read_dropped
 from rsir_scale.runs.manifest import Manifest, read_chain
+from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.records import FileEntry, entry_of
 from rsir_scale.storage.opening import open_store
@@ -242,6 +246,37 @@ def test_a_manifest_or_config_that_cannot_be_read_is_named(tmp_path: Path) -> No
         run = tiny_run().copy_to(tmp_path / key.replace("/", "-"))
         (run.path / key).write_bytes(b"{")
         assert key in {fault.file for fault in _checked(run).faults}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_lost_manifest_between_others_is_named_and_nothing_is_made_in_its_place(tmp_path: Path, whole: bool) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    shutil.rmtree(run.path / layout.folder(1)) if whole else (run.path / layout.manifest(1)).unlink()
+    assert layout.manifest(1) in {fault.file for fault in _checked(run).faults}
+    before = sorted(run.path.rglob("MANIFEST.json"))
+    with (
+        pytest.raises(IntegrityError, match=r"iteration=001/MANIFEST\.json is missing, and the one after it is there"),
+        open_run(run.store, run.config, run.dataset) as opened,
+    ):
+        run_recursion(opened, run.dataset, LocalPhases())
+    assert sorted(run.path.rglob("MANIFEST.json")) == before
+
+
+def test_a_run_that_lost_its_provenance_is_not_tied_to_other_data(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    (run.path / layout.PROVENANCE).unlink()
+    assert layout.PROVENANCE in {fault.file for fault in _checked(run).faults}
+    with pytest.raises(IntegrityError, match="restore it"), open_run(run.store, run.config, run.dataset):
+        pass
+
+
+def test_a_last_manifest_that_names_nothing_or_other_settings_is_named(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"files": ()}))
+    assert "names no file of metrics, model, ranks, weights" in report.faults[0].what
+    run = tiny_run().copy_to(tmp_path / "again")
+    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"settings": m.settings | {"seed": 99}}))
+    assert [fault.what for fault in report.faults] == ["its settings are not those of its fingerprint"]
 
 
 def test_faults_are_sorted_and_bounded_but_all_counted(tmp_path: Path) -> None:

@@ -110,6 +110,17 @@ def test_other_host_is_waited_for_until_its_expiry(tmp_path: Path, fields: dict[
         lease.assert_held()
 
 
+def test_another_boot_of_a_host_without_a_machine_id_may_be_another_host(tmp_path: Path) -> None:
+    anonymous = this_process().model_copy(update={"machine": ""})
+    store, clock = open_store(tmp_path), Clock()
+    _held_by(store, anonymous.model_copy(update={"boot_id": "another boot"}), clock)
+    with pytest.raises(LeaseHeldError):
+        Lease(store, clock=clock, process=anonymous).acquire()
+    clock.now += 60
+    with Lease(store, clock=clock, process=anonymous) as lease:
+        lease.assert_held()
+
+
 def test_other_process_namespace_is_judged_by_expiry(tmp_path: Path) -> None:
     store, clock = open_store(tmp_path), Clock()
     _held_by(store, this_process().model_copy(update={"namespace": "pid:[1]", "pid": 2**22 + 1}), clock)

@@ -24,6 +24,7 @@ LEFT = {
 }
 FOREIGN = {
     "notes.txt": b"mine",
+    "notes.json": b"{} {}",
     "iteration=000/figure.parquet": b"mine too",
     "model.safetensors": b"and this",
     "iteration=000/training/curve.png": b"mine as well",
