@@ -18,7 +18,7 @@ help:  ## List the targets
 
 setup: $(STAMP)  ## Make .venv and install the tested versions (once)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(wildcard rsir_scale/*/kernel/*)
 	@test -n "$(PYTHON)" || { echo "setup: no Python >= 3.11 on PATH; name one with PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"

@@ -17,14 +17,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 import torch
 
+from rsir_scale.config import Config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.errors import RsirError
 from rsir_scale.generation.decode import Decoded
+from rsir_scale.generation.quarantine import most_failures
 from rsir_scale.generation.shard import LocalWriter, open_writer
 from rsir_scale.runs.begun import read_config
 from rsir_scale.storage.opening import open_store
@@ -41,6 +44,19 @@ class Where:
     dataset: str
     iteration: int
     device: str
+
+
+def narrowing_s(config: Config) -> int:
+    """Seconds that a shard takes at the most until the sources that hang are found, as many as may be set aside.
+
+    It is tried whole before and after; between, of each halving both halves of what hangs, and each source twice.
+    """
+    shard, whole_s = config.generation.shard_sources, config.run.shard_timeout_s
+    most = most_failures(shard, config.run.max_error_rate)
+    seconds = 2 * max(_LEAST_S, whole_s) + (most + 1) * _LEAST_S
+    for level in range(1, shard.bit_length() + 1):
+        seconds += min(2 * (most + 1), 2**level) * max(_LEAST_S, whole_s / 2**level)
+    return ceil(_START_S + seconds)
 
 
 class LostProcessError(Exception):
@@ -94,7 +110,12 @@ class IsolatedWriter:
             # What this process can import, a plug-in of the user's among it, the child must be able to.
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
             self._child = subprocess.Popen(command, pass_fds=[number], env=environment)
-        name = self._answer(self._where, _START_S)
+        try:
+            name = self._answer(self._where, _START_S)
+        except Exception:
+            # One that could not open the run would take the next sources for its address.
+            self.close()
+            raise
         assert isinstance(name, str)  # noqa: S101
         return name
 

@@ -23,7 +23,7 @@ from rsir_scale import errors
 from rsir_scale.config import GenerationConfig
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
-from rsir_scale.generation.isolation import IsolatedWriter, Where, settle_arithmetic
+from rsir_scale.generation.isolation import IsolatedWriter, Where, narrowing_s, settle_arithmetic
 from rsir_scale.generation.searching import decides, prepare_search
 from rsir_scale.generation.shard import Generator, Writer, open_generator, open_writer, run_shard
 from rsir_scale.runs.begun import read_config
@@ -35,8 +35,6 @@ from rsir_scale.storage.opening import open_store
 Batch = dict[str, Any]
 _POOLS = 3
 _NO_PROGRESS_S = 900
-# Narrowing down a source that hangs takes a few times the shard's own time.
-_ISOLATED_NO_PROGRESS_S = 7200
 _COUNTERS = ("trials", "steps", "accepted_steps", "rows_kept")
 
 
@@ -120,7 +118,7 @@ def _prepare_here(run: str, dataset: str, iteration: int, use_gpu: bool) -> tupl
 
 
 def _dataset(where: Where, shards: Sequence[Shard], config: GenerationConfig, *, isolated: bool) -> "ray.data.Dataset":
-    _settings(waits_s=_ISOLATED_NO_PROGRESS_S if isolated else _NO_PROGRESS_S)
+    _settings(waits_s=narrowing_s(read_config(open_store(where.run))) if isolated else _NO_PROGRESS_S)
     largest_first = sorted(shards, key=lambda shard: (-shard.rows, shard.index))
     descriptors = ray.data.from_items(
         [{"shard": shard.index} for shard in largest_first], override_num_blocks=len(largest_first)

@@ -60,7 +60,7 @@ def survive(work: Callable[[Rows], Result], count: int, *, max_rate: float) -> S
         raise
     except Exception as error:  # noqa: BLE001
         first = error
-    most = ceil(max_rate * count)
+    most = most_failures(count, max_rate)
     failed: dict[int, str] = {}
     try:
         _find(work, everyone, failed, most)
@@ -76,9 +76,16 @@ def survive(work: Callable[[Rows], Result], count: int, *, max_rate: float) -> S
         raise
     except Exception as error:
         raise ResumableError(
-            f"{len(rows)} sources of a shard fail together and none of them alone ({reason_of(error)}): set a smaller "
-            "generation.batch_size in a new run directory, or mend the cause and run the same command again"
+            f"{len(rows)} sources of a shard fail together and none of them alone ({reason_of(error)}): where "
+            "time ran out, raise run.shard_timeout_s and run the same command again; else mend the cause, or set a "
+            "smaller generation.batch_size in a new run directory"
         ) from error
+
+
+def most_failures(count: int, max_rate: float) -> int:
+    """How many of `count` sources may be set aside: the share, rounded up."""
+    # Up from the product, not from what it is off by in binary.
+    return ceil(round(max_rate * count, 9))
 
 
 def reason_of(error: BaseException) -> str:

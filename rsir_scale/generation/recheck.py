@@ -37,6 +37,7 @@ from rsir_scale.runs.columns import (
 BoolArray = npt.NDArray[np.bool_]
 Int64Array = npt.NDArray[np.int64]
 Matrix = npt.NDArray[Any]
+_COMPARED = 1 << 26  # pairs of items at once
 _STOPS = [reason.name.lower() for reason in StopReason if reason != StopReason.GOING]
 
 
@@ -174,18 +175,30 @@ def _structure(rows: _Rows, facts: ShardFacts, rules: Rules, *, item_count: int)
     generated = inside & ~start_inside
     drawn = _explores(rows, facts, rules)
     yield (generated & (rows.explored != drawn)).any(1), "explored is not what was drawn for this trial"
-    seen = np.tril(rows.items[:, :, None] == rows.items[:, None, :], -1).any(2)
     if not rules.allow_repeats:
-        yield (generated & seen).any(1), "a generated item repeats an earlier one"
-    own = (rows.items[:, :, None] == rows.own[:, None, :]).any(2)
-    yield (generated & ~rows.explored & ~own).any(1), "an exploited item is not one of the user's own"
+        seen = _is_among(rows.items, rows.items, earlier=True)
+        yield np.any(generated & seen, axis=1), "a generated item repeats an earlier one"
+    own = _is_among(rows.items, rows.own)
+    yield np.any(generated & ~rows.explored & ~own, axis=1), "an exploited item is not one of the user's own"
+
+
+def _is_among(items: Matrix, others: Matrix, *, earlier: bool = False) -> Matrix:
+    """Whether each item `[N, L]` is one of its row of `others`, or of those before its own place in it."""
+    at_once = max(1, _COMPARED // (items.shape[1] * others.shape[1] or 1))
+    found: Matrix = np.zeros(items.shape, dtype=np.bool_)
+    for start in range(0, len(items), at_once):
+        rows = slice(start, start + at_once)
+        equal = items[rows, :, None] == others[rows, None, :]
+        found[rows] = (np.tril(equal, -1) if earlier else equal).any(2)
+    return found
 
 
 def _starts(rows: _Rows, facts: ShardFacts, rules: Rules, source_length: Int64Array) -> Int64Array:
     if not rules.start_at_prefix:
         return np.ones_like(rows.start)
     draw = uniforms(facts.seed, facts.iteration, facts.sources.ids[rows.source], rows.trial, 0, Purpose.START)
-    return 1 + np.floor(draw * (source_length - 1)).astype(np.int64)
+    choices = np.minimum(source_length, rows.limit) - 1
+    return 1 + np.asarray(np.floor(draw * choices), dtype=np.int64)
 
 
 def _explores(rows: _Rows, facts: ShardFacts, rules: Rules) -> BoolArray:

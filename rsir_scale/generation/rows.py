@@ -22,6 +22,8 @@ from rsir_scale.runs.columns import ERRORS_SCHEMA, PART_SCHEMA
 TOO_SHORT = "too_short"
 COPY = "copy"
 
+_COMPARED = 1 << 26  # pairs of items at once
+
 
 def part_rows(
     decoded: Decoded,
@@ -124,7 +126,9 @@ def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_shor
 def _novelty(decoded: Decoded, sources: Sequences, kept: npt.NDArray[np.int64]) -> dict[str, int]:
     """Count, in kept rows, items new to the source, rows without any, and rows that are sub-sequences of it."""
     novel_steps = own_only = subsequence = 0
-    for rows in np.array_split(kept, max(1, len(kept) // 1024)):
+    at_once = max(1, _COMPARED // (decoded.context.shape[1] * int(sources.lengths.max(initial=1))))
+    for start in range(0, len(kept), at_once):
+        rows = kept[start : start + at_once]
         context = decoded.context[rows]
         source = pad_latest(sources, decoded.source[rows], max_length=int(sources.lengths.max(initial=1))).numpy()
         real = context > 0

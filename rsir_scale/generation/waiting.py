@@ -91,10 +91,11 @@ def begin(
     """
     key = fold(*identity, sources.ids[source], trial)
     length = sources.offsets[source + 1] - sources.offsets[source]
+    limit = length if rules.max_length is None else np.full_like(length, rules.max_length)
     start = np.ones_like(length)
     if rules.start_at_prefix:
-        start = 1 + np.floor(uniforms_of(fold_into(key, 0, Purpose.START)) * (length - 1)).astype(np.int64)
-    limit = length if rules.max_length is None else np.full_like(length, rules.max_length)
+        choices = np.minimum(length, limit) - 1
+        start = 1 + np.floor(uniforms_of(fold_into(key, 0, Purpose.START)) * choices).astype(np.int64)
     source_BL = pad_latest(sources, source, max_length=int(length.max(initial=1))).to(device)
     start_B = torch.from_numpy(start).to(device)
     own_BR, first_BR = _distinct(source_BL)

@@ -41,6 +41,8 @@ _SCHEMA = pa.schema(
 )
 _RECBOLE = {USER_ID: "user_id:token", ITEM_ID: "item_id:token", TIMESTAMP: "timestamp:float"}
 _RECBOLE_LIST = "item_id_list:token_seq"
+# RecBole leaves such rows out and still cuts the parts by their numbers of rows: held-out rows would be trained on.
+_NO_VALUE = r"^(#N/A( N/A)?|#NA|-?1\.#(IND|QNAN)|-?(NaN|nan)|<NA>|N/A|NA|NULL|None|n/a|null)$"
 
 
 def write_parquet(data: AugmentedData, path: Path) -> None:
@@ -75,6 +77,8 @@ def write_recbole(data: AugmentedData, folder: Path, *, name: str) -> None:
     """
     _refuse(data.user_ids, r"[\t\r\n\"]", "user", "tabs, line ends or quotes")
     _refuse(data.item_ids, r"[\s\"]", "item", "blanks or quotes")
+    for ids, whose in ((data.user_ids, "user"), (data.item_ids, "item")):
+        _refuse(ids, _NO_VALUE, whose, "what pandas, by which RecBole reads, takes for no value,")
     folder.mkdir()
     with ExitStack() as stack:
 

@@ -106,6 +106,11 @@ class LoadedModel:
             history_BL = pad_latest(contexts, rows, max_length=longest).to(items_VD.device)
             scores_BV.scatter_(1, history_BL, _MINUS_INFINITY)
         score_BP, item_BP = best_first(*scores_BV.topk(top, dim=1))
+        # Of equal scores at the cut topk takes any.
+        tied_B = (scores_BV >= score_BP[:, -1:]).sum(1) > top
+        if tied_B.any():
+            score_NV, item_NV = scores_BV[tied_B].sort(dim=1, descending=True, stable=True)
+            score_BP[tied_B], item_BP[tied_B] = score_NV[:, :top], item_NV[:, :top]
         return item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0).cpu().numpy(), score_BP.float().cpu().numpy()
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rsir_scale.config import ModelConfig
 from rsir_scale.models.dropout import Dropout
 from rsir_scale.models.encoder import INITIAL_STD, BlockEncoder
-from rsir_scale.models.layers import heads_apart, remember
+from rsir_scale.models.layers import heads_apart, in_row_blocks, remember
 
 
 class HSTUBlock(nn.Module):
@@ -47,10 +47,15 @@ class HSTUBlock(nn.Module):
         remember(key_MD, value_MD, new_key_ND, new_value_ND, position_N, path_NL)
         seen_NL = path_NL[:, : int(position_N.max()) + 1]
         own_HD = heads_apart(x_ND, self.heads)
-        scores_NHL = torch.bmm(query_ND[:, None] * own_HD, key_MD[seen_NL].transpose(1, 2))
-        distance_NL = position_N[:, None] - torch.arange(seen_NL.shape[1], device=x_ND.device)
-        mixed_NHD = torch.bmm(self._weights(scores_NHL, distance_NL[:, None]), value_MD[seen_NL])
-        return self._gated(x_ND, gate_ND, (mixed_NHD * own_HD).sum(1))
+
+        def mixed(rows: slice) -> Tensor:
+            path_NL = seen_NL[rows]
+            scores_NHL = torch.bmm(query_ND[rows, None] * own_HD, key_MD[path_NL].transpose(1, 2))
+            distance_NL = position_N[rows, None] - torch.arange(path_NL.shape[1], device=x_ND.device)
+            mixed_NHD = torch.bmm(self._weights(scores_NHL, distance_NL[:, None]), value_MD[path_NL])
+            return (mixed_NHD * own_HD).sum(1)
+
+        return self._gated(x_ND, gate_ND, in_row_blocks(mixed, seen_NL, x_ND.shape[1]))
 
     def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
         return F.silu(self.project_in(F.layer_norm(x, x.shape[-1:]))).chunk(4, -1)

@@ -7,7 +7,7 @@ Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from rsir_scale.models.dropout import Dropout
 from rsir_scale.models.memory import Memory
+
+_GATHERED = 1 << 24  # numbers of keys, or of values, that are copied out of the memory at once
 
 
 class CausalSelfAttention(nn.Module):
@@ -46,12 +48,16 @@ class CausalSelfAttention(nn.Module):
         remember(key_MD, value_MD, new_key_ND, new_value_ND, position_N, path_NL)
         seen_NL = path_NL[:, : int(position_N.max()) + 1]
         own_HD = heads_apart(x_ND, self.heads)
-        query_NHD = query_ND[:, None] * (own_HD / math.sqrt(head))
-        scores_NHL = torch.bmm(query_NHD, key_MD[seen_NL].transpose(1, 2))
-        future_NL = torch.arange(seen_NL.shape[1], device=x_ND.device) > position_N[:, None]
-        weights_NHL = _softmax(scores_NHL.masked_fill_(future_NL[:, None], float("-inf")))
-        mixed_NHD = torch.bmm(weights_NHL, value_MD[seen_NL])
-        out_ND: Tensor = self.project_out((mixed_NHD * own_HD).sum(1))
+
+        def mixed(rows: slice) -> Tensor:
+            path_NL = seen_NL[rows]
+            query_NHD = query_ND[rows, None] * (own_HD / math.sqrt(head))
+            scores_NHL = torch.bmm(query_NHD, key_MD[path_NL].transpose(1, 2))
+            future_NL = torch.arange(path_NL.shape[1], device=x_ND.device) > position_N[rows, None]
+            weights_NHL = _softmax(scores_NHL.masked_fill_(future_NL[:, None], float("-inf")))
+            return (torch.bmm(weights_NHL, value_MD[path_NL]) * own_HD).sum(1)
+
+        out_ND: Tensor = self.project_out(in_row_blocks(mixed, seen_NL, width))
         return out_ND
 
     def _split(self, x_BLD: Tensor) -> Tensor:
@@ -144,6 +150,15 @@ def remember(
     node_N = path_NL.gather(1, position_N[:, None])[:, 0]
     key_MD[node_N] = new_key_ND
     value_MD[node_N] = new_value_ND
+
+
+def in_row_blocks(of: Callable[[slice], Tensor], path_NL: Tensor, width: int) -> Tensor:
+    """Put `of(rows)` together, of so many rows at a time that the keys of their paths take some tens of megabytes."""
+    rows, positions = path_NL.shape
+    size = max(1, _GATHERED // (positions * width))
+    if rows <= size:
+        return of(slice(0, rows))
+    return torch.cat([of(slice(start, start + size)) for start in range(0, rows, size)])
 
 
 def heads_apart(like: Tensor, heads: int) -> Tensor:

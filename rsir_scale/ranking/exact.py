@@ -20,6 +20,7 @@ from rsir_scale.ranking.score import exact_own_scores, exact_scores
 _SCORES_PER_BLOCK = 2_000_000  # what a processor's caches hold; a larger block takes up to twice as long
 _SPARE = 8  # best items kept beyond those wanted: scores that close decide the order at the cut
 _MINUS_INFINITY = float("-inf")
+_ITEMS_PER_NORM = 1 << 16
 
 
 @dataclass
@@ -44,9 +45,11 @@ class ExactSearch:
         require_finite_items(items_VD)
         self.item_count = len(items_VD) - 1
         self._items_VD = items_VD
-        norm_V = items_VD[1:].norm(dim=1)
+        # In double precision, where the norm of a tiny vector is not 0.
+        blocks = torch.split(items_VD[1:], _ITEMS_PER_NORM)
+        norm_V = torch.cat([block.double().norm(dim=1) for block in blocks])
         self._order_V = 1 + norm_V.argsort(descending=True, stable=True)
-        self._norm_V = norm_V[self._order_V - 1].double()
+        self._norm_V = norm_V[self._order_V - 1]
         self._table_DV = items_VD[self._order_V].T.contiguous()
 
     def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:

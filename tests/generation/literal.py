@@ -65,7 +65,7 @@ class Literal:
 
         start = 1
         if self.rules.start_at_prefix:
-            start = 1 + int(draw(0, Purpose.START) * (len(source) - 1))
+            start = 1 + int(draw(0, Purpose.START) * (min(len(source), self.rules.max_length or len(source)) - 1))
         run = self._released if self.rules.check_before_choice else self._paper
         return run(Trial(source[:start], start), source, draw)
 

@@ -10,13 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from rsir_scale.config_file import resolve
 from rsir_scale.data.dataset import Sequences
-from rsir_scale.errors import IntegrityError
+from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.generation import isolation
 from rsir_scale.generation.decode import Decoded
-from rsir_scale.generation.isolation import IsolatedWriter, LostProcessError, Where
+from rsir_scale.generation.isolation import IsolatedWriter, LostProcessError, Where, narrowing_s
 from rsir_scale.generation.quarantine import survive
 from rsir_scale.generation.rules import cut_sources, rules_of
 from rsir_scale.generation.shard import open_writer
@@ -100,6 +102,38 @@ def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_decoded(
     survived = survive(lambda rows: writers[0](sources.select(rows)), len(sources), max_rate=1.0)
     assert survived.failed == dict.fromkeys(expected.failed, REASONS[kind].format(item=item))
     assert _same(survived.result, expected.result)
+
+
+def test_a_child_that_cannot_open_the_run_is_replaced_once_it_can(
+    run: TinyRun, writers: list[IsolatedWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = _sources(run)
+    writers.append(_open(run))
+    writers[0].close()
+    with monkeypatch.context() as patch:
+        patch.setattr(writers[0], "_where", Where(str(run.path / "away"), run.dataset.path, 0, "cpu"))
+        with pytest.raises(InputError, match="no run"):
+            writers[0](sources)
+    assert _same(writers[0](sources), open_writer(run.store, run.dataset, run.config, 0)(sources))
+
+
+@pytest.mark.parametrize("shard_s", [1.0, 600.0, 3600.0])
+@pytest.mark.parametrize("hanging", [1, 20, 41])
+def test_no_hunt_for_sources_that_hang_takes_longer_than_is_waited_for(shard_s: float, hanging: int) -> None:
+    count, seconds = 4096, 0.0
+    where = set(np.linspace(0, count - 1, hanging).astype(int).tolist())
+
+    def work(rows: npt.NDArray[np.int64]) -> None:
+        nonlocal seconds
+        # Whatever does not hang takes all the time that it may.
+        seconds += max(isolation._LEAST_S, shard_s * len(rows) / count)
+        if where & set(rows.tolist()):
+            raise LostProcessError
+
+    survive(work, count, max_rate=0.01)
+    config = resolve({"data": {"path": "x"}, "run": {"shard_timeout_s": shard_s, "max_error_rate": 0.01}})
+    assert config.generation.shard_sources == count
+    assert seconds <= narrowing_s(config)
 
 
 def test_a_child_that_dies_is_replaced(run: TinyRun, writers: list[IsolatedWriter], order: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsir_scale.errors import ResumableError, StorageFullError
-from rsir_scale.generation.quarantine import Rows, reason_of, survive
+from rsir_scale.generation.quarantine import Rows, most_failures, reason_of, survive
 
 
 class Work:
@@ -38,11 +38,16 @@ def test_what_fails_alone_is_set_aside_and_all_else_is_done(count: int, poison: 
 @given(count=st.integers(1, 200), rate=st.floats(0.0, 1.0), failing=st.integers(1, 200))
 def test_a_share_rounded_up_may_fail_and_no_more(count: int, rate: float, failing: int) -> None:
     poison = set(range(min(failing, count)))
-    if len(poison) <= np.ceil(rate * count):
+    if len(poison) <= most_failures(count, rate):
         assert set(survive(Work(poison), count, max_rate=rate).failed) == poison
         return
     with pytest.raises(ResumableError, match=r"above run\.max_error_rate=.* row 0 is poison: mend its cause"):
         survive(Work(poison), count, max_rate=rate)
+
+
+@pytest.mark.parametrize(("count", "rate", "most"), [(100, 0.07, 7), (50, 0.14, 7), (4096, 0.01, 41), (9, 0.0, 0)])
+def test_up_is_rounded_from_what_the_share_says(count: int, rate: float, most: int) -> None:
+    assert most_failures(count, rate) == most
 
 
 def test_a_shard_all_of_which_is_poison_does_not_try_every_row() -> None:

@@ -1,5 +1,6 @@
 """What is exported is D_k, named and dated so that its reader can tell real from written and is told no future."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -251,3 +252,23 @@ def test_ids_that_a_text_format_cannot_hold_are_refused(
     with pytest.raises(InputError, match=r"'a\\tb'.*--format parquet or csv"):
         _exported(run, tmp_path, form)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "None", "nan", "<NA>", "#N/A"])
+def test_ids_that_pandas_takes_for_no_value_are_refused_for_recbole(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny_run()
+    names = run.dataset.user_ids()
+    names[3] = name
+    monkeypatch.setattr(type(run.dataset), "user_ids", lambda _: names)
+    with pytest.raises(InputError, match=r"user id .* takes for no value"):
+        _exported(run, tmp_path, "recbole")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_name_that_pandas_takes_for_no_value_is_forgotten() -> None:
+    # `na_values` of pandas.read_csv, without the empty one, which no id is.
+    names = "#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null"
+    assert [name for name in names.split(",") if not re.search(export_formats._NO_VALUE, name)] == []
+    assert not re.search(export_formats._NO_VALUE, "NAN-bread")

@@ -14,6 +14,7 @@ from rsir_scale.loop.recommend import LoadedModel, load_model, recommend
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.status import SELECTION_METRIC
 from rsir_scale.storage.opening import open_store
+from tests.evaluation.worlds import LastItemBackbone
 from tests.loop.tiny_run import ITEMS, TinyRun, interactions, tiny_run
 
 
@@ -85,6 +86,13 @@ def test_a_loaded_model_ranks_any_context_and_leaves_out_what_it_holds() -> None
         assert [item for item, _ in ranked] == _naive(model, context, 4)
         assert len(ranked) == min(4, ITEMS - len(context))
     assert model.recommend([], 3) == []
+
+
+def test_equal_scores_come_in_the_catalogues_order_at_the_cut_too() -> None:
+    backbone = LastItemBackbone(torch.zeros((1001, 2)), torch.zeros((1001, 2)), max_length=3)
+    model = LoadedModel(backbone, np.array([f"i{item}" for item in range(1, 1001)], dtype=object), mask_history=True)
+    (ranked,) = model.recommend([["i2"]], 4)
+    assert [item for item, _ in ranked] == ["i1", "i3", "i4", "i5"]
 
 
 def test_history_may_be_recommended_where_the_run_does_not_mask_it() -> None:

@@ -15,6 +15,7 @@ from rsir_scale.config import TrainingConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import ConfigError
+from rsir_scale.models import layers
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
@@ -112,8 +113,12 @@ class BackboneContract:
         for row, length in enumerate((context_BL > 0).sum(1).tolist()):
             assert torch.allclose(query_BD[row], hidden_BLD[row, length - 1], rtol=0, atol=TINY)
 
+    @pytest.mark.parametrize("at_once", [1, 1 << 24])
     @torch.inference_mode()
-    def test_contexts_advanced_item_by_item_have_the_queries_of_those_encoded_anew(self) -> None:
+    def test_contexts_advanced_item_by_item_have_the_queries_of_those_encoded_anew(
+        self, at_once: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(layers, "_GATHERED", at_once)
         backbone, context_BL = self.built(), contexts(seed=8)
         memory = backbone.memory()
         if memory is None:

@@ -114,10 +114,12 @@ class ItemSearchContract:
         assert_answers(question, self.ask(question))
 
     @inherited
-    @given(question=questions())
-    def test_single_precision_gives_the_same_answer_where_scores_are_exact(self, question: Question) -> None:
+    @given(question=questions(), scale=st.sampled_from([1.0, 2.0**-80, 2.0**80]))
+    def test_single_precision_gives_the_same_answer_where_scores_are_exact(
+        self, question: Question, scale: float
+    ) -> None:
         query = replace(question.query, query_BD=question.query.query_BD.float())
-        single = replace(question, items_VD=question.items_VD.float(), query=query)
+        single = replace(question, items_VD=question.items_VD.float() * scale, query=query)
         assert_answers(single, self.ask(single))
 
     @inherited

@@ -98,6 +98,7 @@ class Scan {
       const int64_t count = std::min(ROWS_AT_A_TIME, question_.rows - first);
       if (space_.rows.size() < size_t(count)) space_.rows.resize(count);
       for (int64_t r = 0; r < count; ++r) begin(r);
+      if (!finite_) break;
       scan_lists(count);
       for (int64_t r = 0; r < count; ++r) finish(r);
     }
