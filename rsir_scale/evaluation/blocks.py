@@ -56,23 +56,11 @@ class Rows:
         query_BD: their query vectors.
         threshold_B1: one score a row, finite.
         excluded_BL: int64, places of items that do not count.
-
-    Raises:
-        DivergedError: a threshold is NaN or infinite.
     """
 
     query_BD: Tensor
     threshold_B1: Tensor
     excluded_BL: Tensor
-
-    def __post_init__(self) -> None:
-        # Nothing reaches NaN: a model of no numbers would be the best there is.
-        bad = int((~self.threshold_B1.isfinite()).sum())
-        if bad:
-            raise DivergedError(
-                f"the model scores {bad} of {len(self.threshold_B1)} held-out items with NaN or infinity, so they have "
-                "no rank: train at a lower training.learning_rate, or mend the class that model.backbone names"
-            )
 
     def part(self, rows: npt.NDArray[np.int64]) -> "Rows":
         """Some of the rows, by number."""
@@ -109,6 +97,21 @@ def own_scores(query_BD: Tensor, item_BD: Tensor) -> Tensor:
     """Each row's score `[B, 1]` with an item of its own, by the product that `Rows` takes, so that ties tie."""
     scores_BN = _padded(query_BD, _LEAST_ROWS) @ _padded(item_BD, _LEAST_COLUMNS).T
     return scores_BN.diagonal()[: len(query_BD), None].clone()
+
+
+def require_scores(score_B1: Tensor) -> Tensor:
+    """Return the scores of held-out items, all of which must be numbers: nothing reaches NaN, so it would rank first.
+
+    Raises:
+        DivergedError: one is NaN or infinite.
+    """
+    bad = int((~score_B1.isfinite()).sum())
+    if bad:
+        raise DivergedError(
+            f"the model scores {bad} of {len(score_B1)} held-out items with NaN or infinity, so they have no rank: "
+            "train at a lower training.learning_rate, or mend the class that model.backbone names"
+        )
+    return score_B1
 
 
 def _padded(vectors_BD: Tensor, least: int) -> Tensor:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rsir_scale.evaluation.blocks import ROWS_PER_TILE, Rows, item_blocks, split, threads_for_tiles
+from rsir_scale.evaluation.blocks import ROWS_PER_TILE, Rows, item_blocks, require_scores, split, threads_for_tiles
 from rsir_scale.evaluation.evaluate import EvaluationSet
 from rsir_scale.evaluation.metrics import beyond_cutoffs
 from rsir_scale.models.base import Backbone
@@ -81,7 +81,7 @@ class EarlyRanks:
         context = [pad_latest(contexts, piece, max_length=backbone.max_length).to(device) for piece in pieces]
         query_BD = torch.cat([backbone.encode(context_BL) for context_BL in context])
         target_B = torch.from_numpy(self._evaluation.targets[rows].astype(np.int64))
-        threshold_B1 = (query_BD * items_VD[target_B.to(device)]).sum(1, keepdim=True)
+        threshold_B1 = require_scores((query_BD * items_VD[target_B.to(device)]).sum(1, keepdim=True))
         excluded_BL = self._place_V[target_B][:, None]
         if self._mask_history:
             history_BL = pad_latest(contexts, rows, max_length=int(contexts.lengths.max(initial=1)))

@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import HeldOut, Sequences
-from rsir_scale.evaluation.blocks import ITEMS_PER_TILE, ROWS_PER_TILE, Rows, own_scores, threads_for_tiles
+from rsir_scale.evaluation.blocks import (
+    ITEMS_PER_TILE,
+    ROWS_PER_TILE,
+    Rows,
+    own_scores,
+    require_scores,
+    threads_for_tiles,
+)
 from rsir_scale.evaluation.metrics import beyond_cutoffs
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import blocks_by_length, pad_latest
@@ -119,5 +126,5 @@ def _ask(
     excluded = [torch.zeros_like(target_B1), target_B1]
     if mask_history:
         excluded.append(pad_latest(contexts, rows, max_length=int(contexts.lengths.max(initial=1))))
-    threshold_B1 = own_scores(query_BD, items_VD[target_B1[:, 0].to(items_VD.device)])
+    threshold_B1 = require_scores(own_scores(query_BD, items_VD[target_B1[:, 0].to(items_VD.device)]))
     return Rows(query_BD, threshold_B1, torch.cat(excluded, dim=1).to(items_VD.device))

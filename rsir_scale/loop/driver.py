@@ -12,6 +12,7 @@ import shlex
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
             check_fit(config, dataset)
             check(config, cluster.nodes())
             _try_new_teacher(store, config, dataset)
-            _drive(store, config, dataset, RayPhases(cluster, shown))
+            _drive(store, config, dataset, RayPhases(cluster, shown), stopper)
         except KeyboardInterrupt:
             shown.close()
             stopper.disarm()
@@ -107,8 +108,9 @@ def _try_new_teacher(store: Store, config: Config, dataset: PreparedDataset) -> 
         try_teacher(found)
 
 
-def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases") -> None:
+def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases", stopper: Stopper) -> None:
     with open_run(store, config, dataset) as opened:
+        stopper.tell = partial(_tell, opened, RUN_STOPPED)
         try:
             run_recursion(opened, dataset, phases)
         except KeyboardInterrupt:

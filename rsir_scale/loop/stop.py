@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
@@ -17,6 +17,7 @@ from typing import Self
 from rsir_scale.errors import ResumableError
 
 GRACE_S = 8.0
+_TELL_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -32,10 +33,14 @@ class Stopper:
     Args:
         last_line: the command that resumes the run.
         grace_s: seconds that the main thread has to leave in order.
+
+    Attributes:
+        tell: called before the process is ended where it stands, and not waited for longer than a second.
     """
 
     def __init__(self, last_line: str, *, grace_s: float = GRACE_S) -> None:
         self.last_line = last_line
+        self.tell: Callable[[], None] = _nothing
         self._grace_s = grace_s
         self._received: int | None = None
         self._watchdog: threading.Timer | None = None
@@ -99,9 +104,17 @@ class Stopper:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _leave(self) -> None:
+        # In a thread of its own: the main thread may hold what telling needs, and a store may not answer.
+        telling = threading.Thread(target=self.tell, daemon=True)
+        telling.start()
+        telling.join(_TELL_S)
         sys.stderr.write(f"\n{self.message()}\n")
         sys.stderr.flush()
         os._exit(ResumableError.exit_code)
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
 
 
 def _in_main_thread() -> bool:

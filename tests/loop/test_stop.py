@@ -2,9 +2,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from rsir_scale.loop import stop as module
 from rsir_scale.loop.stop import Stopper
 
 
@@ -58,3 +60,23 @@ def test_the_end_of_the_grace_or_a_second_signal_ends_the_process_with_3(grace: 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == "resume it"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_is_ended_where_it_stands_tells_so_first_and_waits_for_nobody(
+    answers: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[object] = []
+    hangs = threading.Event()
+    monkeypatch.setattr(module, "_TELL_S", 10.0 if answers else 0.05)
+    monkeypatch.setattr(module.os, "_exit", told.append)
+    stopper = Stopper("resume it")
+
+    def tell() -> None:
+        told.append("told") if answers else hangs.wait(60)
+
+    stopper.tell = tell
+    stopper._leave()
+    hangs.set()
+    assert told == (["told", 3] if answers else [3])
+    assert capsys.readouterr().err.splitlines()[-1] == "resume it"

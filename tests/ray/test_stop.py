@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from rsir_scale.data.dataset import open_dataset
-from rsir_scale.loop.stop import GRACE_S
 from rsir_scale.runs.content import digest
 from rsir_scale.storage.opening import open_store
 from tests.ray.conftest import Make
@@ -60,13 +59,10 @@ def test_a_signal_ends_a_run_at_once_and_the_last_line_resumes_it(
         told = time.monotonic()
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
-        took_s = time.monotonic() - told
-        assert took_s < 10
+        assert time.monotonic() - told < 10
     assert process.returncode == 3
     assert err.splitlines()[-1] == f"rsir resume {run_dir}"
-    # Where Ray's start holds the main thread for all the time that it has, it is ended as it stands.
-    last = json.loads((run_dir / "events.jsonl").read_text().splitlines()[-1])["event"]
-    assert last == "run_stopped" or took_s >= GRACE_S
+    assert json.loads((run_dir / "events.jsonl").read_text().splitlines()[-1])["event"] == "run_stopped"
 
 
 @pytest.mark.slow
