@@ -8,6 +8,7 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.loop.driver import _drive
 from rsir_scale.loop.local import LocalPhases
+from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
 from rsir_scale.runs.events import RUN_FAILED, read_events
 from rsir_scale.runs.open_run import Run
@@ -26,7 +27,7 @@ class Overtaken(LocalPhases):
 def test_a_driver_that_was_overtaken_closes_no_iteration_and_leaves_no_event(tmp_path: Path) -> None:
     tiny, store = tiny_run(), open_store(tmp_path / "run")
     with pytest.raises(ResumableError, match="another driver took this run over"):
-        _drive(store, tiny.config, tiny.dataset, Overtaken())  # type: ignore[arg-type]
+        _drive(store, tiny.config, tiny.dataset, Overtaken(), Stopper("resume it"))  # type: ignore[arg-type]
     assert not store.exists(layout.manifest(0))
     assert RUN_FAILED not in {event["event"] for event in read_events(store)}
 
@@ -51,5 +52,6 @@ def test_what_an_overtaken_driver_misses_is_no_damage(tmp_path: Path) -> None:
                 open_store(tmp_path / str(overtaken)),
                 tiny.config,
                 tiny.dataset,
-                Missing(overtaken=overtaken),  # type: ignore[arg-type]
+                Missing(overtaken=overtaken),
+                Stopper("resume it"),  # type: ignore[arg-type]
             )
