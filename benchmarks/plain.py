@@ -130,7 +130,8 @@ class FullScan:
         passed_B = ~query.checked_B | (query.vouching_BR.any(1) & (better_B < rank_threshold))
         item_BP, score_BP = self._candidates(query, scores_BV, passed_B & query.explore_B, top_candidates)
         voucher_B = query.own_BR.gather(1, column_B[:, None])[:, 0]
-        return SearchResult(own_BR.double(), passed_B, voucher_B, better_B, item_BP, score_BP.double())
+        seen_B = torch.full_like(voucher_B, scores_BV.shape[1] - 1)
+        return SearchResult(own_BR.double(), passed_B, voucher_B, better_B, item_BP, score_BP.double(), seen_B)
 
     def _candidates(self, query: SearchQuery, scores_BV: Tensor, wanted_B: Tensor, top: int) -> tuple[Tensor, Tensor]:
         item_BP = torch.zeros((len(wanted_B), top), dtype=torch.int64)

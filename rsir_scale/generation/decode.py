@@ -120,7 +120,8 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
     )
     result = search.search(query, rank_threshold=rules.rank_threshold or 1, top_candidates=rules.top_candidates)
     judged_B, passed_B = judged_U[context_B], result.passed_B[context_B]
-    counted = tally_checks(rows, judged_B, passed_B)
+    unfailing_U = (result.seen_B < (rules.rank_threshold or 0)) & (result.voucher_B > 0)
+    counted = tally_checks(rows, judged_B, passed_B, unfailing_U[context_B])
     evidence = result.better_B[context_B], result.voucher_B[context_B]
     rows = _settle(rows, judged_B & ~passed_B, judged_B, remaining_UR.any(1)[context_B], evidence, rules)
     item_B = torch.empty_like(context_B)

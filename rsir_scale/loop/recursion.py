@@ -137,7 +137,7 @@ def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iter
         files=tuple(files),
         generation=generation,
         timings=timings,
-        facts=(*run.facts, *_search_facts(store, iteration)),
+        facts=(*run.facts, *_search_facts(run, iteration, generation)),
     )
     write_extension(store, extension, run.lease)
     append_event(store, events.ITERATION_DONE, {"iteration": iteration})
@@ -170,16 +170,23 @@ def _close(
         generation=generation,
         metrics=evaluation.metrics,
         timings={"train_s": round(model.train_s, 3)} | (timings or {}),
-        facts=(*run.facts, *_search_facts(store, iteration)),
+        facts=(*run.facts, *_search_facts(run, iteration, generation)),
     )
     write_manifest(store, manifest, run.lease)
     append_event(store, events.ITERATION_DONE, {"iteration": iteration})
 
 
-def _search_facts(store: Store, iteration: int) -> list[str]:
-    """What was decided about the iteration's search, in words."""
-    record = read_search(store, iteration)
-    return [] if record is None else [f"fidelity is {record.mode}: {record.why}"]
+def _search_facts(run: Run, iteration: int, generation: Generation | None) -> list[str]:
+    """What was decided about the iteration's search, in words, and whether the check was one."""
+    record = read_search(run.store, iteration)
+    facts = [] if record is None else [f"fidelity is {record.mode}: {record.why}"]
+    counters = {} if generation is None else generation.counters
+    if unfailing := counters.get("unfailing_steps", 0):
+        facts.append(
+            f"{unfailing} of {counters['steps']} checks saw fewer items than fidelity.rank_threshold="
+            f"{run.config.fidelity.rank_threshold} and could not fail: raise fidelity.nprobe, or lower the threshold"
+        )
+    return facts
 
 
 def _model_files(store: Store, iteration: int) -> list[FileEntry]:

@@ -51,6 +51,7 @@ class SearchResult:
         candidate_BP: best items of the catalogue for rows that pass and explore, best first, equal scores by item
             index; 0 elsewhere, and where there are fewer.
         candidate_score_BP: their float64 scores; -inf where the candidate is 0.
+        seen_B: items of the catalogue that the row was ranked among.
     """
 
     own_score_BR: Tensor
@@ -59,6 +60,7 @@ class SearchResult:
     better_B: Tensor
     candidate_BP: Tensor
     candidate_score_BP: Tensor
+    seen_B: Tensor
 
 
 class ItemSearch(Protocol):

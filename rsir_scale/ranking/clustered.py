@@ -51,6 +51,7 @@ class ClusteredSearch:
         # At 0, which pads own items, a cluster that does not exist.
         self._cluster_of_V = F.pad(clusters.cluster_V.long(), (1, 0), value=len(clusters))
         self._clusters = len(clusters)
+        self._size_C = clusters.cluster_V.long().bincount(minlength=len(clusters))
 
     def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
         """Answer one step's question; see `ItemSearch`."""
@@ -58,7 +59,8 @@ class ClusteredSearch:
         probes_BN = self.probes(query.query_BD)
         if self._semantics == "membership":
             query = replace(query, vouching_BR=query.vouching_BR & self._inside(query.own_BR, probes_BN))
-        return self._scan.search(query, probes_BN, rank_threshold=rank_threshold, top_candidates=top_candidates)
+        found = self._scan.search(query, probes_BN, rank_threshold=rank_threshold, top_candidates=top_candidates)
+        return replace(found, seen_B=self._size_C.to(probes_BN.device)[probes_BN].sum(1))
 
     def probes(self, query_BD: Tensor) -> Tensor:
         """The clusters that each query is answered from, nearest first, `[B, N]`."""

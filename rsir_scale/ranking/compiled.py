@@ -34,12 +34,13 @@ class _Question(ctypes.Structure):
     ]
 
 
+_WRITTEN = ("own_score", "passed", "voucher", "better", "candidate", "candidate_score")
+
+
 class _Answer(ctypes.Structure):
     """Mirrors `RsirAnswer` of kernel/search.h."""
 
-    _fields_ = [
-        (name, ctypes.c_void_p) for name in ("own_score", "passed", "voucher", "better", "candidate", "candidate_score")
-    ]
+    _fields_ = [(name, ctypes.c_void_p) for name in _WRITTEN]
 
 
 @cache
@@ -146,6 +147,7 @@ class PackedTable:
             better_B=torch.empty(rows, dtype=torch.int64),
             candidate_BP=torch.empty((rows, top), dtype=torch.int64),
             candidate_score_BP=torch.empty((rows, top), dtype=torch.float64),
+            seen_B=torch.full((rows,), self.item_count),
         )
         question = _Question(
             rows=rows,
@@ -156,7 +158,8 @@ class PackedTable:
             top_candidates=top,
             **{name: column.data_ptr() for name, column in given.items()},
         )
-        answer = _Answer(**{name: column.data_ptr() for name, column in _columns(result).items()})
+        written = _columns(result)
+        answer = _Answer(**{name: written[name].data_ptr() for name in _WRITTEN})
         failure = self._library.rsir_search(self._handle, question, answer)
         if failure == _NOT_FINITE:
             raise not_finite_query()

@@ -62,7 +62,7 @@ class ExactSearch:
         judged = judge(query, voucher_B, progress.better_B, rank_threshold=rank_threshold, item_count=self.item_count)
         explored_B = judged[0] & query.explore_B
         found = self._candidates(query, progress, explored_B, top)
-        return answer(query, own_score_BR, voucher_B, judged, found)
+        return answer(query, own_score_BR, voucher_B, judged, found, item_count=self.item_count)
 
     def _begin(self, query: SearchQuery, target_B: Tensor, top: int) -> _Progress:
         band_B = rounding_band(query.query_BD, float(self._norm_V[0]))
@@ -204,13 +204,16 @@ def answer(
     voucher_B: Tensor,
     judged: tuple[Tensor, Tensor],
     found: tuple[Tensor, Tensor],
+    *,
+    item_count: int,
 ) -> SearchResult:
     """Put an answer together; `found` are the explored candidates `[B, P]` and their scores."""
     passed_B, better_B = judged
     candidate_BP, score_BP = found
     idle_B1 = ~(passed_B & query.explore_B)[:, None]
     candidate_BP, score_BP = candidate_BP.masked_fill(idle_B1, 0), score_BP.masked_fill(idle_B1, _MINUS_INFINITY)
-    return SearchResult(own_score_BR, passed_B, voucher_B, better_B, candidate_BP, score_BP)
+    seen_B = torch.full_like(voucher_B, item_count)
+    return SearchResult(own_score_BR, passed_B, voucher_B, better_B, candidate_BP, score_BP, seen_B)
 
 
 def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:

@@ -195,7 +195,7 @@ def settle(
         item_BS, score_BS = F.pad(item_BS, missing), F.pad(score_BS, missing, value=float("-inf"))
     score_BP, item_BP = without(query.banned_BL, *best_first(score_BS, item_BS), top)
     item_BP = item_BP.masked_fill(score_BP == float("-inf"), 0)
-    return answer(query, own_score_BR, voucher_B, judged, (item_BP, score_BP))
+    return answer(query, own_score_BR, voucher_B, judged, (item_BP, score_BP), item_count=item_count)
 
 
 def _rows(query: SearchQuery, rows: slice | Tensor) -> SearchQuery:

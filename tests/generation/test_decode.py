@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +15,8 @@ from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.rules import Rules
 from rsir_scale.generation.state import StopReason
 from rsir_scale.models.base import Backbone
+from rsir_scale.ranking.build import clustered_search
+from rsir_scale.ranking.clusters import Clusters
 from rsir_scale.ranking.exact import ExactSearch
 from rsir_scale.training.epoch import Worker, fit
 from tests.generation.worlds import PAPER, RELEASED, World, few_examples, worlds
@@ -120,6 +124,22 @@ def test_items_chosen_by_the_model_pass_more_often_than_uniform_random_ones(read
     # Softmax at an endless temperature is uniform over all that is not in the context.
     uniform = replace(chosen, temperature=1e9)
     assert _acceptance(chosen) > _acceptance(uniform) + 0.05
+
+
+@pytest.mark.parametrize(("semantics", "tau", "share"), [("count", 3, 1), ("count", 2, 0), ("membership", 3, None)])
+def test_checks_that_saw_fewer_items_than_the_threshold_are_counted(semantics, tau: int, share: int | None) -> None:
+    items_VD = _trained().item_vectors()
+    alone = Clusters(torch.arange(ITEMS, dtype=torch.int32), F.pad(items_VD[1:], (0, 1)))
+    search = clustered_search(items_VD, alone, nprobe=2, semantics=semantics)
+    rules = replace(PAPER, rank_threshold=tau, batch_size=64)
+    sources = market().training_sequences().select(range(50))
+    tally = decode(_trained(), search, sources, rules, identity=(1, 0)).tally
+    assert tally.steps > 0
+    if share is None:
+        # An item of no probed cluster cannot vouch, and then the check fails all the same.
+        assert 0 < tally.unfailing_steps == tally.accepted_steps < tally.steps
+    else:
+        assert tally.unfailing_steps == share * tally.accepted_steps
 
 
 def test_no_sources_give_no_trials() -> None:

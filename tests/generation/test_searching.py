@@ -122,6 +122,20 @@ def test_the_manifest_says_what_was_decided_and_what_scanned(semantics: str) -> 
     assert manifest.generation.encoders == ("anew",)
 
 
+@pytest.mark.parametrize("mode", ["clustered", "exact"])
+def test_the_manifest_tells_of_checks_that_could_not_fail(mode: str) -> None:
+    """One cluster of eight holds fewer items than the threshold here and there; a whole catalogue never does."""
+    manifest = read_chain(tiny_run(mode=mode).store)[0]
+    assert manifest.generation is not None
+    unfailing, steps = (manifest.generation.counters[name] for name in ("unfailing_steps", "steps"))
+    told = [fact for fact in manifest.facts if "could not fail" in fact]
+    if mode == "exact":
+        assert (unfailing, told) == (0, [])
+    else:
+        assert unfailing > 0
+        assert [fact.startswith(f"{unfailing} of {steps} checks saw fewer items") for fact in told] == [True]
+
+
 def test_the_manifest_says_why_auto_chose_as_it_did() -> None:
     run = tiny_run(mode="auto")
     manifest, record = read_chain(run.store)[0], read_search(run.store, 0)

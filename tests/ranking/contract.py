@@ -87,6 +87,7 @@ def _assert_row(question: Question, query: SearchQuery, scores: npt.NDArray[np.f
     capped = min(better, question.rank_threshold) if vouching else len(scores) - 1
     assert int(result.better_B) == (capped if checked else -1)
     assert int(result.voucher_B) in ([item for item in vouching if scores[item] == best] or [0])
+    assert int(result.seen_B) == len(scores) - 1
     banned = set(query.banned_BL.tolist())
     ordered = sorted(set(range(1, len(scores))) - banned, key=lambda item: (-scores[item], item))
     wanted = ordered[: question.top_candidates] if passed and query.explore_B else []

@@ -99,6 +99,7 @@ def test_only_probed_items_are_counted_and_chosen(world, nprobe) -> None:
         product_C = torch.cat([query.query_BD[row], torch.ones(1)]).double() @ clusters.probe_CD.double().T
         assert set(probes_BN[row].tolist()) == set(product_C.topk(nprobe).indices.tolist())
         probed_V = torch.isin(clusters.cluster_V.long(), probes_BN[row])
+        assert int(result.seen_B[row]) == int(probed_V.sum())
         if query.checked_B[row] and result.voucher_B[row] > 0:
             own = score_BV[row, result.voucher_B[row]]
             near = 1e-12 * float(score_BV[row].abs().max())
