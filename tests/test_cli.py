@@ -169,12 +169,16 @@ def test_plan_says_what_would_run_and_on_what(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    code, out, _ = call(capsys, "plan", folder / "config.yaml", "--set", "loop.iterations=2", "--json")
+    more = ("--set", "loop.iterations=2", "--set", "generation.trials_per_sequence=3")
+    code, out, _ = call(capsys, "plan", folder / "config.yaml", *more, "--json")
     found = json.loads(out)
     assert code == 0
     assert [entry["iteration"] for entry in found["iterations"]] == [0, 1, 2]
     assert found["iterations"][0]["sources_at_most"] == found["users"] == 60
-    assert found["iterations"][1]["sources_at_most"] == 120
+    assert [entry.get("sources_at_most") for entry in found["iterations"]] == [60, 240, None]
+    assert [entry.get("trials_at_most") for entry in found["iterations"]] == [180, 720, None]
+    assert found["iterations"][1]["shards_at_most"] == 4 * found["iterations"][0]["shards_at_most"]
+    assert len({entry["updates_at_most"] for entry in found["iterations"]}) == 1
     assert found["generation"] == {"processes": 2, "cpus_each": 1, "gpus_each": 0}
 
 

@@ -1,11 +1,20 @@
 """What an evaluation says of its own protocol."""
 
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 
 from rsir_scale.config import EvaluationConfig
-from rsir_scale.evaluation.evaluate import EvaluationSet
+from rsir_scale.evaluation import iteration
+from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets
 from rsir_scale.evaluation.iteration import masked_targets
+from rsir_scale.loop import reevaluate
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.repository import load_trained
+from rsir_scale.runs import layout
 from tests.evaluation.worlds import sequences_of
+from tests.loop.tiny_run import tiny_run
 
 
 def test_targets_in_the_history_are_counted_where_it_is_masked() -> None:
@@ -16,3 +25,26 @@ def test_targets_in_the_history_are_counted_where_it_is_masked() -> None:
     }
     assert masked_targets(sets, EvaluationConfig(mask_history=True)) == {"validation": 2, "test": 1}
     assert masked_targets(sets, EvaluationConfig(mask_history=False)) == {"validation": 0, "test": 0}
+
+
+def test_the_setting_decides_what_is_masked_wherever_a_stored_model_is_ranked(tmp_path: Path, monkeypatch) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    path = run.path / layout.RUN_CONFIG
+    text = path.read_text()
+    assert text.count("mask_history: true") == 1
+    path.write_text(text.replace("mask_history: true", "mask_history: false"))
+    asked: list[bool] = []
+
+    def listening(backbone: Backbone, users: EvaluationSet, *, mask_history: bool) -> npt.NDArray[np.int64]:
+        asked.append(mask_history)
+        return rank_targets(backbone, users, mask_history=mask_history)
+
+    for module in (iteration, reevaluate):
+        monkeypatch.setattr(module, "rank_targets", listening)
+    for mask in (True, False):
+        run.store.delete(layout.metrics(0))
+        iteration.evaluate_iteration(
+            run.store, run.dataset, EvaluationConfig(mask_history=mask), 0, load_trained(run.store, 0)
+        )
+    reevaluate.reevaluate(run.store, run.dataset, 0)
+    assert asked == [True, True, False, False, False, False]

@@ -126,6 +126,40 @@ def test_a_changed_row_is_named_with_what_is_wrong(reading: str, remaining: str,
         assert len({row for row, _ in faults}) == 1 or kind == "id"
 
 
+def _said(bad: Part, **changes: Any) -> set[str]:
+    return {what for _, what in bad.faults(**changes)}
+
+
+def test_rows_are_held_to_the_lengths_and_starts_of_the_rules() -> None:
+    paper, released = part(), part("released")
+    assert any(
+        "fewer items than generation.min_length=99" in what
+        for what in _said(paper, rules=replace(paper.rules, min_length=99))
+    )
+    turned = replace(paper.rules, start_at_prefix=not paper.rules.start_at_prefix)
+    assert "start_length is not the one drawn for this trial" in _said(paper, rules=turned)
+    assert "more items than the longest context allowed" in _said(released, rules=replace(released.rules, max_length=2))
+
+
+def test_a_row_that_ended_otherwise_or_is_its_source_is_named() -> None:
+    good = part()
+    rows = good.table.to_pylist()
+    row_of = {int(sequence_id): row for row, sequence_id in enumerate(good.facts.sources.ids)}
+
+    def source(row: Row) -> list[int]:
+        return [int(item) for item in good.facts.sources.row(row_of[row["source_sequence_id"]])]
+
+    ended = next(place for place, row in enumerate(rows) if row["stop_reason"] != "length")
+    assert any("limit is not reached" in what for what in _said(good.with_row(ended, _set(stop_reason="length"))))
+    exploits = next(place for place, row in enumerate(rows) if not row["explored"][-1])
+    new = next(item for item in range(1, 31) if item not in source(rows[exploits]))
+    foreign = good.with_row(exploits, _change_last("items", lambda _: new))
+    assert "an exploited item is not one of the user's own" in _said(foreign)
+    equal = next(place for place, row in enumerate(rows) if len(row["items"]) == len(source(row)))
+    copied = good.with_row(equal, lambda row: row | {"items": source(row)})
+    assert "the row is its source over again" in _said(copied)
+
+
 @pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
 def test_an_item_changed_with_its_hash_left_alone_is_named(reading: str, remaining: str) -> None:
     good = part(reading, remaining)

@@ -1,5 +1,9 @@
 """An iteration's search is decided once, recorded, and found again by whoever opens the run."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,8 @@ from rsir_scale.generation.searching import open_clusters, open_search, prepare_
 from rsir_scale.generation.shard import generate_locally
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.models.shards import assemble, read_pieces
+from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
+from rsir_scale.ranking.build import exact_search
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.content import content_of
@@ -174,6 +180,52 @@ def test_auto_takes_clusters_only_if_much_faster_and_hardly_ever_wrong(
     assert later is not None
     assert later.mode == chosen
     assert "as in iteration 0" in later.why
+
+
+@dataclass
+class _PassesAll:
+    """A search that lets every row pass."""
+
+    inner: ItemSearch
+    name: str = "lax"
+
+    def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
+        found = self.inner.search(query, rank_threshold=rank_threshold, top_candidates=top_candidates)
+        return replace(found, passed_B=torch.ones_like(found.passed_B))
+
+
+def _audition(approximate: Callable[[ItemSearch], ItemSearch], *, sources: int) -> dict[str, float]:
+    run = tiny_run()
+    model = load_trained(run.store, 0)
+    exact = exact_search(model.item_vectors())
+    sample = run.dataset.training_sequences().select(range(20))
+    return audition.audition(
+        model,
+        sample,
+        rules_of(run.config, run.dataset),
+        identity=(1, 0),
+        exact=exact,
+        clustered=lambda: approximate(exact),
+        sources_per_actor=sources,
+    ).figures
+
+
+def test_auto_counts_the_rows_that_clusters_would_let_through(monkeypatch) -> None:
+    monkeypatch.setattr(audition, "SOON_ENOUGH_S", 0.0)
+    assert _audition(_PassesAll, sources=20)["false_accept_rate"] == 1.0
+    assert _audition(lambda exact: exact, sources=20)["false_accept_rate"] == 0.0
+
+
+def test_auto_projects_its_sample_onto_all_that_an_actor_has(monkeypatch) -> None:
+    monkeypatch.setattr(audition, "SOON_ENOUGH_S", 0.0)
+    # A clock that every look moves on by a second, so that each part of the sample takes as long every time.
+    few, many = [], []
+    for figures, sources in ((few, 20), (many, 200)):
+        monkeypatch.setattr(audition.time, "perf_counter", partial(next, count()))
+        figures.append(_audition(lambda exact: exact, sources=sources))
+    assert many[0]["exact_s"] == pytest.approx(10 * few[0]["exact_s"])
+    built = few[0]["build_s"]
+    assert many[0]["clustered_s"] - built == pytest.approx(10 * (few[0]["clustered_s"] - built))
 
 
 def test_a_vector_that_is_not_finite_is_refused_by_the_logs_own_id(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import re
 import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +28,11 @@ WAY_OUT = re.compile(
 )
 # Its own peak: what the system reports of a child includes the parent that it was forked from.
 _SCRIPT = """
-import atexit, re, sys
+import atexit, re, sys, time
 from pathlib import Path
 def tell():
     peak = re.search("VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1]
-    Path(sys.argv[1]).write_text(peak)
+    Path(sys.argv[1]).write_text(f"{peak} {time.process_time()}")
 atexit.register(tell)
 from rsir_scale.cli import main
 main(sys.argv[2:])
@@ -42,13 +41,13 @@ main(sys.argv[2:])
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; `peak_bytes` and `seconds` only of a process of its own."""
+    """How a command ended; `peak_bytes` and `cpu_s` (processor time, all threads) only of a process of its own."""
 
     code: int
     out: str
     err: str
     peak_bytes: int = 0
-    seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> Ended:
@@ -62,10 +61,9 @@ def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> Ended:
 
 def call_apart(folder: Path, *arguments: object, timeout_s: float = 60.0) -> Ended:
     """Run it in a process of its own, which may not take the machine with it, and measure that."""
-    peak = folder / "peak"
-    began = time.monotonic()
+    taken = folder / "taken"
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, peak, *map(str, arguments)],
+        [sys.executable, "-c", _SCRIPT, taken, *map(str, arguments)],
         capture_output=True,
         text=True,
         errors="replace",
@@ -73,9 +71,9 @@ def call_apart(folder: Path, *arguments: object, timeout_s: float = 60.0) -> End
         timeout=timeout_s,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES)),
     )
-    seconds, peak_bytes = time.monotonic() - began, int(peak.read_text()) * 1024
-    peak.unlink()
-    return Ended(done.returncode, done.stdout, done.stderr, peak_bytes, seconds)
+    peak_kb, cpu_s = taken.read_text().split()
+    taken.unlink()
+    return Ended(done.returncode, done.stdout, done.stderr, int(peak_kb) * 1024, float(cpu_s))
 
 
 def held(folder: Path) -> dict[str, str]:

@@ -190,5 +190,5 @@ def test_a_bomb_of_yaml_is_refused_in_bounded_memory_and_time(tmp_path: Path, te
     ended = call_apart(tmp_path, "run", config, "--run-dir", tmp_path / "run")
     assert_refused(ended, 2, (named,))
     assert ended.peak_bytes < GIB
-    assert ended.seconds < 20
+    assert ended.cpu_s < 20
     assert sorted(held(tmp_path)) == ["config.yaml"]

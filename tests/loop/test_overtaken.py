@@ -12,6 +12,7 @@ from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
 from rsir_scale.runs.events import RUN_FAILED, read_events
 from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
 
@@ -55,3 +56,7 @@ def test_what_an_overtaken_driver_misses_is_no_damage(tmp_path: Path) -> None:
                 Missing(overtaken=overtaken),
                 Stopper("resume it"),  # type: ignore[arg-type]
             )
+        last = read_events(open_store(tmp_path / str(overtaken)))[-1]
+        assert (last["event"] == RUN_FAILED) is not overtaken
+    assert said in str(last["error"])
+    assert read_status(open_store(tmp_path / "False"))["state"] == "failed"

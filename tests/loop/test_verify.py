@@ -13,6 +13,7 @@ import pytest
 
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.evaluation.iteration import Evaluation
 from rsir_scale.loop.faults import Ledger
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
@@ -25,7 +26,7 @@ from rsir_scale.runs.lineage import committed_files, read_dropped
 from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
-from rsir_scale.runs.records import FileEntry, entry_of
+from rsir_scale.runs.records import FileEntry, Record, entry_of
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import TinyRun, tiny_run
 
@@ -239,6 +240,61 @@ def test_metrics_and_counters_that_were_not_measured_are_named(tmp_path: Path) -
 
     run = tiny_run().copy_to(tmp_path / "again")
     assert any("heldout_test_hits" in fault.what for fault in _changed_manifest(run, 1, more_hits).faults)
+
+
+def _with_record(
+    run: TinyRun, iteration: int, key: str, record: Record, *, counters: dict[str, int] | None = None
+) -> VerifyReport:
+    """Put another record under a key, mend all that the manifest says of it, and verify."""
+    kind = next(entry.kind for entry in read_chain(run.store)[iteration].files if entry.key == key)
+    (run.path / key).write_bytes(record.to_bytes())
+    own = entry_of(run.store, key, kind)
+
+    def mended(manifest: Manifest) -> Manifest:
+        files = tuple(own if entry.key == key else entry for entry in manifest.files)
+        generation = manifest.generation
+        if generation is not None:
+            told = {"counters": counters or generation.counters}
+            told |= {"plan_sha256": own.sha256} if kind == "plan" else {}
+            generation = generation.model_copy(update=told)
+        metrics = record.metrics if isinstance(record, Evaluation) else manifest.metrics
+        return manifest.model_copy(update={"files": files, "generation": generation, "metrics": metrics})
+
+    return _changed_manifest(run, iteration, mended)
+
+
+def test_metrics_that_are_not_the_means_of_the_ranks_are_named_though_all_hashes_fit(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
+    told = Evaluation.from_bytes(run.store.read(key), key)
+    report = _with_record(run, 2, key, told.model_copy(update={"metrics": told.metrics | {"test/NDCG@10": 0.99}}))
+    assert [(fault.file, "the ranks give" in fault.what) for fault in report.faults] == [(key, True)]
+
+
+def test_a_plan_of_other_sources_is_named_though_all_hashes_fit(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.plan(1)
+    other = read_plan(run.store, 1).model_copy(update={"sources_digest": "0" * 64})
+    said = {(fault.file, fault.what) for fault in _with_record(run, 1, key, other).faults}
+    assert (key, "it is not the plan that data and settings give") in said
+
+
+def test_a_shard_whose_trials_do_not_add_up_is_named_though_all_hashes_fit(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.commit(1, 0)
+    record = CommitRecord.from_bytes(run.store.read(key), key)
+    lied = record.model_copy(update={"counts": record.counts | {"trials": record.counts["trials"] + 1}})
+    written = read_chain(run.store)[1].generation
+    assert written is not None
+    counters = written.counters | {"trials": written.counters["trials"] + 1}
+    assert key in {fault.file for fault in _with_record(run, 1, key, lied, counters=counters).faults}
+
+
+def test_a_run_file_of_other_settings_is_named_by_every_manifest(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    path = run.path / layout.RUN_CONFIG
+    text = path.read_text()
+    assert text.count("learning_rate: 0.02") == 1
+    path.write_text(text.replace("learning_rate: 0.02", "learning_rate: 0.03"))
+    said = {fault.file for fault in _checked(run).faults if "other settings" in fault.what}
+    assert said == {layout.manifest(iteration) for iteration in range(3)}
 
 
 def test_a_manifest_or_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:

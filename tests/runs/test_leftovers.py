@@ -97,11 +97,15 @@ def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, 
         (layout.model(1), layout.weights(1, ATTEMPT, 0)),
         (layout.model(2), layout.training_tensors(2, ATTEMPT, 3)),
         (layout.metrics(0), layout.ranks(0, ATTEMPT)),
+        (layout.search(0), layout.clusters(0, ATTEMPT)),
+        (layout.TEACHER, layout.teacher_weights(ATTEMPT, 0)),
         (layout.manifest(1), layout.dropped(1, ATTEMPT)),
     ],
 )
 def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun, record: str, undecided: str) -> None:
     littered.store.put(undecided, b"of an attempt")
+    if not littered.store.exists(record):
+        littered.store.put(record, b"{}")
     assert undecided in leftovers(littered.store)
     littered.store.delete(record)
     assert undecided not in leftovers(littered.store)

@@ -15,6 +15,7 @@ from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import plan_iteration
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
+from tests.loop.tiny_run import tiny_run
 from tests.runs.world import SETTINGS, commit_shards, config, dataset, finish, generate
 
 ITERATION_KEYS = [
@@ -87,6 +88,20 @@ def test_figures_come_from_manifests(tmp_path: Path) -> None:
     assert (first["acceptance"], first["train_s"]) == (None, 1.0)
     assert (second["new_sequences"], second["growth"]) == (None, None)
     assert second["metrics"] == {"validation/NDCG@20": 0.25}
+
+
+def test_shares_and_growth_are_those_of_the_counters() -> None:
+    run = tiny_run()
+    pairs = run.dataset.meta.training_pairs
+    for entry, manifest in zip(read_status(run.store)["iterations"][:2], read_chain(run.store), strict=False):
+        assert manifest.generation is not None
+        counted = manifest.generation.counters
+        assert entry["acceptance"] == counted["accepted_steps"] / counted["steps"]
+        assert entry["mean_accepted_steps"] == counted["accepted_steps"] / counted["trials"]
+        assert entry["novel_share"] == counted["novel_steps"] / counted["accepted_steps"]
+        assert entry["own_items_share"] == counted["own_only_rows"] / counted["rows_kept"]
+        assert entry["growth"] == (pairs + manifest.generation.pairs) / pairs
+        pairs += manifest.generation.pairs
 
 
 def test_events_survive_a_torn_line(tmp_path: Path) -> None:

@@ -222,3 +222,16 @@ def test_nothing_is_made_before_the_first_write(tmp_path: Path) -> None:
     store.delete("a/b")
     assert list(store.list("")) == []
     assert not (tmp_path / "absent").exists()
+
+
+def test_the_name_of_every_new_folder_is_synced_in_the_one_above_it(tmp_path: Path, monkeypatch) -> None:
+    synced: set[str] = set()
+    fsync = os.fsync
+
+    def listening(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", listening)
+    LocalStore(tmp_path).create("a/b/c", b"x")
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/b")} <= synced

@@ -4,6 +4,7 @@ import time
 from functools import partial
 
 import pytest
+from obstore.exceptions import AlreadyExistsError as TakenError
 
 from rsir_scale.errors import ConfigError, ResumableError
 from rsir_scale.storage.base import AlreadyExistsError, is_temporary
@@ -61,6 +62,31 @@ def test_a_store_that_ignores_the_condition_is_refused_by_name(bucket: str, monk
     with pytest.raises(ConfigError, match=rf"{bucket}: this store overwrites"):
         ObjectStore(bucket).require_atomic_create()
     assert list(ObjectStore(bucket).list("")) == []
+
+
+@pytest.mark.parametrize("conflicts", [2, 10**6])
+def test_a_conflict_that_came_to_nothing_is_tried_again_and_never_told_as_another_object(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, conflicts: int
+) -> None:
+    import obstore
+
+    put, met = obstore.put, []
+
+    def conflicting(*given: object, **named: object) -> object:
+        met.append(given)
+        if len(met) <= conflicts:
+            raise TakenError("a conflict with a request under way")
+        return put(*given, **named)
+
+    monkeypatch.setattr(obstore, "put", conflicting)
+    store = ObjectStore(bucket)
+    if conflicts == 2:
+        store.create("a", b"x")
+        assert store.read("a") == b"x"
+    else:
+        with pytest.raises(ResumableError, match="came to nothing"):
+            store.create("a", b"x")
+        assert store.read_if_exists("a") is None
 
 
 def test_what_tries_a_store_out_belongs_to_nothing_else_in_it(bucket: str) -> None:

@@ -244,6 +244,12 @@ def test_synthetic_weight_scales_the_share_of_synthetic_sequences() -> None:
     )
     assert _same(one, same)
     assert not _same(one, less)
+    # Sequences that are alike have the same mean loss, whatever weight they have in it.
+    whole, almost_alone = (
+        Fit(without_dropout(task(sequences=both, synthetic_weight=weight)), ALONE, resume_from=None, warm_start=None)
+        for weight in (1.0, 1e-6)
+    )
+    assert almost_alone._update(0) == pytest.approx(whole._update(0), rel=0.05)
 
 
 def test_a_share_of_synthetic_sequences_adds_to_an_update_and_not_to_the_number_of_updates() -> None:
