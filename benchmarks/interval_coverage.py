@@ -20,7 +20,7 @@ from significance import paired_gain
 USERS = 200
 RESAMPLES = 500
 LEVEL = 0.95
-SEEDS = (3, 5, 10)
+SEEDS = (2, 3, 4, 5, 10)
 SEED_SDS = (0.0, 0.5, 1.0, 2.0)
 USER_SDS = (0.2, 0.5)
 

@@ -34,17 +34,25 @@ def ranks_at(folder: Path, iteration: int) -> Ranks:
 
 
 def keep(path: Path, found: dict[Key, Ranks]) -> dict[Key, Ranks]:
-    """Add models to the file, and return all that it holds then; a model that it held is replaced.
+    """Add models to the file, and return all that it holds then.
 
     Raises:
-        SystemExit: the models were not evaluated on as many users as those of the file.
+        SystemExit: the models were not evaluated on as many users as those of the file, or it holds one of them with
+            other ranks: what was compared with that one would be compared with another now.
     """
     with alone(path):
         return _keep(path, found)
 
 
 def _keep(path: Path, found: dict[Key, Ranks]) -> dict[Key, Ranks]:
-    kept = (read(path) if path.exists() else {}) | found
+    before = read(path) if path.exists() else {}
+    changed = [key for key in found.keys() & before.keys() if not _same(found[key], before[key])]
+    if changed:
+        raise SystemExit(
+            f"{path} holds {sorted(changed)[0]} with other ranks ({len(changed)} such): give what was made anew a file "
+            "of its own, with all that it is compared with"
+        )
+    kept = before | found
     users = {split: {len(ranks[split]) for ranks in kept.values()} for split in SPLITS}
     if any(len(numbers) > 1 for numbers in users.values()):
         raise SystemExit(f"{path} holds models of other users ({users}): give each dataset a file of its own")
@@ -64,6 +72,10 @@ def read(path: Path) -> dict[Key, Ranks]:
         (row["arm"], row["seed"], row["iteration"]): {split: np.array(row[split], dtype=np.int64) for split in SPLITS}
         for row in pl.read_parquet(path).iter_rows(named=True)
     }
+
+
+def _same(one: Ranks, other: Ranks) -> bool:
+    return all(np.array_equal(narrowed(one[split]), narrowed(other[split])) for split in SPLITS)
 
 
 def narrowed(ranks: np.ndarray) -> np.ndarray:

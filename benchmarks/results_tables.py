@@ -2,8 +2,8 @@
 
     python benchmarks/results_tables.py
 
-writes their rows anew; a test holds the pages to them, so that no figure is copied by hand. A gain is bold where its
-interval holds no zero, without correction for several metrics.
+writes their rows anew; a test holds the pages to them, so that no figure is copied by hand. A gain is bold where it is
+one of three seeds or more and its interval holds no zero, without correction for several metrics.
 """
 
 import json
@@ -17,8 +17,15 @@ README, PAGE, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT /
 DATASETS = ("Toys", "Beauty", "Sports", "Yelp")
 METRICS = ("NDCG@10", "Recall@10")
 RSIR = "rsir-retrain"
-# Since Sports and Yelp the base is trained on for as many passes as theta_1; before, for half of them.
-LONGER = ("extra-retrain", "extra-finetune")
+# What the base trained on for longer is called, and for how many passes: the first two studies gave it half of them.
+LONGER = {
+    "Toys": ("extra-finetune", 15),
+    "Beauty": ("extra-finetune", 15),
+    "Sports": ("extra-retrain", 30),
+    "Yelp": ("extra-retrain", 30),
+}
+COPIES = "copies-retrain"
+BOLD_SEEDS = 3
 BACKBONES = {"sasrec": "SASRec", "cl4srec": "CL4SRec", "hstu": "HSTU", "semantic_id": "Semantic ids"}
 # Base, RSIR-FT and RSIR in the paper's Table 1 (semantic ids: Table 10, which has no RSIR-FT).
 Pair = tuple[float, float]
@@ -53,17 +60,15 @@ def rewritten(page: Path) -> str:
 
 def tables() -> dict[tuple[Path, str], list[str]]:
     """Rows by page and header."""
-    longer = ("base", LONGER)
-    with_copies = (*longer, "copies-retrain")
     return {
         (README, "| | seeds | base: NDCG@10 / Recall@10 | with RSIR | RSIR against longer training |"): [
-            _line(name, rows, longer, "test") for name, rows in _studies()
+            _line(name, rows, "test") for name, rows in _studies()
         ],
         (PAGE, "| test | seeds | base | RSIR against the base | against longer training | against copies |"): [
-            _line(name, rows, with_copies, "test") for name, rows in _studies()
+            _line(name, rows, "test", copies=True) for name, rows in _studies()
         ],
         (PAGE, "| validation | seeds | base | RSIR against the base | against longer training | against copies |"): [
-            _line(name, rows, with_copies, "validation") for name, rows in _studies()
+            _line(name, rows, "validation", copies=True) for name, rows in _studies()
         ],
         (PAGE, "| | seeds | base | RSIR | paper's | RSIR-FT | paper's |"): paper_rows(),
     }
@@ -102,14 +107,15 @@ def _read(path: Path) -> list[Row]:
     return rows
 
 
-def _line(name: str, rows: list[Row], others: tuple[str | tuple[str, ...], ...], split: str) -> str:
+def _line(name: str, rows: list[Row], split: str, *, copies: bool = False) -> str:
     own = _pick(rows, RSIR, "base", split)
-    cells = [name, str(len(own[0]["seeds"])), _base(own)]
-    for other in others:
-        candidates = (other,) if isinstance(other, str) else other
-        found = next((pair for pair in (_pick(rows, RSIR, one, split) for one in candidates) if pair), [])
-        seeds = f" ({_numbers(found)})" if found and found[0]["seeds"] != own[0]["seeds"] else ""
-        cells.append(_gains(found) + seeds if found else "to be run")
+    longer, passes = LONGER[name]
+    cells = [name, str(len(own[0]["seeds"])), _base(own), _gains(own)]
+    for other, told in ((longer, f"{passes} passes"), *([(COPIES, "")] if copies else [])):
+        found = _pick(rows, RSIR, other, split)
+        seeds = _numbers(found) if found and found[0]["seeds"] != own[0]["seeds"] else ""
+        more = "; ".join(part for part in (told, seeds) if part)
+        cells.append(_gains(found) + (f" ({more})" if more else "") if found else "to be run")
     return f"| {' | '.join(cells)} |"
 
 
@@ -139,8 +145,13 @@ def _gains(pair: list[Row]) -> str:
 
 def _gain(row: Row) -> str:
     mean = f"{100 * row['gain']:+.1f} %"
-    shown = f"**{mean}**" if row["low"] > 0 or row["high"] < 0 else mean
-    return f"{shown} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    sure = len(row["seeds"]) >= BOLD_SEEDS and (row["low"] > 0 or row["high"] < 0)
+    return f"{f'**{mean}**' if sure else mean} [{_bound(row['low'])}, {_bound(row['high'])}]"
+
+
+def _bound(share: float) -> str:
+    """A bound in per cent; one that would be shown as zero gets another digit, for its sign matters."""
+    return f"{100 * share:+.1f}" if abs(share) >= 0.0005 else f"{100 * share:+.2f}"
 
 
 def _relative(base: Pair | None, other: Pair | None) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 import yaml
 from machine import commit
-from paired_gain import tell
+from paired_gain import BASE_SECTIONS, LATER, tell
 from result_file import Row, add_row, read_rows
 
 from rsir_scale.config import Config
@@ -38,7 +38,6 @@ from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
 
 METRICS = (("NDCG", 10), ("NDCG", 20), ("Recall", 10))
-BASE_SECTIONS = ("data.", "model.", "training.", "evaluation.")
 SORTED_BY = "validation/NDCG@20"
 
 
@@ -62,6 +61,7 @@ def main() -> None:
             config = load_config(arguments.config, [*arguments.overrides, *overrides, f"seed={arguments.seed}"])
             if not is_done(name, config, arguments.out):
                 add_row(arguments.out, run_trial(name, config, arguments.state))
+            shutil.rmtree(state_of(config, arguments.state), ignore_errors=True)
     print_report(read_rows(arguments.out))
 
 
@@ -89,7 +89,7 @@ def chosen_settings(config: Config) -> Row:
     return {
         key: value
         for key, value in effective_settings(config).items()
-        if key.startswith(BASE_SECTIONS) and value != defaults[key]
+        if key.startswith(BASE_SECTIONS) and not key.startswith(LATER) and value != defaults[key]
     }
 
 
@@ -107,17 +107,20 @@ def is_done(name: str, config: Config, out: Path) -> bool:
     return False
 
 
+def state_of(config: Config, state: Path) -> Path:
+    """The folder of a trial's fit, which stays until the trial has its row."""
+    return state / f"{config.fingerprint()[:16]}-{open_dataset(config.data.path).meta.fingerprint[:16]}"
+
+
 def run_trial(name: str, config: Config, state: Path) -> Row:
     """Fit theta_0, or go on with it, and return its row."""
-    dataset = open_dataset(config.data.path)
-    folder = state / f"{config.fingerprint()[:16]}-{dataset.meta.fingerprint[:16]}"
+    dataset, folder = open_dataset(config.data.path), state_of(config, state)
     row = {"name": name, "seed": config.seed, "settings": chosen_settings(config)}
     try:
         outcome = fitted(config, dataset, folder, name)
     except DivergedError as error:
         outcome = {"error": str(error)}
         print(f"{name}: {error}", flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
     return row | outcome | {"commit": commit()}
 
 

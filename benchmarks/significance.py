@@ -3,15 +3,18 @@
 Seeds and users are both samples, and every seed meets every user: the design of studies in which several readers read
 the same cases. The interval is theirs (Dorfman, Berbaum and Metz, 1992, with the degrees of freedom of Hillis,
 Statistics in Medicine 26, 2007): what differs between seeds, what differs between users, and what is left of a user
-under a seed are told apart, and a gain that few seeds agree on gets the wide interval of few seeds. To resample seeds
-and users together counts what is left three times (Owen, Annals of Applied Statistics 1, 2007), and with three seeds
-knows too little of how they differ; `interval_coverage.py` shows both.
+under a seed are told apart, and a gain that few seeds agree on gets the wide interval of few seeds. Their formula has
+no floor: where few seeds agree by luck it is narrower than if seeds were known not to differ at all, and holds the gain
+too seldom, so that the wider of the two is taken. To resample seeds and users together counts what is left three times
+(Owen, Annals of Applied Statistics 1, 2007), and with three seeds knows too little of how they differ;
+`interval_coverage.py` shows both.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 Values = npt.NDArray[np.float64]
@@ -48,22 +51,28 @@ def paired_gain(base: Values, treated: Values, *, level: float = 0.95) -> Gain:
         raise ValueError(f"base {base.shape} and treated {treated.shape} are no pairs: give the same seeds and users")
     mean = float(treated.mean() / base.mean() - 1.0)
     # What each user under each seed adds to the gain, as far as a ratio is linear.
-    variance, freedom = variance_of_mean((treated - (1.0 + mean) * base) / base.mean())
-    half = float(student.ppf((1 + level) / 2, freedom)) * variance**0.5
+    half = half_width((treated - (1.0 + mean) * base) / base.mean(), level=level)
     per_seed = treated.mean(1) / base.mean(1) - 1.0
     return Gain(mean, mean - half, mean + half, tuple(float(gain) for gain in per_seed))
 
 
-def variance_of_mean(effect: Values) -> tuple[float, float]:
-    """Return the variance of the mean of `[seeds, users]` effects, both of them samples, and its degrees of freedom."""
+def half_width(effect: Values, *, level: float) -> float:
+    """Half the interval of the mean of `[seeds, users]` effects, both of them samples.
+
+    Seeds that happen to agree know no more than seeds that do not differ at all: that interval is the least.
+    """
     seeds, users = effect.shape
     of_seed, of_user = effect.mean(1, keepdims=True), effect.mean(0, keepdims=True)
     between_users = seeds * of_user.var(ddof=1)
+    quantile = (1 + level) / 2
     if seeds == 1:
-        return between_users / users, users - 1.0
+        return float(student.ppf(quantile, users - 1) * (between_users / users) ** 0.5)
     between_seeds = users * of_seed.var(ddof=1)
     left = ((effect - of_seed - of_user + effect.mean()) ** 2).sum() / ((seeds - 1) * (users - 1))
-    whole = between_seeds + max(between_users - left, 0.0)
-    if whole == 0.0:
-        return 0.0, seeds - 1.0
-    return whole / (seeds * users), (seeds - 1) * (whole / between_seeds) ** 2
+    of_users = max(between_users - left, 0.0)
+    alike = float(normal.ppf(quantile) * ((left + of_users) / (seeds * users)) ** 0.5)
+    if between_seeds <= 0.0:
+        return alike
+    whole = between_seeds + of_users
+    freedom = (seeds - 1) * (whole / between_seeds) ** 2
+    return max(alike, float(student.ppf(quantile, freedom) * (whole / (seeds * users)) ** 0.5))

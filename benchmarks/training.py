@@ -76,7 +76,7 @@ def main() -> None:
                 rows.append(row)
                 _tell(row, rows, arguments.json)
     for items in arguments.items:
-        rows.append(_in_fresh_process(measure_step, items, arguments.work, STEP_SETTINGS))
+        rows.append(_in_fresh_process(measure_step, items, arguments.work, STEP_SETTINGS) | {"commit": commit()})
         _tell(rows[-1], rows, arguments.json)
 
 

@@ -207,6 +207,15 @@ def test_arms_of_a_paired_study_may_be_made_on_several_machines(
     assert rows_after("gone") == both
 
 
+def test_a_kept_model_is_never_exchanged_for_another_of_its_name(study: Any, tmp_path: Path) -> None:
+    kept_ranks, path = study("kept_ranks"), tmp_path / "ranks.parquet"
+    ranks = {split: np.array([1.0, 3.0, np.nan]) for split in ("validation", "test")}
+    kept_ranks.keep(path, {("rsir", 1, 1): ranks})
+    assert kept_ranks.keep(path, {("rsir", 1, 1): ranks}).keys() == {("rsir", 1, 1)}
+    with pytest.raises(SystemExit, match=r"\('rsir', 1, 1\) with other ranks"):
+        kept_ranks.keep(path, {("rsir", 1, 1): ranks | {"test": np.array([1.0, 2.0, np.nan])}})
+
+
 def test_what_a_kill_leaves_of_a_copied_base_is_taken_for_no_model(
     study: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
