@@ -18,6 +18,7 @@ from rsir_scale.cli_tables import show
 from rsir_scale.config import Config
 from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
+from rsir_scale.environment import settle_ray
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
 from rsir_scale.runs.begun import read_config, read_config_to_load
 from rsir_scale.storage.base import Store
@@ -73,6 +74,7 @@ def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson =
     config = load_config(config_file, overrides or ())
     dataset = open_dataset(config.data.path)
     if os.environ.get("RAY_ADDRESS"):
+        settle_ray()
         from rsir_scale.loop.driver import cluster_nodes
 
         nodes = cluster_nodes(config)
@@ -193,6 +195,7 @@ def recommend(
 
 
 def _drive(config: Config, run_dir: str) -> None:
+    settle_ray()
     from rsir_scale.loop.driver import run as drive
 
     drive(config, run_dir)

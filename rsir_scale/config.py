@@ -135,7 +135,7 @@ class RunConfig(Section):
     shard_timeout_s: Positive = Field(
         default=600.0,
         description="seconds that a shard may take when its generation is tried again, a process apart, after actors "
-        "died or stood still; fewer sources have less, in proportion",
+        "died or stood still (for as long, and for 15 minutes at least); fewer sources have less, in proportion",
     )
 
 

@@ -1,15 +1,33 @@
-"""What must hold for the installed packages before any command starts.
+"""What must hold for the installed packages before any command starts, and what Ray is told before it is imported.
 
 Comes in: the metadata of the current environment. Goes out: nothing, or an error that says what to uninstall. It
 imports none of the packages it looks at: the builds of FAISS share one module name, so whichever was installed last has
 overwritten files of the other, and an import would tell nothing.
 """
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 
 from rsir_scale.errors import ConfigError
 
 FAISS_PACKAGES = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
+
+# Read by Ray in this process and in those it starts; what a user set stays.
+_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Starting workers took minutes on a machine that was busy otherwise.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "OMP_WAIT_POLICY": "passive",
+}
+
+
+def settle_ray() -> None:
+    """Set what Ray reads of the environment; some of it when it is imported, so that it has to be told before."""
+    for name, value in _RAY.items():
+        os.environ.setdefault(name, value)
 
 
 def check_faiss_packages() -> None:

@@ -69,7 +69,10 @@ def read_log(
     """
     path = _existing_file(source)
     if log_format in FORMATS and log_format != "parquet":
-        check_text(path)
+        try:
+            check_text(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error}): name a file that you may read") from error
     with _parser_errors(log_format, path):
         raw = _scan(log_format, path, Wanted(user_column, item_column, time_column))
         time_type = raw.collect_schema()[TIME]

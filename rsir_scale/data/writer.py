@@ -6,7 +6,6 @@ and renames that when all is there, so a reader meets a whole dataset or none; w
 What goes to an object store is written on this machine first; `dataset.json` is the last object to be created there.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -28,10 +27,11 @@ from rsir_scale.data.fingerprint import Fingerprint
 from rsir_scale.data.sequences import Float64Array, Sequences, to_list_array
 from rsir_scale.data.split import Split, leave_one_out
 from rsir_scale.data.statistics import Tally
-from rsir_scale.errors import InputError, StorageFullError
+from rsir_scale.errors import InputError
 from rsir_scale.randomness import content_hashes
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import is_address, open_store, usable_path
+from rsir_scale.storage.outputs import new_parents, told
 
 _ROW_GROUP = 8192
 
@@ -124,29 +124,26 @@ def writing(out: str | Path) -> Iterator[Path]:
     """
     refuse_existing(out)
     if is_address(out):
-        with tempfile.TemporaryDirectory(prefix="rsir-dataset-") as folder:
+        with (
+            told("the dataset in the folder for temporary files", "set TMPDIR to another one"),
+            tempfile.TemporaryDirectory(prefix="rsir-dataset-") as folder,
+        ):
             yield Path(folder)
             _upload(Path(folder), open_store(out))
         return
     target = Path(out).absolute()
     in_place = target.is_dir()
     staging = (target if in_place else target.parent) / f".{target.name}.{uuid.uuid4().hex}.partial"
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        if in_place:
-            _move_up(staging)
-        else:
-            os.rename(staging, target)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        # Polars keeps the text of an operating system error, not its number.
-        if os.strerror(errno.ENOSPC) in str(error):
-            raise StorageFullError(
-                f"the disk of {target} is full, nothing was written: free space, then give the same command"
-            ) from error
-        raise InputError(f"dataset {target} cannot be written ({error}): choose another --out") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with new_parents(target), told(f"dataset {target}", "choose another --out"):
+        try:
+            staging.mkdir(parents=True)
+            yield staging
+            if in_place:
+                _move_up(staging)
+            else:
+                os.rename(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _move_up(folder: Path) -> None:
@@ -177,7 +174,10 @@ def refuse_existing(out: str | Path) -> None:
             raise InputError(f"{out} holds a dataset already: remove it, or choose another --out")
         return
     target = usable_path(out)
-    empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+    try:
+        empty = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+    except OSError as error:
+        raise InputError(f"{target} cannot be looked into ({error}): choose another --out") from error
     if os.path.lexists(target) and not empty:
         raise InputError(f"{target} already exists and is not an empty folder: remove it, or choose another --out")
 

@@ -34,6 +34,7 @@ from rsir_scale.storage.opening import open_store
 
 _LEAST_S = 20.0
 _START_S = 600.0
+_LONGEST_WAIT_S = 2e6  # of `poll`, which counts milliseconds in 32 bits
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class IsolatedWriter:
         assert self._child is not None  # noqa: S101
         try:
             self._pipe.send(question)
-            answered = self._pipe.poll(seconds)
+            answered = self._pipe.poll(min(seconds, _LONGEST_WAIT_S))
             answer = self._pipe.recv() if answered else None
         except (EOFError, OSError):
             end = _end_of(self._child)

@@ -2,20 +2,25 @@
 
 Comes in: the shards of a stored plan that are not committed yet. Goes out: their commits, in the run directory; through
 Ray pass only shard numbers and counters. The largest shards go first, so that no actor works alone at the end. An error
-of ours comes back as a row and is raised here, so that a full disk is not tried again. When an actor dies or stands
-still, a fresh pool takes what is not committed, and its actors decode in child processes, which may die in their stead
-(`isolation`): Ray Data would restart actors for ever, even for a shard that kills them.
+of ours comes back as a row and is raised here, so that a full disk is not tried again. An actor that stands still ends
+itself. When one dies, a fresh pool takes what is not committed, and its actors decode in child processes, which may die
+in their stead (`isolation`): Ray Data would restart actors for ever, even for a shard that kills them.
 """
 
 import gc
+import os
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from math import ceil
 from typing import Any
 
 import numpy as np
 import ray.data
 import torch
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
@@ -34,7 +39,8 @@ from rsir_scale.storage.opening import open_store
 
 Batch = dict[str, Any]
 _POOLS = 3
-_NO_PROGRESS_S = 900
+_STILL_S = 900.0
+_SPARE_S = 120.0
 _COUNTERS = ("trials", "steps", "accepted_steps", "rows_kept")
 
 
@@ -73,7 +79,7 @@ def generate_with_ray(
                     raise _as_error(row["error"], row["message"])
                 del missing[int(row["shard"])]
                 report(int(row["shard"]), {name: int(row[name]) for name in _COUNTERS})
-        except (RayError, TimeoutError) as error:
+        except (RayError, ExecutionTimeoutError, TimeoutError) as error:
             if attempt == _POOLS:
                 raise ResumableError(
                     f"generation of iteration {iteration} broke off {_POOLS} times with {len(missing)} shards to do, "
@@ -118,7 +124,9 @@ def _prepare_here(run: str, dataset: str, iteration: int, use_gpu: bool) -> tupl
 
 
 def _dataset(where: Where, shards: Sequence[Shard], config: GenerationConfig, *, isolated: bool) -> "ray.data.Dataset":
-    _settings(waits_s=narrowing_s(read_config(open_store(where.run))) if isolated else _NO_PROGRESS_S)
+    begun = read_config(open_store(where.run))
+    still_s = None if isolated else max(_STILL_S, begun.run.shard_timeout_s)
+    _settings(waits_s=ceil(narrowing_s(begun) if still_s is None else still_s + _SPARE_S))
     largest_first = sorted(shards, key=lambda shard: (-shard.rows, shard.index))
     descriptors = ray.data.from_items(
         [{"shard": shard.index} for shard in largest_first], override_num_blocks=len(largest_first)
@@ -131,7 +139,7 @@ def _dataset(where: Where, shards: Sequence[Shard], config: GenerationConfig, *,
             batch_size=1,
             batch_format="numpy",
             compute=ActorPoolStrategy(size=min(config.actors, len(shards)), max_tasks_in_flight_per_actor=1),
-            fn_constructor_kwargs={"where": where, "isolated": isolated},
+            fn_constructor_kwargs={"where": where, "still_s": still_s},
             num_cpus=None if config.use_gpu else 1,
             num_gpus=1 if config.use_gpu else None,
             max_restarts=0,
@@ -146,11 +154,11 @@ def _settings(*, waits_s: int) -> None:
 
 
 class _ShardActor:
-    """Loads the model once, then computes one shard a call."""
+    """Loads the model once, then computes one shard a call: within `still_s` seconds, or apart, where that is None."""
 
-    def __init__(self, *, where: Where, isolated: bool) -> None:
+    def __init__(self, *, where: Where, still_s: float | None) -> None:
         self._where = where
-        self._isolated = isolated
+        self._still_s = still_s
         self._generator: Generator | None = None
         settle_arithmetic(where.device)
 
@@ -158,7 +166,8 @@ class _ShardActor:
         index = int(batch["shard"][0])
         try:
             generator = self._open()
-            record = run_shard(generator, generator.plan.shards[index])
+            with nullcontext() if self._still_s is None else _within(self._still_s):
+                record = run_shard(generator, generator.plan.shards[index])
         except RsirError as error:
             return _row(index, error=error)
         return _row(index, record=record)
@@ -168,7 +177,7 @@ class _ShardActor:
             store, dataset = open_store(self._where.run), open_dataset(self._where.dataset)
             config, plan = read_config(store), read_plan(store, self._where.iteration)
             writer: Writer
-            if self._isolated:
+            if self._still_s is None:
                 writer = IsolatedWriter(
                     self._where, shard_s=config.run.shard_timeout_s, shard_sources=config.generation.shard_sources
                 )
@@ -176,6 +185,18 @@ class _ShardActor:
                 writer = open_writer(store, dataset, config, plan.iteration, device=self._where.device)
             self._generator = open_generator(store, dataset, config, plan, writer)
         return self._generator
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """End this process where the block takes longer: nothing else ends what hangs in it, or frees what it holds."""
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _row(shard: int, *, record: CommitRecord | None = None, error: RsirError | None = None) -> Batch:

@@ -16,15 +16,18 @@ from torch import Tensor
 
 from rsir_scale.config import Config, FidelityConfig
 from rsir_scale.data.dataset import PreparedDataset, Sequences
-from rsir_scale.errors import IntegrityError
+from rsir_scale.errors import ConfigError, IntegrityError, RsirError
 from rsir_scale.generation.audition import Verdict, audition
+from rsir_scale.generation.quarantine import reason_of
 from rsir_scale.generation.rules import Rules, cluster_count, cut_sources, rules_of
 from rsir_scale.models.base import Backbone
+from rsir_scale.models.kmeans import has_faiss, load_faiss
 from rsir_scale.models.repository import load_writing_model
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.ranking.base import ItemSearch, require_finite_items
 from rsir_scale.ranking.build import clustered_search, exact_search
 from rsir_scale.ranking.clusters import Clusters, make_clusters
+from rsir_scale.ranking.compiled import instructions
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import ShardPlan
@@ -79,6 +82,17 @@ def prepare_search(
     except AlreadyExistsError:
         # Another attempt decided first: its record counts, and our clusters are an orphan.
         return
+
+
+def check_search(fidelity: FidelityConfig) -> None:
+    """Refuse, before anything is trained, a search that is not installed here. Raises ConfigError."""
+    if fidelity.mode == "clustered":
+        load_faiss()
+    if fidelity.scan == "compiled" and fidelity.mode != "off" and not instructions():
+        raise ConfigError(
+            "fidelity.scan=compiled, but the compiled search is not built here: install a C++ compiler and run `pip "
+            "install --force-reinstall --no-deps .`, or leave fidelity.scan out"
+        )
 
 
 def decides(fidelity: FidelityConfig) -> bool:
@@ -187,16 +201,24 @@ def _verdict(
         return Verdict(earlier.mode, f"as in iteration 0: {earlier.why}")
     if fidelity.nprobe >= min(count, dataset.meta.items):
         return Verdict("exact", f"{probed}: nothing would be left out")
+    if not has_faiss():
+        return Verdict("exact", "FAISS is not installed, so that no clusters can be made")
     rules = rules_of(config, dataset)
-    verdict = audition(
-        backbone,
-        _sample(store, dataset, plan, rules),
-        rules,
-        identity=(config.seed, plan.iteration),
-        exact=exact_search(maker.items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan),
-        clustered=maker.search,
-        sources_per_actor=plan.rows / config.generation.actors,
-    )
+    exact = exact_search(maker.items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan)
+    try:
+        verdict = audition(
+            backbone,
+            _sample(store, dataset, plan, rules),
+            rules,
+            identity=(config.seed, plan.iteration),
+            exact=exact,
+            clustered=maker.search,
+            sources_per_actor=plan.rows / config.generation.actors,
+        )
+    except RsirError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a source of the sample, which generation will set aside
+        return Verdict("exact", f"the sample could not be timed ({reason_of(error)})")
     if verdict.mode == "exact":
         return verdict
     return replace(verdict, why=f"{probed}, semantics {fidelity.semantics}; {verdict.why}")

@@ -1,6 +1,5 @@
 """Output that a user asked for appears whole or not at all, and never over something that exists."""
 
-import errno
 import os
 import shutil
 import uuid
@@ -8,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import polars as pl
-
-from rsir_scale.errors import InputError, StorageFullError
+from rsir_scale.errors import InputError
 from rsir_scale.storage.opening import usable_path
+from rsir_scale.storage.outputs import new_parents, told
 
 
 @contextmanager
@@ -27,19 +25,13 @@ def appearing(out: str | Path) -> Iterator[Path]:
     if os.path.lexists(target):
         raise InputError(f"{target} already exists: remove it, or choose another --out")
     staging = target.parent / f".{target.name}.{uuid.uuid4().hex}.partial"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield staging
-        staging.rename(target)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        # Polars keeps the text of an operating system error, not its number.
-        if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
-            raise StorageFullError(
-                f"the disk of {target} is full, nothing was written: free space, then give the same command"
-            ) from error
-        raise InputError(f"{target} cannot be written ({error}): choose another --out") from error
-    finally:
-        if staging.is_dir():
-            shutil.rmtree(staging, ignore_errors=True)
-        elif staging.exists():
-            staging.unlink()
+    with new_parents(target), told(str(target), "choose another --out"):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield staging
+            staging.rename(target)
+        finally:
+            if staging.is_dir():
+                shutil.rmtree(staging, ignore_errors=True)
+            elif staging.exists():
+                staging.unlink()

@@ -22,15 +22,15 @@ from ray.exceptions import RayError
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
-from rsir_scale.environment import check_faiss_packages
-from rsir_scale.errors import ResumableError, RsirError
+from rsir_scale.environment import check_faiss_packages, settle_ray
+from rsir_scale.errors import ConfigError, ResumableError, RsirError
 from rsir_scale.generation.pool import generate_with_ray
-from rsir_scale.generation.rules import rules_of
-from rsir_scale.loop.preflight import Need, Node, check, local_nodes, needs
+from rsir_scale.loop.preflight import Need, Node, check, check_settings, local_nodes, needs
 from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.stop import StoppedError, Stopper
 from rsir_scale.models.repository import try_teacher
+from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
 from rsir_scale.runs.open_run import Run, open_run
@@ -39,21 +39,10 @@ from rsir_scale.runs.teacher import find_teacher, read_teacher
 from rsir_scale.runs.trained import read_model
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.checks import check_fit
 from rsir_scale.training.trainer import train_with_ray
 
 _RELEASE_S = 120.0
 _OBJECT_STORE_BYTES = 256 << 20
-# Read by Ray in this process and in those it starts; what a user set stays.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    # Starting workers took minutes on a machine that was busy otherwise.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "OMP_WAIT_POLICY": "passive",
-}
 
 
 def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None) -> None:
@@ -74,11 +63,10 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
     # Evaluation in this process must not depend on how many cores the host has.
     torch.set_num_threads(config.training.threads)
     shown = line or ProgressLine()
-    with Stopper(f"rsir resume {shlex.quote(store.root)}") as stopper:
+    with Stopper(_again(store, config) if is_run(store) else "the same command, for nothing was begun") as stopper:
         cluster = Cluster(config, stopper)
         try:
-            rules_of(config, dataset)
-            check_fit(config, dataset)
+            check_settings(config, dataset)
             check(config, cluster.nodes())
             _try_new_teacher(store, config, dataset)
             _drive(store, config, dataset, RayPhases(cluster, shown), stopper)
@@ -111,6 +99,7 @@ def _try_new_teacher(store: Store, config: Config, dataset: PreparedDataset) -> 
 def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases", stopper: Stopper) -> None:
     with open_run(store, config, dataset) as opened:
         stopper.tell = partial(_tell, opened, RUN_STOPPED)
+        stopper.last_line = _again(store, config)
         try:
             run_recursion(opened, dataset, phases)
         except KeyboardInterrupt:
@@ -119,6 +108,12 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
         except Exception as error:
             _tell(opened, RUN_FAILED, error=str(error))
             raise
+
+
+def _again(store: Store, config: Config) -> str:
+    """The command that goes on with a run: a class of the user's is imported only where it is named."""
+    own = f" --backbone {shlex.quote(config.model.backbone)}" if config.model.is_plugin else ""
+    return f"rsir resume {shlex.quote(store.root)}{own}"
 
 
 def _tell(opened: Run, event: str, **facts: str) -> None:
@@ -154,8 +149,7 @@ class Cluster:
         """
         if ray.is_initialized():
             return
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        settle_ray()
         for name in ("ray.data", "ray.train"):
             logging.getLogger(name).setLevel(logging.ERROR)
         with self._stopper.around_ray():
@@ -205,6 +199,11 @@ def cluster_nodes(config: Config) -> tuple[Node, ...]:
 def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except ValueError as error:
+        raise ConfigError(
+            f"RAY_ADDRESS={address} is no address of a cluster ({error}): write HOST:PORT of its head, such as "
+            "10.0.0.1:6379, or unset RAY_ADDRESS to run here"
+        ) from error
     except (ConnectionError, RuntimeError, RayError) as error:
         raise ResumableError(
             f"RAY_ADDRESS={address}: no Ray cluster answers ({error}): start it, or unset RAY_ADDRESS to run here"
@@ -222,7 +221,7 @@ def _start(node: Node) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (RuntimeError, RayError) as error:
+    except (RuntimeError, OSError, RayError) as error:
         raise ResumableError(
             f"Ray did not start on this machine ({error}): see to the cause and run the same command again"
         ) from error

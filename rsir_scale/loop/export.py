@@ -82,7 +82,7 @@ def _iteration(store: Store, asked: int | None) -> int:
     written = next((m.iteration for m in manifests if m.generation is None), len(manifests))
     if not manifests:
         raise InputError(
-            f"{store.root} has finished no iteration yet: let it run (`rsir resume {store.root}`), then export"
+            f"{store.root} has finished no iteration yet: let it run (the command that began it goes on), then export"
         )
     if asked is None:
         return written

@@ -9,12 +9,10 @@ from typing import Any
 
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.generation.rules import rules_of
-from rsir_scale.loop.preflight import Need, Node, needs
+from rsir_scale.loop.preflight import Need, Node, check_settings, needs
 from rsir_scale.models.repository import try_teacher
 from rsir_scale.runs.teacher import find_teacher
 from rsir_scale.runs.trained import weights_sha256
-from rsir_scale.training.checks import check_fit
 from rsir_scale.training.task import budget_of, settings_of
 
 _COUNTED = 10**18  # more sources than that are said to be so many
@@ -27,8 +25,7 @@ def outline(config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> 
         ConfigError: the settings cannot work on this dataset.
         InputError: there is nothing to learn from, or the teacher does not fit.
     """
-    rules_of(config, dataset)
-    check_fit(config, dataset)
+    check_settings(config, dataset)
     meta = dataset.meta
     training, generation = needs(config)
     return {

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import torch
 
 from rsir_scale.config import Config
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError
+from rsir_scale.generation.rules import rules_of
+from rsir_scale.generation.searching import check_search
+from rsir_scale.training.checks import check_fit
 
 LEAST_LOCAL_CPUS = 4
 
@@ -62,6 +66,18 @@ def needs(config: Config) -> tuple[Need, Need]:
             gpus=int(generation.use_gpu),
         ),
     )
+
+
+def check_settings(config: Config, dataset: PreparedDataset) -> None:
+    """Refuse settings that cannot work on a dataset, or for which something is not installed here.
+
+    Raises:
+        ConfigError: the setting, the rule and the way out.
+        InputError: there is nothing to learn from.
+    """
+    rules_of(config, dataset)
+    check_search(config.fidelity)
+    check_fit(config, dataset)
 
 
 def check(config: Config, nodes: Sequence[Node]) -> None:

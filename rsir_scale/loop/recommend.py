@@ -177,7 +177,7 @@ def _load(store: Store, dataset: PreparedDataset, iteration: int | None, *, devi
     config, manifests = read_config(store), read_chain(store)
     chosen = best_iteration(manifests) if iteration is None else iteration
     if chosen is None:
-        raise InputError(f"{store.root} has finished no iteration yet: let it run (`rsir resume {store.root}`) first")
+        raise InputError(f"{store.root} has finished no iteration yet: let the command that began it go on first")
     if not 0 <= chosen < len(manifests):
         raise InputError(
             f"iteration {chosen}: {store.root} has finished iterations 0..{len(manifests) - 1}: choose one"

@@ -14,8 +14,8 @@ from rsir_scale.config_effect import effective_settings
 from rsir_scale.config_file import deviations
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
-from rsir_scale.generation.rules import rules_of
 from rsir_scale.generation.searching import read_search, search_files
+from rsir_scale.loop.preflight import check_settings
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event
@@ -39,7 +39,6 @@ from rsir_scale.runs.status import SELECTION_METRIC
 from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import has_model, read_model
 from rsir_scale.storage.base import Store
-from rsir_scale.training.checks import check_fit
 
 
 class Phases(Protocol):
@@ -62,8 +61,7 @@ def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
         ResumableError: a phase stopped; the same call goes on from there.
         IntegrityError: the run directory holds something damaged.
     """
-    rules_of(run.config, dataset)
-    check_fit(run.config, dataset)
+    check_settings(run.config, dataset)
     read_chain(run.store)
     append_event(run.store, events.RUN_STARTED)
     scores: list[float] = []

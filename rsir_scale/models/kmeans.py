@@ -7,6 +7,7 @@ Shapes: N vectors, C means, d their dimension.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ def k_means(
         end = begin + _ASSIGNED_AT_ONCE
         nearest_N[begin:end] = index.search(vector_Nd[begin:end], 1)[1][:, 0]
     return found.centroids, nearest_N
+
+
+def has_faiss() -> bool:
+    """Whether it is installed."""
+    return find_spec("faiss") is not None
 
 
 def load_faiss(*, gpu: bool = False) -> Any:

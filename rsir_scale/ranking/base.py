@@ -76,7 +76,7 @@ class ItemSearch(Protocol):
         """Answer one step's question.
 
         Raises:
-            IntegrityError: a query vector is not finite.
+            ArithmeticError: a query vector is not finite.
         """
         ...
 
@@ -100,11 +100,11 @@ def require_finite_items(items_VD: Tensor, *, name: Callable[[int], str] = "item
 
 
 def require_finite_queries(query_BD: Tensor) -> None:
-    """Refuse queries that no item could be compared under. Raises IntegrityError."""
+    """Refuse queries that no item could be compared under. Raises ArithmeticError."""
     if not torch.isfinite(query_BD).all():
         raise not_finite_query()
 
 
-def not_finite_query() -> IntegrityError:
-    """What is raised for such a query."""
-    return IntegrityError("a query vector is not finite: the model is damaged or diverged; train it again")
+def not_finite_query() -> ArithmeticError:
+    """What is raised for such a query: a fault of its source, until too many sources have it."""
+    return ArithmeticError("a query vector is not finite: the model is damaged or diverged; train it again")

@@ -5,7 +5,8 @@ neither torch nor Ray. What has not happened yet is null; counts of an iteration
 its committed shards, before duplicates are settled.
 
 acceptance = accepted_steps / steps; mean_accepted_steps = accepted_steps / trials; novel_share = novel_steps /
-accepted_steps; own_items_share = own_only_rows / rows_kept; growth = training pairs of D_{k+1} / those of D_k.
+accepted_steps; own_items_share = own_only_rows / rows_kept; growth = training pairs of D_{k+1} / those of D_k. train_s
+is over all starts, generate_s of the last one.
 """
 
 from collections.abc import Mapping

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.prepare import prepare
 from rsir_scale.data.readers import read_log
+from rsir_scale.data.writer import writing
 from rsir_scale.errors import InputError, StorageFullError
 from rsir_scale.randomness import content_hashes
 from tests.data.logs import Interaction, as_log, interactions, naive_prepare
@@ -168,8 +169,15 @@ def test_a_failure_midway_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("rsir_scale.data.writer.pq.write_table", full)
     with pytest.raises(StorageFullError, match="free space"):
-        prepare(as_log([("u", "a", 0.0)]), tmp_path / "out", min_count=0)
+        prepare(as_log([("u", "a", 0.0)]), tmp_path / "new" / "deep" / "out", min_count=0)
     assert list(tmp_path.iterdir()) == []
+    # On the way to an object store, where the disk that is full is the one for temporary files.
+    monkeypatch.setattr("rsir_scale.data.writer.refuse_existing", lambda out: None)
+    with (
+        pytest.raises(StorageFullError, match="the folder for temporary files is full"),
+        writing("s3://bucket/out") as folder,
+    ):
+        full(folder)
 
 
 def test_an_unwritable_place_is_an_input_error(tmp_path: Path) -> None:

@@ -66,6 +66,18 @@ def test_every_format_with_times_gives_the_same_interactions(
         assert rows_of(read_log(log_format, path, **columns)) == rows
 
 
+def test_a_log_that_may_not_be_read_is_told_as_one(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id\n1,2\n")
+
+    def refused(file: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("rsir_scale.data.readers.check_text", refused)
+    with pytest.raises(InputError, match=r"log\.csv cannot be read .*Permission denied"):
+        read_log("csv", path)
+
+
 @settings(max_examples=20)
 @given(interactions(max_size=20), st.booleans(), st.booleans())
 def test_formats_without_times_keep_the_order_of_the_file(rows: list[Interaction], bom: bool, windows: bool) -> None:

@@ -80,6 +80,8 @@ def test_a_child_decodes_what_this_process_decodes(run: TinyRun, writers: list[I
 
 
 REASONS = {
+    "nan": "RuntimeError: ArithmeticError: a query vector is not finite: the model is damaged or diverged; train it "
+    "again",
     "kill": "LostProcessError: the process that decoded it was killed by SIGKILL",
     "hang": "LostProcessError: it took more than 2 s and was stopped",
     "raise": "RuntimeError: ArithmeticError: {item} cannot be encoded",
@@ -87,7 +89,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize(
-    "kind", ["raise", pytest.param("kill", marks=pytest.mark.slow), pytest.param("hang", marks=pytest.mark.slow)]
+    "kind", ["raise", "nan", pytest.param("kill", marks=pytest.mark.slow), pytest.param("hang", marks=pytest.mark.slow)]
 )
 def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_decoded(
     run: TinyRun, writers: list[IsolatedWriter], order: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -95,10 +97,10 @@ def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_decoded(
     sources = _sources(run)
     item, here = _rarest_first_item(sources), open_writer(run.store, run.dataset, run.config, 0)
     monkeypatch.setattr(isolation, "_LEAST_S", 2.0)
-    order.write_text(f"raise:{item}")
+    order.write_text(f"{'nan' if kind == 'nan' else 'raise'}:{item}")
     expected = survive(lambda rows: here(sources.select(rows)), len(sources), max_rate=1.0)
     order.write_text(f"{kind}:{item}")
-    writers.append(_open(run, shard_s=60.0 if kind != "hang" else 3.0))
+    writers.append(_open(run, shard_s=1e10 if kind != "hang" else 3.0))
     survived = survive(lambda rows: writers[0](sources.select(rows)), len(sources), max_rate=1.0)
     assert survived.failed == dict.fromkeys(expected.failed, REASONS[kind].format(item=item))
     assert _same(survived.result, expected.result)

@@ -10,10 +10,12 @@ from rsir_scale.loop.driver import _drive
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.events import RUN_FAILED, read_events
 from rsir_scale.runs.open_run import Run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
+from tests.generation import fragile
 from tests.loop.tiny_run import tiny_run
 
 
@@ -31,6 +33,24 @@ def test_a_driver_that_was_overtaken_closes_no_iteration_and_leaves_no_event(tmp
         _drive(store, tiny.config, tiny.dataset, Overtaken(), Stopper("resume it"))  # type: ignore[arg-type]
     assert not store.exists(layout.manifest(0))
     assert RUN_FAILED not in {event["event"] for event in read_events(store)}
+
+
+@pytest.mark.parametrize(("backbone", "more"), [("sasrec", ""), (fragile.NAME, f" --backbone {fragile.NAME}")])
+def test_the_last_line_names_the_run_and_a_class_of_the_users(tmp_path: Path, backbone: str, more: str) -> None:
+    tiny, stopper = tiny_run(), Stopper("the same command")
+    model = tiny.config.model.model_copy(update={"backbone": backbone})
+    config = tiny.config.model_copy(update={"model": model})
+    with pytest.raises(KeyboardInterrupt):
+        _drive(open_store(tmp_path / "a run"), config, tiny.dataset, Interrupted(), stopper)  # type: ignore[arg-type]
+    assert stopper.last_line == f"rsir resume '{tmp_path}/a run'{more}"
+    assert is_run(open_store(tmp_path / "a run"))
+
+
+class Interrupted(LocalPhases):
+    """Phases that a signal ends at once."""
+
+    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+        raise KeyboardInterrupt
 
 
 class Missing(LocalPhases):

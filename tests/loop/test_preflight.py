@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +7,10 @@ from hypothesis import strategies as st
 from rsir_scale.config import Config
 from rsir_scale.config_file import resolve
 from rsir_scale.errors import ConfigError
-from rsir_scale.loop.preflight import Node, check, local_nodes
+from rsir_scale.generation import searching
+from rsir_scale.loop.preflight import Node, check, check_settings, local_nodes
+from rsir_scale.ranking.compiled import instructions
+from tests.loop.tiny_run import tiny_run
 
 
 def _config(**sections: dict[str, object]) -> Config:
@@ -31,6 +36,21 @@ def test_a_worker_is_placed_whole_on_one_node() -> None:
         check(config, [Node(cpus=4, gpus=0), Node(cpus=2, gpus=0)])
     with pytest.raises(ConfigError, match=r"training\.threads lower"):
         check(config, [Node(cpus=2, gpus=0), Node(cpus=2, gpus=0)])
+
+
+def test_a_search_that_is_not_installed_is_refused_before_anything_is_trained(monkeypatch) -> None:
+    tiny = tiny_run()
+
+    def settings(**fidelity: object) -> Config:
+        return tiny.config.model_copy(update={"fidelity": tiny.config.fidelity.model_copy(update=fidelity)})
+
+    check_settings(settings(mode="clustered", scan="compiled" if instructions() else "auto"), tiny.dataset)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match=r"FAISS, which is not installed .* set fidelity\.mode=exact"):
+        check_settings(settings(mode="clustered"), tiny.dataset)
+    monkeypatch.setattr(searching, "instructions", lambda: ())
+    with pytest.raises(ConfigError, match=r"fidelity\.scan=compiled, but .* not built here: install a C"):
+        check_settings(settings(mode="exact", scan="compiled"), tiny.dataset)
 
 
 @pytest.mark.parametrize("phase", ["training", "generation"])

@@ -107,7 +107,8 @@ def test_bad_requests_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'nobody'"):
         _written(run, tmp_path, users=["u1", "nobody"])
     with pytest.raises(InputError, match=f"top={ITEMS + 1}"):
-        _written(run, tmp_path, top=ITEMS + 1)
+        _written(run, tmp_path, "new/deep/top.csv", top=ITEMS + 1)
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match=r"0\.\.2"):
         _written(run, tmp_path, iteration=3)
     with pytest.raises(InputError, match=r"\.txt"):

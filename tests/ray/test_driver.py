@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-from rsir_scale.errors import ConfigError, LeaseHeldError, StorageFullError
+from rsir_scale.errors import ConfigError, LeaseHeldError, ResumableError, StorageFullError
+from rsir_scale.loop import driver
 from rsir_scale.loop.driver import run
 from rsir_scale.loop.local import LocalPhases
+from rsir_scale.loop.preflight import Node
 from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.status import read_status
@@ -36,6 +38,25 @@ def test_ray_asks_for_a_token_in_a_cluster_that_is_started_as_the_driver_starts_
 def test_a_second_driver_is_refused_while_the_first_lives(settings: Make, tmp_path: Path) -> None:
     with Lease(open_store(tmp_path / "run")), pytest.raises(LeaseHeldError, match="is alive"):
         run(settings(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray-head"])
+def test_an_address_that_is_none_of_a_cluster_is_told_as_one(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(**settings: object) -> None:
+        raise ValueError("Malformed address")
+
+    monkeypatch.setattr(driver.ray, "init", refusing)
+    with pytest.raises(ConfigError, match=f"RAY_ADDRESS={address} is no address .* such as 10"):
+        driver._join(address)
+
+
+def test_ray_that_finds_no_room_to_start_is_a_fault_that_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(**settings: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(driver.ray, "init", refusing)
+    with pytest.raises(ResumableError, match=r"Ray did not start on this machine .* No space left"):
+        driver._start(Node(cpus=4, gpus=0))
 
 
 @pytest.mark.parametrize(("section", "key"), [("generation", "actors"), ("training", "workers")])

@@ -5,6 +5,7 @@ import pytest
 from rsir_scale.config import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError, ResumableError, StorageFullError
+from rsir_scale.generation import pool
 from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.runs import layout
@@ -98,6 +99,19 @@ def test_a_user_who_kills_every_process_costs_what_one_costs_who_raises(
     assert finish(there, tmp_path / "there", Poisoned(RayGeneration(), order, "kill")) == here
     found = [read_status(open_store(tmp_path / run))["iterations"][0]["errors"] for run in ("here", "there")]
     assert found[0] == found[1] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_user_whom_the_generator_never_ends_on_costs_what_one_costs_who_raises(
+    settings: Make, tmp_path: Path, order: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_STILL_S", 10.0)
+    poison = {"model": {"backbone": fragile.NAME, "width": 16}, "run": {"max_error_rate": 0.2, "shard_timeout_s": 10}}
+    here = finish(settings(**poison), tmp_path / "here", Poisoned(LocalPhases(), order, "raise"))
+    # As many actors as the cluster has processors: a hung one that held its own would leave the next pool too few.
+    there = settings(**poison, generation={"actors": 4})
+    assert finish(there, tmp_path / "there", Poisoned(RayGeneration(), order, "hang")) == here
 
 
 @pytest.mark.slow
