@@ -3,16 +3,24 @@
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from rsir_scale.config import ModelConfig
+from rsir_scale.data.dataset import Sequences
 from rsir_scale.models.base import Backbone
 
 FOLDER = "RSIR_TEST_FAULTS"
 FAULT = "fragile"
 NAME = "tests.generation.fragile:Fragile"
+
+
+def rarest_first_item(sources: Sequences) -> int:
+    """An item that few sources begin with."""
+    firsts = Counter(int(sources.row(row)[0]) for row in range(len(sources)))
+    return min(firsts, key=lambda item: (firsts[item], item))
 
 
 class Fragile(Backbone):

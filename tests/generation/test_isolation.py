@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +22,7 @@ from rsir_scale.generation.quarantine import survive
 from rsir_scale.generation.rules import cut_sources, rules_of
 from rsir_scale.generation.shard import open_writer
 from rsir_scale.runs import layout
-from tests.generation.fragile import FAULT, FOLDER, NAME
+from tests.generation.fragile import FAULT, FOLDER, NAME, rarest_first_item
 from tests.loop.tiny_run import TinyRun, tiny_run
 
 
@@ -58,12 +57,6 @@ def _sources(run: TinyRun) -> Sequences:
     return usable.select(np.flatnonzero(usable.lengths >= 2))
 
 
-def _rarest_first_item(sources: Sequences) -> int:
-    """An item that few sources begin with."""
-    firsts = Counter(int(sources.row(row)[0]) for row in range(len(sources)))
-    return min(firsts, key=lambda item: (firsts[item], item))
-
-
 def _same(one: Decoded, other: Decoded) -> bool:
     named = [field.name for field in fields(one) if isinstance(getattr(one, field.name), np.ndarray)]
     return len(named) == 9 and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in named)
@@ -95,7 +88,7 @@ def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_decoded(
     run: TinyRun, writers: list[IsolatedWriter], order: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     sources = _sources(run)
-    item, here = _rarest_first_item(sources), open_writer(run.store, run.dataset, run.config, 0)
+    item, here = rarest_first_item(sources), open_writer(run.store, run.dataset, run.config, 0)
     monkeypatch.setattr(isolation, "_LEAST_S", 2.0)
     order.write_text(f"{'nan' if kind == 'nan' else 'raise'}:{item}")
     expected = survive(lambda rows: here(sources.select(rows)), len(sources), max_rate=1.0)
@@ -140,7 +133,7 @@ def test_no_hunt_for_sources_that_hang_takes_longer_than_is_waited_for(shard_s: 
 
 def test_a_child_that_dies_is_replaced(run: TinyRun, writers: list[IsolatedWriter], order: Path) -> None:
     sources = _sources(run)
-    item = _rarest_first_item(sources)
+    item = rarest_first_item(sources)
     firsts = np.array([int(sources.row(row)[0]) for row in range(len(sources))])
     poison, sound = (
         sources.select(np.flatnonzero(firsts == item)[:1]),

@@ -84,7 +84,7 @@ class Poisoned:
         self._phases.train(run, dataset, iteration)
 
     def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
-        self._order.write_text(f"{self._kind}:{int(dataset.training_sequences().items[0])}")
+        self._order.write_text(f"{self._kind}:{fragile.rarest_first_item(dataset.training_sequences())}")
         self._phases.generate(run, dataset, plan)
         self._order.unlink()
 
