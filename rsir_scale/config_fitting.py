@@ -63,8 +63,8 @@ class ModelConfig(Section):
     codebooks: PositiveInt = Field(
         default=4, description="semantic_id: codes of an item, beside the one that tells apart those that share all"
     )
-    codebook_size: Annotated[int, NotBool, Field(ge=2, lt=2**31)] = Field(
-        default=256, description="semantic_id: values of a code"
+    codebook_size: Annotated[int, NotBool, Field(ge=2, lt=2**31)] | None = Field(
+        default=None, description="semantic_id: values of a code; none: a third of the items, at most 4,096"
     )
     item_vectors: str | None = Field(
         default=None,

@@ -21,6 +21,9 @@ from rsir_scale.randomness import Purpose, derive_seed, generator
 
 _ROUNDS = 20
 _POWER_ROUNDS = 4
+_MOST_VALUES = (
+    4096  # on Toys a third of the items is better than SASRec, a twelfth and fewer are worse (docs/results.md)
+)
 Codes = npt.NDArray[np.int64]
 
 
@@ -59,6 +62,11 @@ def numbered(code_VM: Codes, *, size: int) -> Codes:
     number_V = np.empty(len(group_V), dtype=np.int64)
     number_V[order_V] = np.arange(len(group_V)) - np.repeat(np.cumsum(count_G) - count_G, count_G)
     return np.concatenate([code_VM, number_V[:, None]], axis=1)
+
+
+def codebook_values(size: int | None, item_count: int) -> int:
+    """How many values a code has: as many as were asked for, or a third of the items, 2..4,096."""
+    return size or min(_MOST_VALUES, max(2, item_count // 3))
 
 
 def require_codebook_fits(size: int, item_count: int) -> None:

@@ -20,7 +20,7 @@ from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights, describe
-from rsir_scale.models.codes import require_codebook_fits
+from rsir_scale.models.codes import codebook_values, require_codebook_fits
 from rsir_scale.models.kmeans import load_faiss
 from rsir_scale.models.memory import Memory
 from rsir_scale.models.plugin import expected
@@ -39,7 +39,8 @@ def check_model(config: Config, dataset: PreparedDataset) -> None:
     if config.model.item_vectors is not None:
         read_item_vectors(config.model.item_vectors, dataset.item_ids())
     if config.model.backbone == "semantic_id":
-        require_codebook_fits(config.model.codebook_size, dataset.meta.items)
+        items = dataset.meta.items
+        require_codebook_fits(codebook_values(config.model.codebook_size, items), items)
         load_faiss()
     if config.model.is_plugin:
         backbone = probe(describe(config, dataset))

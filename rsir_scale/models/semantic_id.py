@@ -1,7 +1,7 @@
 """SASRec whose item vectors are sums of code vectors: items that are alike share most of what is learned of them.
 
 `prepare` finds the codes (`codes`); they are saved with the weights, which therefore suffice to load a model. The
-parameters do not grow with the catalogue: codebooks · values · D, whatever V is.
+parameters are codebooks · values · D, which stops growing with the catalogue where values do (`codebook_values`).
 
 Shapes: V items, M codebooks, D width.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.data.dataset import Sequences
-from rsir_scale.models.codes import collaborative_vectors, numbered, residual_codes
+from rsir_scale.models.codes import codebook_values, collaborative_vectors, numbered, residual_codes
 from rsir_scale.models.encoder import INITIAL_STD
 from rsir_scale.models.sasrec import SASRec
 
@@ -28,13 +28,14 @@ class CodedItems(nn.Module):
         row_VM: int64 `[V + 1, M + 1]`: which rows each item is the sum of. Row 0 of the table is zero and stays so;
             padding is the sum of nothing else. Value c of codebook m is row 1 + m · values + c.
         weight: `[1 + (M + 1) · values, D]`.
+        size: values of a codebook.
     """
 
     row_VM: Tensor
 
     def __init__(self, *, item_count: int, codebooks: int, size: int, width: int) -> None:
         super().__init__()
-        self._size = size
+        self.size = size
         self.register_buffer("row_VM", torch.zeros((item_count + 1, codebooks + 1), dtype=torch.int64))
         # The sum of all starts as spread out as a vector of its own would.
         std = INITIAL_STD / math.sqrt(codebooks + 1)
@@ -52,7 +53,7 @@ class CodedItems(nn.Module):
 
     def take_codes(self, code_VM: npt.NDArray[np.int64]) -> None:
         """Set the codes, `[V, M + 1]` in 0..values-1, item 1 first."""
-        first_M = 1 + self._size * np.arange(code_VM.shape[1])
+        first_M = 1 + self.size * np.arange(code_VM.shape[1])
         self.row_VM[1:] = torch.from_numpy(code_VM + first_M)
 
     def _sums(self, row_NM: Tensor) -> Tensor:
@@ -64,19 +65,18 @@ class SemanticId(SASRec):
 
     def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
         super().__init__(config, item_count=item_count, max_length=max_length)
-        self._codebooks, self._size = config.codebooks, config.codebook_size
+        self._codebooks = config.codebooks
 
     def prepare(self, sequences: Sequences, *, item_vectors: npt.NDArray[np.float32] | None, seed: int) -> None:
         """Find the items' codes; see `Backbone.prepare`. Raises ConfigError: see `codes`."""
         if item_vectors is None:
             item_vectors = collaborative_vectors(sequences, item_count=self.item_count, width=self.width, seed=seed)
-        found_VM = residual_codes(item_vectors, codebooks=self._codebooks, size=self._size, seed=seed)
-        self._coded.take_codes(numbered(found_VM, size=self._size))
+        found_VM = residual_codes(item_vectors, codebooks=self._codebooks, size=self._coded.size, seed=seed)
+        self._coded.take_codes(numbered(found_VM, size=self._coded.size))
 
     def _new_items(self, config: ModelConfig) -> nn.Module:
-        return CodedItems(
-            item_count=self.item_count, codebooks=config.codebooks, size=config.codebook_size, width=config.width
-        )
+        size = codebook_values(config.codebook_size, self.item_count)
+        return CodedItems(item_count=self.item_count, codebooks=config.codebooks, size=size, width=config.width)
 
     def _table(self) -> Tensor:
         return self._coded.table()

@@ -154,7 +154,8 @@ def test_a_class_may_keep_a_table_from_validation_and_read_lists_of_options(tmp_
 
 
 def test_a_codebook_larger_than_the_catalogue_is_refused_before_training(tmp_path: Path) -> None:
-    _refused(_config(backbone="semantic_id"), tmp_path, ConfigError, r"model\.codebook_size=256 is more than")
+    config = _config(backbone="semantic_id", codebook_size=31)
+    _refused(config, tmp_path, ConfigError, r"model\.codebook_size=31 is more than")
 
 
 def _vectors(folder: Path, items: int) -> Path:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsir_scale.errors import ConfigError
-from rsir_scale.models.codes import collaborative_vectors, numbered, residual_codes
+from rsir_scale.models.codes import codebook_values, collaborative_vectors, numbered, residual_codes
 from tests.training.market import sequences_of
 
 
@@ -29,6 +29,13 @@ def test_numbering_makes_all_rows_differ_and_numbers_each_group_from_zero(rows: 
 def test_too_many_items_of_the_same_codes_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"5 items share all their codes.*model\.codebook_size=4"):
         numbered(np.zeros((5, 2), dtype=np.int64), size=4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "items", "values"), [(None, 1_000_000, 4096), (None, 300, 100), (None, 4, 2), (7, 300, 7)]
+)
+def test_a_code_has_a_third_as_many_values_as_there_are_items_within_bounds(asked, items: int, values: int) -> None:
+    assert codebook_values(asked, items) == values
 
 
 def test_more_values_than_items_are_refused() -> None:
