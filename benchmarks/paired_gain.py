@@ -40,8 +40,6 @@ from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Progress
 
 AA_ARM = ["generation.min_length=1000000", "generation.trials_per_sequence=1"]
-BASE_SECTIONS = ("data.", "model.", "training.", "evaluation.")
-LATER = ("training.synthetic_", "training.finetune_")  # of theta_1 alone
 
 
 def main() -> None:
@@ -122,9 +120,10 @@ def learned_from(store: Store) -> tuple[str, str | None]:
 
 def training_settings(config: Config) -> dict[str, object]:
     """The settings that theta_0 depends on: those of synthetic sequences and of fine-tuning come after it."""
-    sections = (*BASE_SECTIONS, "seed")
+    sections = ("data.", "model.", "training.", "evaluation.", "seed")
+    later = ("training.synthetic_", "training.finetune_")
     settings = effective_settings(config).items()
-    return {key: value for key, value in settings if key.startswith(sections) and not key.startswith(LATER)}
+    return {key: value for key, value in settings if key.startswith(sections) and not key.startswith(later)}
 
 
 def write_report(out: Path, json_path: Path, ranks_path: Path | None) -> None:

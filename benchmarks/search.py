@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 import yaml
 from machine import commit
-from paired_gain import BASE_SECTIONS, LATER, tell
+from paired_gain import tell, training_settings
 from result_file import Row, add_row, read_rows
 
 from rsir_scale.config import Config
@@ -86,11 +86,8 @@ def read_trials(path: Path) -> list[tuple[str, list[str]]]:
 def chosen_settings(config: Config) -> Row:
     """What a base depends on, where it is not the default; a preset is spelled out, for its values may change."""
     defaults = effective_settings(resolve({"data": {"path": config.data.path}}))
-    return {
-        key: value
-        for key, value in effective_settings(config).items()
-        if key.startswith(BASE_SECTIONS) and not key.startswith(LATER) and value != defaults[key]
-    }
+    mine = training_settings(config).items()
+    return {key: value for key, value in mine if key != "seed" and value != defaults[key]}
 
 
 def is_done(name: str, config: Config, out: Path) -> bool:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rsir_scale.data.dataset import Sequences
+from rsir_scale.errors import RsirError
 from rsir_scale.generation.decode import decode
+from rsir_scale.generation.quarantine import reason_of
 from rsir_scale.generation.rules import Rules
 from rsir_scale.models.base import Backbone
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
@@ -74,7 +76,12 @@ def audition(
         return Verdict("exact", "there is nothing to check")
     listening = _Listening(exact)
     started = time.perf_counter()
-    decode(backbone, listening, sources, rules, identity=identity)
+    try:
+        decode(backbone, listening, sources, rules, identity=identity)
+    except RsirError:
+        raise
+    except Exception as error:  # noqa: BLE001  # generation finds the source, and sets it aside
+        return Verdict("exact", f"a source of the sample fails, so that nothing was timed ({reason_of(error)})")
     sample_s = time.perf_counter() - started
     scale = sources_per_actor / len(sources)
     figures = {"exact_s": sample_s * scale, "exact_search_share": listening.seconds / sample_s}

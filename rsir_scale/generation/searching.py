@@ -16,9 +16,8 @@ from torch import Tensor
 
 from rsir_scale.config import Config, FidelityConfig
 from rsir_scale.data.dataset import PreparedDataset, Sequences
-from rsir_scale.errors import ConfigError, IntegrityError, RsirError
+from rsir_scale.errors import ConfigError, IntegrityError
 from rsir_scale.generation.audition import Verdict, audition
-from rsir_scale.generation.quarantine import reason_of
 from rsir_scale.generation.rules import Rules, cluster_count, cut_sources, rules_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.kmeans import has_faiss, load_faiss
@@ -204,21 +203,15 @@ def _verdict(
     if not has_faiss():
         return Verdict("exact", "FAISS is not installed, so that no clusters can be made")
     rules = rules_of(config, dataset)
-    exact = exact_search(maker.items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan)
-    try:
-        verdict = audition(
-            backbone,
-            _sample(store, dataset, plan, rules),
-            rules,
-            identity=(config.seed, plan.iteration),
-            exact=exact,
-            clustered=maker.search,
-            sources_per_actor=plan.rows / config.generation.actors,
-        )
-    except RsirError:
-        raise
-    except Exception as error:  # noqa: BLE001  # a source of the sample, which generation will set aside
-        return Verdict("exact", f"the sample could not be timed ({reason_of(error)})")
+    verdict = audition(
+        backbone,
+        _sample(store, dataset, plan, rules),
+        rules,
+        identity=(config.seed, plan.iteration),
+        exact=exact_search(maker.items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan),
+        clustered=maker.search,
+        sources_per_actor=plan.rows / config.generation.actors,
+    )
     if verdict.mode == "exact":
         return verdict
     return replace(verdict, why=f"{probed}, semantics {fidelity.semantics}; {verdict.why}")

@@ -1,8 +1,8 @@
 """What a run needs against what is there: refused before anything starts, because too little would be a silent wait.
 
-Comes in: a config and the nodes of the machine or cluster. Goes out: what each phase occupies, or an error that names
-the setting. Training and generation never run at the same time, so each is held against the whole. Ray's CPUs are
-tickets, not cores: a cluster that we start ourselves has at least four.
+Comes in: a config, its dataset and the nodes of the machine or cluster. Goes out: what each phase occupies, or an error
+that names the setting. Training and generation never run at the same time, so each is held against the whole. Ray's
+CPUs are tickets, not cores: a cluster that we start ourselves has at least four.
 """
 
 import os

@@ -31,7 +31,7 @@ def told(what: str, way_out: str) -> Iterator[None]:
         # Polars keeps the text of an operating system error, not its number.
         if any(os.strerror(number) in str(error) for number in _FULL):
             raise StorageFullError(
-                f"the disk of {what} is full, nothing was written: free space, then give the same command"
+                f"the disk of {what} is full, nothing was written: free space, or {way_out}, then give the same command"
             ) from error
         raise InputError(f"{what} cannot be written ({error}): {way_out}") from error
 

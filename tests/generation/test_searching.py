@@ -216,6 +216,25 @@ def test_auto_counts_the_rows_that_clusters_would_let_through(monkeypatch) -> No
     assert _audition(lambda exact: exact, sources=20)["false_accept_rate"] == 0.0
 
 
+@pytest.mark.parametrize("gone", ["FAISS", "a source"])
+def test_auto_that_cannot_compare_stays_exact_and_says_why(tmp_path: Path, monkeypatch, gone: str) -> None:
+    run, config = _undecided(tmp_path, mode="auto")
+    monkeypatch.setattr(audition, "SOON_ENOUGH_S", 0.0)
+
+    def failing(*given: object, **named: object) -> None:
+        raise ArithmeticError("this user cannot be encoded")
+
+    if gone == "FAISS":
+        monkeypatch.setattr(searching, "has_faiss", lambda: False)
+    else:
+        monkeypatch.setattr(audition, "decode", failing)
+    _prepare(run, config)
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert (record.mode, record.clusters) == ("exact", None)
+    assert ("FAISS is not installed" if gone == "FAISS" else "ArithmeticError: this user cannot be") in record.why
+
+
 def test_auto_projects_its_sample_onto_all_that_an_actor_has(monkeypatch) -> None:
     monkeypatch.setattr(audition, "SOON_ENOUGH_S", 0.0)
     # A clock that every look moves on by a second, so that each part of the sample takes as long every time.
