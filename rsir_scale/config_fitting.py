@@ -60,7 +60,7 @@ class ModelConfig(Section):
     contrast_crop: Probability = Field(default=0.2, description="cl4srec: share of a sequence that a crop keeps")
     contrast_mask: Probability = Field(default=0.7, description="cl4srec: share of a sequence that is masked")
     contrast_reorder: Probability = Field(default=0.2, description="cl4srec: share of a sequence that is shuffled")
-    codebooks: PositiveInt = Field(
+    codebooks: Size = Field(
         default=4, description="semantic_id: codes of an item, beside the one that tells apart those that share all"
     )
     codebook_size: Annotated[int, NotBool, Field(ge=2, lt=2**31)] | None = Field(
@@ -154,7 +154,8 @@ class TrainingConfig(Section):
     workers: PositiveInt = Field(default=1, description="data-parallel Ray Train workers")
     threads: PositiveInt = Field(default=1, description="CPU threads of each worker")
     use_gpu: bool = Field(default=False, description="one GPU for each worker")
-    synthetic_weight: Positive = Field(
+    # A batch may be all synthetic, and its weights must not vanish in single precision.
+    synthetic_weight: Annotated[float, NotBool, Field(ge=1e-6, le=1e6)] = Field(
         default=1.0, description="weight of synthetic sequences in the loss (lambda of Eq. 3); real ones have 1"
     )
     synthetic_share: Annotated[float, NotBool, Field(gt=0.0, le=1000.0)] | None = Field(

@@ -55,8 +55,8 @@ def numbered(code_VM: Codes, *, size: int) -> Codes:
     if count_G.max() > size:
         raise ConfigError(
             f"{count_G.max()} items share all their codes, and a code has {size} values to tell them apart "
-            f"(model.codebooks={code_VM.shape[1]}, model.codebook_size={size}): raise either, or give distinct vectors "
-            "in model.item_vectors"
+            f"(model.codebooks={code_VM.shape[1]}, model.codebook_size={size}): set a codebook_size of "
+            f"{count_G.max()} or more, or more codebooks if their vectors differ"
         )
     order_V = np.argsort(group_V, kind="stable")
     number_V = np.empty(len(group_V), dtype=np.int64)

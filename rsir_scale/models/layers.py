@@ -1,7 +1,7 @@
 """Transformer layers for right-padded, causal contexts.
 
 With padding on the right, the causal mask alone keeps padding out of every real position, so attention needs no
-key-padding mask and takes the fused kernels' fast path.
+key-padding mask, and outside training it takes the fused kernels' fast path.
 
 Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width of a head.
 """

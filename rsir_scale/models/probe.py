@@ -27,6 +27,7 @@ from rsir_scale.models.plugin import expected
 from rsir_scale.runs.trained import ModelDescription
 
 _TOLERANCE = 1e-3  # relative; rounding in single precision is a thousand times smaller
+_NO_GRADIENT = ("what no gradient reaches", "tensors made from parameters")
 
 
 def check_model(config: Config, dataset: PreparedDataset) -> None:
@@ -52,13 +53,19 @@ def require_item_embedding(backbone: Backbone) -> nn.Embedding:
     """Return the embedding whose rows `training.item_updates=sparse` changes.
 
     Raises:
-        ConfigError: the backbone has no row of its own for each item.
+        ConfigError: the backbone has no row of its own for each item, or names a module that is not its own.
     """
     embedding = backbone.item_embedding()
     if embedding is None:
         raise ConfigError(
             f"training.item_updates=sparse changes the rows of single items, and {type(backbone).__name__} has none: "
             "set training.item_updates=dense, or let its item_embedding return them"
+        )
+    rows = backbone.item_count + 1
+    if all(module is not embedding for module in backbone.modules()) or len(embedding.weight) != rows:
+        raise ConfigError(
+            f"training.item_updates=sparse, but item_embedding of {type(backbone).__name__} gave {embedding}, expected "
+            f"a module of its own with {rows} rows: one for each item, and row 0 for padding"
         )
     return embedding
 
@@ -88,7 +95,9 @@ def probe(description: ModelDescription) -> Backbone:
         "vectors_of", lambda: backbone.vectors_of(context_BL), (*context_BL.shape, backbone.width)
     )
     asked.agree("vectors_of", vectors_BLD, table_VD[context_BL], "the rows of item_vectors()")
-    _check_memory(asked, backbone, item_L[:1])
+    if not vectors_BLD.requires_grad:
+        raise asked.fault("vectors_of", *_NO_GRADIENT)
+    _check_memory(asked, backbone, item_L)
     draws = torch.Generator().manual_seed(0)
     loss = asked.of("auxiliary_loss", "None or a number", lambda: backbone.auxiliary_loss(context_BL, draws=draws))
     if loss is not None:
@@ -114,6 +123,9 @@ def _check_state(asked: "_Asked", backbone: Backbone) -> None:
         if parameter.requires_grad and not parameter.is_floating_point():
             kind = str(parameter.dtype).removeprefix("torch.")
             raise asked.fault("__init__", f"the parameter {name!r} in {kind}", "real ones (two for a complex number)")
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm):
+            raise asked.fault("__init__", f"a batch norm, {name!r}", "a norm of each position alone: nn.LayerNorm")
     for name, tensor in backbone.state_dict().items():
         if not isinstance(tensor, Tensor):
             raise asked.fault("state_dict", f"{type(tensor).__name__} for {name!r}", "tensors alone")
@@ -124,26 +136,29 @@ def _check_state(asked: "_Asked", backbone: Backbone) -> None:
     asked.of("load_state_dict", "tensors that can be written to", lambda: backbone.load_state_dict(kept))
 
 
-def _check_memory(asked: "_Asked", backbone: Backbone, item_N: Tensor) -> None:
+def _check_memory(asked: "_Asked", backbone: Backbone, item_L: Tensor) -> None:
+    """Advance through a whole context at once: each position is a new one whose path holds those before it."""
     memory = asked.of("memory", "a Memory or None", backbone.memory)
     if memory is None:
         return
     if not isinstance(memory, Memory):
         raise asked.fault("memory", repr(type(memory).__name__), "a Memory or None")
-    memory.keep(item_N[:0], room=1)
-    zero_N, path_NL = torch.zeros(1, dtype=torch.int64), torch.full((1, 1), memory.take(1))
+    length = len(item_L)
+    memory.keep(item_L[:0], room=length)
+    place_N = torch.arange(length)
+    path_NL = (memory.take(length) + place_N).expand(length, length)
     with torch.inference_mode():
         query_ND = asked.tensor(
-            "advance", lambda: backbone.advance(memory, item_N, zero_N, path_NL), (1, backbone.width)
+            "advance", lambda: backbone.advance(memory, item_L, place_N, path_NL), (length, backbone.width)
         )
-    asked.agree("advance", query_ND, backbone.encode(item_N[None]), "encode() of the same item")
+    asked.agree("advance", query_ND, backbone.hidden(item_L[None])[0], "hidden() of the same context")
 
 
 def _check_queries(asked: "_Asked", backbone: Backbone, context_BL: Tensor, table_VD: Tensor) -> None:
     rows, length = context_BL.shape
     hidden_BLD = asked.tensor("hidden", lambda: backbone.hidden(context_BL), (rows, length, backbone.width))
     if not hidden_BLD.requires_grad or not table_VD.requires_grad:
-        raise asked.fault("hidden and item_vectors", "what no gradient reaches", "tensors made from parameters")
+        raise asked.fault("hidden and item_vectors", *_NO_GRADIENT)
     query_BD = asked.tensor("encode", lambda: backbone.encode(context_BL), (rows, backbone.width))
     last_B = (context_BL > 0).sum(1) - 1
     asked.agree("encode", query_BD, hidden_BLD[torch.arange(rows), last_B], "hidden() at each row's last item")

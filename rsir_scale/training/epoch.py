@@ -47,7 +47,7 @@ class Progress:
 
     Attributes:
         update: updates done; maximum: updates at the most.
-        loss: mean training loss per target since the last report.
+        loss: mean over the updates since the last report, each a mean over its targets, auxiliary loss included.
         score: validation NDCG@20; best_score: the best so far.
         seconds: wall time of the fit so far.
     """

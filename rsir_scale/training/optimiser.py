@@ -7,7 +7,8 @@ seldom touched learns as fast as under Adam. Before anything reads the whole tab
 
 The second moment is one number a row, the mean over its elements: beside a table of V x D stand V x D + 2 V numbers,
 where Adam needs 2 V x D. The series takes the correction of bias and the learning rate as they were at its first move,
-which is off by less than a hundredth once a hundred updates are done: moves die away within some twenty.
+which is off by 4 % of a move at the hundredth update and by less than 1 % from the four hundredth on (at a constant
+rate): moves die away within some twenty.
 
 Shapes: V rows of a table, D width, R rows touched, B any shape of items read.
 """

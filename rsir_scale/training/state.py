@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from rsir_scale.errors import IntegrityError, StorageFullError
+from rsir_scale.errors import IntegrityError, StorageFullError, shown
 from rsir_scale.models.shards import SHARD_BYTES, assemble, read_pieces, write_shards
 from rsir_scale.runs import layout
-from rsir_scale.runs.records import FileEntry, Record
+from rsir_scale.runs.records import Count, FileEntry, Record
 from rsir_scale.runs.trained import CurvePoint
 from rsir_scale.storage.base import ObjectMissingError, Store
 
@@ -34,8 +35,8 @@ class Position(Record):
         curve: every validation so far.
     """
 
-    update: int = 0
-    best_update: int = 0
+    update: Count = 0
+    best_update: Count = 0
     best_score: float = -1.0
     seconds: float = 0.0
     curve: tuple[CurvePoint, ...] = ()
@@ -68,7 +69,7 @@ class FitState:
 class _StateRecord(Position):
     """What `training/state.json` holds."""
 
-    tensors: tuple[FileEntry, ...]
+    tensors: tuple[FileEntry, ...] = Field(min_length=1)
 
 
 def dump_state(
@@ -88,7 +89,21 @@ def restore_state(
     """Put a state back into a model and its optimiser; return the position and the best weights.
 
     The tensors of the state may become the optimiser's and the best weights: they are not to be used again.
+
+    Raises:
+        IntegrityError: the model has other tensors than the one that the state was saved of.
     """
+    own, kept = (
+        {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in one.items()}
+        for one in (model.state_dict(), _under(state.tensors, _MODEL))
+    )
+    if own != kept:
+        names = sorted(name for name in own.keys() | kept.keys() if own.get(name) != kept.get(name))
+        raise IntegrityError(
+            f"the training that was stopped had another {type(model).__name__}: {len(names)} tensors differ, "
+            f"{shown(names[0])} among them; put the class back as it was when the run began, or name another run "
+            "directory"
+        )
     model.load_state_dict(_under(state.tensors, _MODEL))
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under(state.tensors, _OPTIMISER).items():

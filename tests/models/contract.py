@@ -18,6 +18,7 @@ from rsir_scale.errors import ConfigError
 from rsir_scale.models import layers
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
+from rsir_scale.models.dropout import Dropout
 from rsir_scale.runs.trained import ModelDescription
 from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
 from tests.models.stored import loaded, weights_bytes
@@ -33,6 +34,16 @@ def contexts(rows: int = 40, *, length: int = LENGTH, seed: int = 0) -> Tensor:
     length_B[0] = length
     items_BL = torch.randint(1, ITEMS + 1, (rows, length), generator=numbers)
     return items_BL.masked_fill(torch.arange(length) >= length_B[:, None], 0)
+
+
+def dropped_shapes(backbone: Backbone) -> list[tuple[int, ...]]:
+    """The shapes of all that dropout acts on, in order, while `contexts()` are encoded in training mode."""
+    shapes: list[tuple[int, ...]] = []
+    for module in backbone.modules():
+        if isinstance(module, Dropout):
+            module.register_forward_hook(lambda _, inputs, output: shapes.append(tuple(inputs[0].shape)))
+    backbone.train().hidden(contexts())
+    return shapes
 
 
 def some_sequences(rows: int = 50) -> Sequences:

@@ -27,7 +27,7 @@ def test_numbering_makes_all_rows_differ_and_numbers_each_group_from_zero(rows: 
 
 
 def test_too_many_items_of_the_same_codes_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"5 items share all their codes.*model\.codebook_size=4"):
+    with pytest.raises(ConfigError, match=r"5 items share all their codes.*model\.codebook_size=4.* of 5 or more"):
         numbered(np.zeros((5, 2), dtype=np.int64), size=4)
 
 
@@ -69,6 +69,20 @@ def test_items_of_which_nothing_is_known_are_told_apart() -> None:
     assert not np.array_equal(code_VM, residual_codes(vector_Vd, codebooks=2, size=16, seed=4))
 
 
+def test_items_of_which_nothing_is_known_are_spread_as_far_as_those_that_are() -> None:
+    vector_Vd = np.zeros((60, 4), dtype=np.float32)
+    vector_Vd[:30] = 1e4 * np.random.default_rng(2).standard_normal((30, 4))
+    first_V = residual_codes(vector_Vd, codebooks=1, size=16, seed=3)[:, 0]
+    assert len(set(first_V[30:])) > 8
+
+
+def test_beside_a_single_item_that_is_known_the_others_are_told_apart_too() -> None:
+    vector_Vd = np.zeros((40, 4), dtype=np.float32)
+    vector_Vd[3] = 1.0
+    code_VM = residual_codes(vector_Vd, codebooks=2, size=16, seed=3)
+    assert len(np.unique(code_VM, axis=0)) > 30
+
+
 def test_items_that_the_same_sequences_hold_lie_near_each_other() -> None:
     sequences = sequences_of([[1, 2, 3]] * 5 + [[4, 5, 6, 6]] * 4 + [[7]])
     vector_Vd = collaborative_vectors(sequences, item_count=8, width=4, seed=1)
@@ -82,6 +96,19 @@ def test_items_that_the_same_sequences_hold_lie_near_each_other() -> None:
     assert abs(cosine_VV[~same]).max() < 0.01
     again_Vd = collaborative_vectors(sequences, item_count=8, width=4, seed=1)
     assert np.array_equal(vector_Vd, again_Vd)
+
+
+def test_the_vectors_are_those_of_the_matrix_divided_by_the_fourth_roots_of_its_sums() -> None:
+    rows = [[1, 2, 3], [1, 2], [1, 4], [3, 4, 5, 1], [5, 2, 2]]
+    held_SV = np.array([[item in row for item in range(1, 6)] for row in rows], dtype=np.float64)
+    scaled_SV = held_SV / (held_SV.sum(1)[:, None] * held_SV.sum(0)) ** 0.25
+    _, weight_d, vector_dV = np.linalg.svd(scaled_SV, full_matrices=False)
+    expected_Vd = vector_dV.T * weight_d
+    found_Vd = collaborative_vectors(sequences_of(rows), item_count=5, width=5, seed=1)
+    # Up to the signs of the dimensions, on which no distance depends.
+    expected_VV = expected_Vd @ expected_Vd.T
+    length_V = np.sqrt(np.diag(expected_VV))
+    np.testing.assert_allclose(found_Vd @ found_Vd.T, expected_VV / np.outer(length_V, length_V), atol=1e-5)
 
 
 def test_a_market_smaller_than_the_width_has_fewer_dimensions() -> None:

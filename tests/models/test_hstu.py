@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from rsir_scale.config import ModelConfig
+from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.hstu import HSTUBlock
 from rsir_scale.runs.trained import ModelDescription
-from tests.models.contract import ITEMS, LENGTH, BackboneContract
+from tests.models.contract import ITEMS, LENGTH, BackboneContract, dropped_shapes
 
 
 class TestHSTU(BackboneContract):
@@ -25,6 +26,18 @@ class TestHSTUCosine(BackboneContract):
     def description(self, *, dropout: float = 0.0) -> ModelDescription:
         model = ModelConfig(backbone="hstu", width=8, blocks=1, heads=2, dropout=dropout, similarity="cosine")
         return ModelDescription(model=model, item_count=ITEMS, max_length=LENGTH)
+
+
+def test_the_projection_that_leaves_a_block_starts_from_glorots_uniform() -> None:
+    for block in build_backbone(TestHSTU().description()).blocks:
+        bound = (6 / (8 + 8)) ** 0.5
+        assert 0.8 * bound < float(block.project_out.weight.detach().abs().max()) <= bound
+        assert float(block.project_in.weight.detach().std()) < 0.03
+
+
+def test_training_drops_out_what_enters_and_what_each_gate_lets_through() -> None:
+    shapes = dropped_shapes(build_backbone(TestHSTU().description(dropout=0.5)))
+    assert shapes == [(40, LENGTH, 8)] * 3
 
 
 def test_a_block_is_the_sum_over_earlier_positions_written_out() -> None:

@@ -13,7 +13,7 @@ from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.memory import Memory
 from rsir_scale.models.plugin import plugin_class
-from rsir_scale.models.probe import probe
+from rsir_scale.models.probe import probe, require_item_embedding
 from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract
 from tests.models.written import written_backbones
@@ -166,6 +166,39 @@ class LearnsNothing(Plain):
         return super().hidden(context_BL).detach()
 
 
+class ItemsLearnNothing(Plain):
+    def vectors_of(self, item: Tensor) -> Tensor:
+        return super().vectors_of(item).detach()
+
+
+class ForgetsTheContext(Forgets):
+    def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        return self.encode(item_N[:, None])
+
+
+class BatchNorm(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length)
+        self.norm = nn.BatchNorm1d(config.width)
+
+    def hidden(self, context_BL: Tensor) -> Tensor:
+        return self.norm(super().hidden(context_BL).transpose(1, 2)).transpose(1, 2)
+
+
+class StrangeEmbedding(Plain):
+    def item_embedding(self) -> nn.Embedding:
+        return nn.Embedding(*self.items.weight.shape)
+
+
+class ShortEmbedding(Plain):
+    def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
+        super().__init__(config, item_count=item_count, max_length=max_length)
+        self.kinds = nn.Embedding(5, config.width)
+
+    def item_embedding(self) -> nn.Embedding:
+        return self.kinds
+
+
 class NeverBegun(Plain):
     def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
         self.sizes = (config.width, item_count, max_length)
@@ -289,12 +322,15 @@ def test_the_smallest_backbone_passes_at_any_length() -> None:
         ("ReadsOtherRows", "encode gave values that differ .* without other rows"),
         ("TwoMinds", "encode gave values that differ .* from hidden"),
         ("OtherVectors", "vectors_of gave values that differ .* from the rows of item_vectors"),
-        ("Forgets", "advance gave values that differ .* from encode"),
+        ("Forgets", "advance gave values that differ .* from hidden"),
         ("Complex", "__init__ gave the parameter 'filter' in complex64, expected real ones"),
         ("InfiniteMask", r"state_dict gave NaN or infinity in 'mask', expected .*persistent=False"),
         ("OneNumberSpread", "load_state_dict gave RuntimeError"),
         ("KeepsMore", "state_dict gave dict for '_extra_state', expected tensors alone"),
         ("LearnsNothing", "hidden and item_vectors gave what no gradient reaches"),
+        ("ItemsLearnNothing", "vectors_of gave what no gradient reaches, expected tensors made from parameters"),
+        ("ForgetsTheContext", "advance gave values that differ .* from hidden"),
+        ("BatchNorm", r"__init__ gave a batch norm, 'norm', expected .*nn\.LayerNorm"),
     ],
 )
 def test_a_class_that_breaks_the_contract_is_refused_with_method_and_signature(name: str, said: str) -> None:
@@ -303,6 +339,13 @@ def test_a_class_that_breaks_the_contract_is_refused_with_method_and_signature(n
     assert f"model.backbone={__name__}:{name}" in str(caught.value)
     if name != "Absent":
         assert "item_count: int, max_length: int" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["StrangeEmbedding", "ShortEmbedding"])
+def test_sparse_updates_want_the_models_own_embedding_with_a_row_for_each_item(name: str) -> None:
+    backbone = probe(_described(f"{__name__}:{name}"))
+    with pytest.raises(ConfigError, match=rf"item_embedding of {name} gave Embedding.* of its own with 31 rows"):
+        require_item_embedding(backbone)
 
 
 def test_a_mask_that_is_not_kept_may_be_infinite() -> None:

@@ -1,12 +1,13 @@
 """SASRec keeps the contract of a backbone, with layer norm in either place."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
-from tests.models.contract import ITEMS, LENGTH, BackboneContract
+from tests.models.contract import ITEMS, LENGTH, BackboneContract, dropped_shapes
 
 
 def _described(config: ModelConfig) -> ModelDescription:
@@ -35,6 +36,17 @@ class TestSASRecCosine(BackboneContract):
         return _described(
             ModelConfig(width=8, blocks=2, heads=2, feed_forward=12, dropout=dropout, similarity="cosine")
         )
+
+
+@pytest.mark.parametrize("contract", [TestSASRecPostNorm, TestSASRecPreNorm])
+def test_training_drops_out_what_enters_attention_and_all_that_leaves_a_sub_layer(
+    contract: type[BackboneContract],
+) -> None:
+    described = contract().description(dropout=0.5)
+    model, rows = described.model, 40
+    whole, attention = (rows, LENGTH, model.width), (rows, model.heads, LENGTH, LENGTH)
+    block = [attention, whole, (rows, LENGTH, model.feed_forward), whole]
+    assert dropped_shapes(build_backbone(described)) == [whole, *block * model.blocks]
 
 
 def test_a_cosine_is_the_angle_over_the_temperature_whatever_the_lengths() -> None:

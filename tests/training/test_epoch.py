@@ -16,6 +16,7 @@ from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.checkpoint import copy_weights
 from rsir_scale.runs.trained import CurvePoint
 from rsir_scale.training.epoch import Fit, FitResult, Progress, Worker, fit
+from rsir_scale.training.schedule import schedule_of
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
 from tests.training.market import ITEMS, copied, market, task, trained_backbone, without_dropout
@@ -126,6 +127,48 @@ def test_bfloat16_rounds_what_is_encoded_and_neither_weights_nor_scores() -> Non
         losses[precision] = [running._update(number) for number in range(4)][-1]
         assert {tensor.dtype for tensor in running.state().tensors.values()} == {torch.float32}
     assert 1e-5 < abs(losses["bfloat16"] - losses["float32"]) < 0.005 * losses["float32"]
+
+
+def test_each_update_has_the_rate_of_the_schedule_over_the_whole_budget() -> None:
+    falling = task(max_epochs=4, schedule="linear")
+    running = Fit(falling, ALONE, resume_from=None, warm_start=None)
+    schedule = schedule_of(falling.config, falling.budget.maximum)
+    for update in range(falling.budget.maximum):
+        running._update(update)
+        assert running.optimiser.param_groups[0]["lr"] == schedule.of(update)
+    assert schedule.of(update) < 0.2 * falling.config.learning_rate
+
+
+def test_weight_decay_shrinks_what_it_trains() -> None:
+    free, decayed = (
+        fit(without_dropout(task(max_epochs=1, weight_decay=decay)), ALONE).weights["positions.weight"].norm()
+        for decay in (0.0, 0.5)
+    )
+    assert decayed < 0.8 * free
+
+
+def test_sparse_updates_make_the_moves_put_off_before_a_row_is_read_and_before_the_weights_are_used() -> None:
+    # So many items that most of them rest at most updates.
+    small = task(item_updates="sparse", negatives=8)
+    large = replace(small, description=small.description.model_copy(update={"item_count": 5_000}))
+    running = Fit(large, ALONE, resume_from=None, warm_start=None)
+    embedding = running.model.item_embedding()
+    assert embedding is not None
+    resting = []
+
+    def is_up_to_date(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if state := running.optimiser.state.get(embedding.weight):
+            assert (state["reached"][inputs[0]] == state["step"]).all()
+            resting.append(bool((state["reached"] < state["step"]).any()))
+
+    embedding.register_forward_hook(is_up_to_date)
+    running.model.train()
+    for update in range(large.budget.interval):
+        running._update(update)
+    assert any(resting)
+    running.run_interval()
+    state = running.optimiser.state[embedding.weight]
+    assert (state["reached"] == state["step"]).all()
 
 
 def test_the_weights_kept_are_those_of_the_best_validation() -> None:

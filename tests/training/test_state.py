@@ -12,7 +12,7 @@ from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.epoch import Fit, Worker, fit
 from rsir_scale.training.state import FitState, StateFiles
-from tests.training.market import copied, task
+from tests.training.market import MODEL, copied, task
 
 SMALL = 1 << 13
 
@@ -49,6 +49,12 @@ def test_a_state_comes_back_and_replaces_the_last_one(tmp_path: Path, shard_byte
         assert len({key.split(".")[-2] for key in parts}) == 1
     files.delete()
     assert list(store.list(layout.training(0))) == []
+
+
+def test_a_state_of_a_class_that_was_changed_meanwhile_is_refused_and_names_what_differs() -> None:
+    (state, _), other = _states(), task(MODEL.model_copy(update={"blocks": 2}))
+    with pytest.raises(IntegrityError, match=r"another SASRec: \d+ tensors differ, 'blocks\.1\..* put the class back"):
+        Fit(other, Worker(), resume_from=state, warm_start=None)
 
 
 def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_end_clears_up(tmp_path: Path) -> None:
@@ -149,7 +155,7 @@ def test_a_damaged_part_of_a_state_is_named(tmp_path: Path) -> None:
         files.read()
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"best_', b"[]"])
+@pytest.mark.parametrize("damage", [b"", b'{"best_', b"[]", b'{"tensors": []}', b'{"update": -3, "tensors": []}'])
 def test_a_state_whose_record_is_damaged_is_replaced_by_the_next_one(tmp_path: Path, damage: bytes) -> None:
     store, (first, second) = open_store(tmp_path), _states()
     files = StateFiles(store, 0, shard_bytes=SMALL)

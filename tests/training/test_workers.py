@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 
 from rsir_scale.config import ModelConfig
 from rsir_scale.errors import ResumableError
+from rsir_scale.models.sasrec import SASRec
 from rsir_scale.training.epoch import Progress, Worker, fit
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
@@ -17,17 +18,32 @@ from tests.models.test_plugin import Plain
 from tests.training.market import MODEL, copied, task, without_dropout
 
 
-def _task(item_updates: str) -> TrainingTask:
+class Pulled(SASRec):
+    """Has a loss of each row beside the next item's."""
+
+    def auxiliary_loss(self, context_BL: torch.Tensor, *, draws: torch.Generator) -> torch.Tensor:
+        return 10.0 * self.items(context_BL).square().sum()  # type: ignore[no-any-return]
+
+
+MODELS = {
+    "dense": (MODEL, "dense"),
+    "sparse": (MODEL, "sparse"),
+    "auxiliary loss": (MODEL.model_copy(update={"backbone": f"{__name__}:Pulled"}), "dense"),
+}
+
+
+def _task(name: str) -> TrainingTask:
     # 257 users in batches of 64: the last batch of a pass holds one row, so the second worker has none of it.
     # Dropout belongs to the worker, so that the comparison needs a model without it.
-    return without_dropout(task(max_epochs=2, item_updates=item_updates))
+    model, item_updates = MODELS[name]
+    return without_dropout(task(model, max_epochs=2, item_updates=item_updates))
 
 
-def _work(rank: int, folder: str, item_updates: str) -> None:
+def _work(rank: int, folder: str, name: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     reports: list[Progress] = []
-    result = fit(_task(item_updates), Worker(rank=rank, size=2), report=reports.append)
+    result = fit(_task(name), Worker(rank=rank, size=2), report=reports.append)
     scores = torch.tensor([[p.update, p.loss, p.score] for p in reports], dtype=torch.float64)
     Path(folder, f"{rank}.safetensors").write_bytes(save({**result.weights, "reports": scores}))
     distributed.destroy_process_group()
@@ -90,13 +106,13 @@ def test_what_a_class_counts_while_it_trains_is_the_first_workers_and_survives_a
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("item_updates", ["dense", "sparse"])
-def test_two_workers_train_what_one_trains(tmp_path: Path, item_updates: str) -> None:
-    multiprocessing.spawn(_work, args=(str(tmp_path), item_updates), nprocs=2)
+@pytest.mark.parametrize("name", MODELS)
+def test_two_workers_train_what_one_trains(tmp_path: Path, name: str) -> None:
+    multiprocessing.spawn(_work, args=(str(tmp_path), name), nprocs=2)
     first, second = (load((tmp_path / f"{rank}.safetensors").read_bytes()) for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     reports: list[Progress] = []
-    alone = fit(_task(item_updates), Worker(), report=reports.append)
+    alone = fit(_task(name), Worker(), report=reports.append)
     for update, loss, score, progress in zip(*first.pop("reports").T.tolist(), reports, strict=True):
         assert update == progress.update
         assert loss == pytest.approx(progress.loss, rel=1e-5)

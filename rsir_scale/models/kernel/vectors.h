@@ -47,7 +47,7 @@ RSIR_INLINE float sum_of(Vector vector) {
   }
 }
 
-// e^x to about one part in ten million, for x from -87 to 88; below, 0 or nearly.
+// e^x to about one part in ten million, for x from -87 to 88; of finite x below, 0 or nearly.
 template <typename Vector>
 RSIR_INLINE Vector exponential(Vector x) {
   typedef int32_t Whole __attribute__((vector_size(sizeof(Vector))));
