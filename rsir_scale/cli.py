@@ -5,6 +5,7 @@ done, 2 bad configuration or input, 3 stopped or failed but resumable, 4 integri
 needs when it is called, so that `rsir status` and `rsir --help` load neither torch nor Ray.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from rsir_scale.config_file import load_config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import settle_ray
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
-from rsir_scale.runs.begun import read_config, read_config_to_load
+from rsir_scale.runs.begun import dataset_of, read_config, read_config_to_load
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 
@@ -53,6 +54,9 @@ Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteratio
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks must not end the command.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(args=arguments)
     except SystemExit as end:
@@ -97,7 +101,10 @@ def run(
 @app.command()
 def resume(run_dir: RunDir, backbone: OwnClass = None) -> None:
     """Go on with a run by the settings that it holds."""
-    _drive(read_config_to_load(open_store(run_dir), backbone), run_dir)
+    store = open_store(run_dir)
+    config = read_config_to_load(store, backbone)
+    dataset_of(store, config)
+    _drive(config, run_dir)
 
 
 @app.command()
@@ -218,12 +225,12 @@ def _lines(path: Path) -> list[str]:
 
 def _open_with_model(run_dir: str, backbone: str | None) -> tuple[Store, PreparedDataset]:
     store = open_store(run_dir)
-    return store, open_dataset(read_config_to_load(store, backbone).data.path)
+    return store, dataset_of(store, read_config_to_load(store, backbone))
 
 
 def _open(run_dir: str) -> tuple[Store, PreparedDataset]:
     store = open_store(run_dir)
-    return store, open_dataset(read_config(store).data.path)
+    return store, dataset_of(store, read_config(store))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ class Purpose(IntEnum):
     DROPOUT = 6
     INITIALISE = 7
     SYNTHESIZE = 8
-    PROBE = 10
     CLUSTER = 11
     PREPARE = 12
     AUXILIARY = 13

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -268,6 +269,49 @@ def test_a_count_beyond_all_counts_is_named(capsys: pytest.CaptureFixture[str], 
     arguments = ["data", "import", "--format", "pairs", tmp_path / "log", option, 10**20, "--out", tmp_path / "out"]
     code, _, err = call(capsys, *arguments)
     assert (code, f"{10**20}" in err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["verify", "resume", "export", "recommend"])
+def test_a_dataset_that_was_moved_is_named_with_the_way_to_say_so(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, command: str
+) -> None:
+    (folder / "data").rename(tmp_path / "data")
+    try:
+        out = ["--out", tmp_path / "x.csv"] if command in ("export", "recommend") else []
+        code, _, err = call(capsys, command, folder / "run", *out)
+    finally:
+        (tmp_path / "data").rename(folder / "data")
+    assert code == 2
+    assert f"{folder / 'data'} is not a folder" in err
+    assert f"--set data.path=NEW --run-dir {folder / 'run'}" in err
+
+
+def test_a_run_takes_the_new_place_of_its_dataset(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    shutil.copytree(folder / "data", tmp_path / "moved")
+    with open_run(
+        open_store(tmp_path / "run"),
+        load_config(folder / "config.yaml", [f"data.path={tmp_path / 'moved'}"]),
+        open_dataset(tmp_path / "moved"),
+    ):
+        pass
+    code, _, err = call(capsys, "recommend", tmp_path / "run", "--out", tmp_path / "best.csv")
+    assert code == 0, err
+    assert str(tmp_path / "moved") in (tmp_path / "run" / "run.yaml").read_text()
+
+
+def test_a_terminal_that_lacks_a_letter_ends_no_command(folder: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "läuft…"
+    shutil.copytree(folder / "run", odd)
+    told = subprocess.run(
+        [sys.executable, "-m", "rsir_scale.cli", "status", str(odd)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1", "COLUMNS": "200"},
+        check=True,
+    )
+    assert "läuft?".encode("latin-1") in told.stdout
 
 
 def test_tables_show_names_as_they_are(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

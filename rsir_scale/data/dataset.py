@@ -25,7 +25,6 @@ from rsir_scale.data.sequences import (
     Sequences,
     concatenate,
     empty,
-    flatten_lists,
     from_arrow,
 )
 from rsir_scale.errors import InputError, IntegrityError, first_fault, shown
@@ -147,12 +146,6 @@ class PreparedDataset:
                 "import the log again, or copy the whole folder"
             )
         return found
-
-    def training_times(self) -> Float64Array:
-        """Times of all training interactions, aligned with `training_sequences().items`."""
-        self._need_times()
-        tables = [self._table(file, [schema.TIMES]) for file in self.training_files()]
-        return np.concatenate([flatten_lists(table.column(schema.TIMES))[1] for table in tables])
 
     def held_out(self) -> HeldOut:
         """The validation and test item of each user, ordered by sequence_id."""

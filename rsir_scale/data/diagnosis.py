@@ -1,12 +1,16 @@
 """Finds the line that a columnar reader refused without naming it. Runs only on the way to an error message.
 
 Polars says that some row of a CSV has too many fields, or that some line is no JSON; a person wants to know which. So
-the file is read once more, slowly, up to that line.
+the file is read once more, slowly, up to that line. Rows and lines differ where a quoted field holds a line end.
 """
 
 import csv
 import io
 import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -21,7 +25,7 @@ def locate_fault(log_format: str, path: Path) -> str:
             if log_format == "amazon-json":
                 return _first_bad_json(file)
             if log_format in ("csv", "recbole", "movielens"):
-                return _first_odd_row(file)
+                return _first_odd_row(file, quoted=log_format != "recbole")
     except (OSError, UnicodeDecodeError) as error:
         return str(error)
     return ""
@@ -42,17 +46,62 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
 
-def _first_odd_row(file: TextIO) -> str:
-    header = file.readline()
-    separator = max(",\t;", key=header.count)
-    width = len(next(csv.reader([header], delimiter=separator), []))
-    rows = csv.reader(file, delimiter=separator)
-    first_line = 2
+def line_of(log_format: str, path: Path, row: int) -> int:
+    """The line of a log on which a row begins, the header being row 1; where each line is a row, they are the same."""
+    if log_format not in ("csv", "recbole") and not (log_format == "movielens" and ".csv" in path.suffixes):
+        return row
+    with suppress(csv.Error), io.TextIOWrapper(open_log(path), encoding="utf-8-sig", newline="") as file:
+        for number, (first_line, _, _) in enumerate(_rows(file, quoted=log_format != "recbole"), start=1):
+            if number == row:
+                return first_line
+    return row
+
+
+def _first_odd_row(file: TextIO, *, quoted: bool) -> str:
+    rows = _rows(file, quoted=quoted)
     try:
-        for row in rows:
-            if len(row) > width:
-                return f"line {first_line}: {separator.join(row)[:80]!r} has {len(row)} fields, the header {width}"
-            first_line = rows.line_num + 2
+        _, header, names = next(rows)
+        well_formed = _well_formed(_separator(header))
+        for line, text, fields in rows:
+            if quoted and not well_formed.fullmatch(text):
+                return (
+                    f"line {line}: {text[:80]!r} has a quote in the middle of a field: quote the whole field and write "
+                    "each quote in it twice, or take its column out"
+                )
+            if len(fields) > len(names):
+                return f"line {line}: {text[:80]!r} has {len(fields)} fields, the header {len(names)}"
     except csv.Error as error:
-        return f"line {first_line}: {error}: a quote that nothing closes, perhaps"
+        return str(error)
     return ""
+
+
+def _rows(file: TextIO, *, quoted: bool) -> Iterator[tuple[int, str, list[str]]]:
+    """The rows of a table from its header on: first line, text, fields. Raises csv.Error, which names the line."""
+    blank = 0
+    while (header := file.readline()) and not header.strip():
+        blank += 1
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in chain([header], file):
+            taken.append(line)
+            yield line
+
+    reader = csv.reader(lines(), delimiter=_separator(header), quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    first = blank + 1
+    try:
+        for fields in reader:
+            yield first, "".join(taken).rstrip("\r\n"), fields
+            taken.clear()
+            first = blank + reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"line {first}: {error}: a quote that nothing closes, perhaps") from error
+
+
+def _separator(header: str) -> str:
+    return max(",\t;", key=header.count)
+
+
+def _well_formed(separator: str) -> re.Pattern[str]:
+    field = rf'(?:"(?:[^"]|"")*+"|[^"{separator}]*+)'
+    return re.compile(f"{field}(?:{separator}{field})*+")

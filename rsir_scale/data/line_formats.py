@@ -24,7 +24,11 @@ def scan_sequences(source: str) -> pl.LazyFrame:
         LINE, pl.col(_FIELDS).list.first().alias(USER_ID), pl.col(_FIELDS).list.slice(1).alias(ITEM_ID)
     ).explode(ITEM_ID)
     integer = pl.col(ITEM_ID).str.contains(r"^[+-]?[0-9]+$")
-    fault = "item id " + _quoted(pl.col(ITEM_ID)) + " is not an integer: renumber the items, or use --format pairs"
+    fault = (
+        "item id "
+        + _quoted(pl.col(ITEM_ID))
+        + " is not an integer: renumber the items, or use --format pairs with one `user item` a line"
+    )
     return items.select(USER_ID, ITEM_ID, _NO_TIME, LINE, _fault_unless(integer, fault))
 
 

@@ -21,7 +21,15 @@ from rsir_scale.data.text_files import FREE_BYTES, MAX_RATIO
 from rsir_scale.errors import InputError, shown
 
 _BATCH_ROWS = 1 << 16
-_TEXT = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary, kinds.is_fixed_size_binary)
+_TEXT = (
+    kinds.is_string,
+    kinds.is_large_string,
+    kinds.is_string_view,
+    kinds.is_binary,
+    kinds.is_large_binary,
+    kinds.is_binary_view,
+    kinds.is_fixed_size_binary,
+)
 _ROW_BYTES = 3  # of an interaction as text, at the least
 
 
@@ -93,7 +101,7 @@ def _time_types(source: str, kind: pa.DataType | None) -> tuple[pa.DataType, pl.
         return pa.timestamp("us"), pl.Datetime("us")
     if kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind):
         return pa.float64(), pl.Float64()
-    if kinds.is_string(kind) or kinds.is_large_string(kind):
+    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
         return pa.string(), pl.String()
     raise InputError(
         f"{source}: the time column is of type {shown(str(kind))}, not a number or a date: name another one with "

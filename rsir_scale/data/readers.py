@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from rsir_scale.data import line_formats, parquet_format, table_formats
-from rsir_scale.data.diagnosis import locate_fault
+from rsir_scale.data.diagnosis import line_of, locate_fault
 from rsir_scale.data.line_formats import FAULT, LINE
 from rsir_scale.data.schema import ITEM_ID, ORDER, TIME, USER_ID
 from rsir_scale.data.table_formats import Wanted
@@ -77,7 +77,7 @@ def read_log(
         raw = _scan(log_format, path, Wanted(user_column, item_column, time_column))
         time_type = raw.collect_schema()[TIME]
         numbered = raw.with_columns(_as_number(time_type, path).alias(_NUMBER))
-        _refuse_first_fault(numbered, path, has_times=time_type != pl.Null)
+        _refuse_first_fault(numbered, log_format, path, has_times=time_type != pl.Null)
     log = numbered.select(USER_ID, ITEM_ID, pl.col(_NUMBER).alias(TIME)).with_row_index(ORDER)
     return log.with_columns(pl.col(ORDER).cast(pl.Int64))
 
@@ -101,8 +101,10 @@ def _existing_file(source: str | Path) -> Path:
     path = Path(source)
     if path.is_dir():
         raise InputError(f"{path} is a folder, not an interaction log: name one file")
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} does not exist: name the file of an interaction log")
+    if not path.is_file():
+        raise InputError(f"{path} is a pipe or a device, and a log is read more than once: write it to a file first")
     return path
 
 
@@ -136,7 +138,7 @@ def _as_number(time_type: pl.DataType, path: Path) -> pl.Expr:
     raise InputError(f"{path}: the time column is of type {time_type}, not a number or a date: name another one")
 
 
-def _refuse_first_fault(numbered: pl.LazyFrame, path: Path, *, has_times: bool) -> None:
+def _refuse_first_fault(numbered: pl.LazyFrame, log_format: str, path: Path, *, has_times: bool) -> None:
     if numbered.head(1).collect(engine="streaming").is_empty():
         raise _empty(path)
     lengths = [pl.col(name).str.len_bytes().fill_null(0) for name in (USER_ID, ITEM_ID)]
@@ -145,7 +147,8 @@ def _refuse_first_fault(numbered: pl.LazyFrame, path: Path, *, has_times: bool) 
     faulty = numbered.filter(pl.col(FAULT).is_not_null() | bad_id | bad_time).head(1).collect(engine="streaming")
     if not faulty.is_empty():
         row = faulty.row(0, named=True)
-        raise InputError(f"{path}, line {row[LINE]}: {row[FAULT] or _what_is_wrong(row)}")
+        line = line_of(log_format, path, row[LINE])
+        raise InputError(f"{path}, line {line}: {row[FAULT] or _what_is_wrong(row)}")
 
 
 def _what_is_wrong(row: dict[str, object]) -> str:

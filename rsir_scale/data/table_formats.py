@@ -2,7 +2,7 @@
 
 Comes in: a file and the names of its columns. Goes out: the same raw lazy frame as from `line_formats`: user_id,
 item_id, time, line, fault. A CSV's separator is the one of comma, tab and semicolon under which the header has the
-wanted columns. `line` counts from 1 and includes the header.
+wanted columns. `line` counts rows from the header on, which is 1: a row may have several lines.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def scan_recbole(source: str, wanted: Wanted) -> pl.LazyFrame:
     columns = wanted.resolve(names, source)
     whole = dict(zip(names, typed, strict=True))
     time = None if columns.time is None else whole[columns.time]
-    return _raw(table, Columns(whole[columns.user], whole[columns.item], time))
+    return _raw(table, Columns(whole[columns.user], whole[columns.item], time), way_out="take it out of the line")
 
 
 def scan_movielens_csv(source: str) -> pl.LazyFrame:
@@ -89,17 +89,15 @@ def _csv(source: str, *, separator: str, quote: str | None = '"') -> tuple[pl.La
     return read(schema=dict.fromkeys([*names, _BEYOND], pl.String), missing_columns="insert"), names
 
 
-def _raw(table: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:
+def _raw(
+    table: pl.LazyFrame, columns: Columns, *, way_out: str = "quote a field that holds the separator"
+) -> pl.LazyFrame:
     time = pl.lit(None) if columns.time is None else pl.col(columns.time)
     picked = [pl.col(columns.user).alias(USER_ID), pl.col(columns.item).alias(ITEM_ID), time.alias(TIME)]
     # A blank line reads as a row of nulls.
     blank = pl.all_horizontal(pl.all().is_null())
     rows = table.select(*picked, _BEYOND, blank.alias(_BLANK)).with_row_index(LINE, offset=2).filter(~pl.col(_BLANK))
-    fault = (
-        pl.lit("'")
-        + pl.col(_BEYOND).str.slice(0, 80)
-        + "' lies beyond the columns of the header: quote a field that holds the separator"
-    )
+    fault = pl.lit("'") + pl.col(_BEYOND).str.slice(0, 80) + f"' lies beyond the columns of the header: {way_out}"
     return rows.select(
         USER_ID,
         ITEM_ID,

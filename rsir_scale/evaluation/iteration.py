@@ -96,15 +96,12 @@ def masked_targets(sets: dict[str, EvaluationSet], config: EvaluationConfig) -> 
 
 
 def _ranks_table(sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
-    """One row a user with a validation item; a user without a test item has rank null there."""
-    users = sets["validation"].contexts.ids
-    test = np.zeros(len(users), dtype=np.int64)
-    test[np.searchsorted(users, sets["test"].contexts.ids)] = ranks["test"]
+    """One row for each user with held-out items: a user has both of them or none."""
     return pa.table(
         {
-            SEQUENCE_ID: users,
+            SEQUENCE_ID: sets["validation"].contexts.ids,
             VALIDATION_RANK: ranks["validation"],
-            TEST_RANK: pa.array(test, mask=test == 0),
+            TEST_RANK: ranks["test"],
         }
     )
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset
+from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.schema import ITEM_ID, USER_ID
 from rsir_scale.data.sequences import Int64Array, offsets_of
 from rsir_scale.errors import InputError
@@ -29,7 +29,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.exact import best_first
-from rsir_scale.runs.begun import check_dataset, read_config, read_config_to_load
+from rsir_scale.runs.begun import check_dataset, dataset_of, read_config, read_config_to_load
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.status import best_iteration
 from rsir_scale.storage.base import Store
@@ -85,7 +85,9 @@ class LoadedModel:
             InputError: `top` is not in 1..V.
         """
         if not 1 <= top <= self.backbone.item_count:
-            raise InputError(f"top={top} is not in 1..{self.backbone.item_count}, the catalogue: choose fewer items")
+            raise InputError(
+                f"top={top} is not in 1..{self.backbone.item_count}, the catalogue: choose a number in that range"
+            )
         items_VD = self.backbone.item_vectors()
         blocks = np.array_split(
             np.arange(len(contexts)), max(1, -(-len(contexts) * len(items_VD) // _SCORES_PER_BLOCK))
@@ -131,7 +133,7 @@ def load_model(
         IntegrityError: a file is damaged.
     """
     store = open_store(run_path)
-    dataset = open_dataset(read_config_to_load(store, backbone).data.path)
+    dataset = dataset_of(store, read_config_to_load(store, backbone))
     return _load(store, dataset, iteration, device=device)
 
 

@@ -6,13 +6,14 @@ so the same call starts a run, resumes it wherever it stopped, and finds nothing
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from rsir_scale.config import Config
 from rsir_scale.config_effect import effective_settings
 from rsir_scale.config_file import deviations
 from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
 from rsir_scale.generation.searching import read_search, search_files
 from rsir_scale.loop.preflight import check_settings
@@ -87,12 +88,18 @@ def _train_and_evaluate(run: Run, dataset: PreparedDataset, phases: Phases, iter
     """Return theta_k's validation score, training and evaluating it if that was not done."""
     store = run.store
     if store.exists(layout.manifest(iteration)):
-        return read_manifest(store, iteration).metrics[SELECTION_METRIC]
+        return _score(store, layout.manifest(iteration), read_manifest(store, iteration).metrics)
     if not has_model(store, iteration):
         append_event(store, events.TRAINING_STARTED, {"iteration": iteration})
         run.lease.assert_held()
         phases.train(run, dataset, iteration)
-    return _evaluation(run, dataset, iteration).metrics[SELECTION_METRIC]
+    return _score(store, layout.metrics(iteration), _evaluation(run, dataset, iteration).metrics)
+
+
+def _score(store: Store, key: str, metrics: Mapping[str, float]) -> float:
+    if SELECTION_METRIC not in metrics:
+        raise IntegrityError(f"{store.root}/{key} holds no {SELECTION_METRIC}, by which the recursion ends: restore it")
+    return metrics[SELECTION_METRIC]
 
 
 def _evaluation(run: Run, dataset: PreparedDataset, iteration: int) -> Evaluation:

@@ -8,6 +8,7 @@ leftovers of attempts that lost are no fault.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -188,6 +189,7 @@ def _check_metrics(store: Store, manifest: Manifest, ledger: Ledger) -> None:
     table = read_ranks(store, evaluation)
     for name, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)):
         again = summarise(table.column(column).drop_null().to_numpy(), prefix=name)
-        wrong = [key for key, value in again.items() if abs(evaluation.metrics[key] - value) > _METRIC_TOLERANCE]
+        told = {key: evaluation.metrics.get(key, math.nan) for key in again}
+        wrong = [key for key, value in again.items() if not abs(told[key] - value) <= _METRIC_TOLERANCE]
         if wrong:
-            ledger.add(key, f"{wrong[0]} is {evaluation.metrics[wrong[0]]}, the ranks give {again[wrong[0]]}")
+            ledger.add(key, f"{wrong[0]} is {told[wrong[0]]}, the ranks give {again[wrong[0]]}")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from rsir_scale.config import Config
 from rsir_scale.config_yaml import NotYamlError, parse_yaml
-from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record, Sha256
@@ -86,6 +86,17 @@ def read_config_to_load(store: Store, backbone: str | None) -> Config:
             f"not a run directory: add --backbone {wanted.backbone} (in Python backbone=…) if it is yours"
         )
     return config
+
+
+def dataset_of(store: Store, config: Config) -> PreparedDataset:
+    """Open the dataset that a run's settings name. Raises InputError, ConfigError: see `open_dataset`."""
+    try:
+        return open_dataset(config.data.path)
+    except InputError as error:
+        raise InputError(
+            f"{error} ({store.root}/{layout.RUN_CONFIG} names it; if it was moved, give `rsir run CONFIG --set "
+            f"data.path=NEW --run-dir {store.root}` once, with the run's own CONFIG)"
+        ) from error
 
 
 def check_dataset(store: Store, dataset: PreparedDataset) -> None:

@@ -10,6 +10,7 @@ an attempt's name are left alone.
 import re
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,7 +54,7 @@ def leftovers(store: Store) -> list[str]:
 
 
 def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> dict[str, Any]:
-    """Remove them while holding the run's lease, or only say what would go.
+    """Remove them while holding the run's lease, or only say what would go, which writes nothing.
 
     Args:
         store: the run.
@@ -70,7 +71,7 @@ def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> d
     """
     if not is_run(store):
         raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
-    with Lease(store, clock=clock):
+    with nullcontext() if dry_run else Lease(store, clock=clock):
         found = leftovers(store)
         size = sum(size_of(store, key) for key in found)
         for key in () if dry_run else found:

@@ -68,7 +68,7 @@ def test_a_truncated_file_is_an_input_error(prepared: Path) -> None:
 def test_times_are_refused_where_the_log_had_none(tmp_path: Path) -> None:
     prepare(as_log([("u", "a", 0.0)], with_times=False), tmp_path / "data", min_count=0)
     with pytest.raises(InputError, match="has no times"):
-        open_dataset(tmp_path / "data").training_times()
+        open_dataset(tmp_path / "data").held_out_times()
 
 
 def test_a_user_without_held_out_items_has_item_0_and_no_time(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import tempfile
 from pathlib import Path
 
@@ -54,13 +55,23 @@ def test_prepare_agrees_with_the_obvious_preparation(
 
 
 def all_times(dataset: PreparedDataset) -> list[float]:
-    training, times = dataset.training_sequences(), dataset.training_times()
+    training = dataset.training_sequences()
+    lists = [pq.read_table(f"{dataset.path}/{file.path}").column("times") for file in dataset.training_files()]
+    times = [time for column in lists for own in column.to_pylist() for time in own]
     validation, test = dataset.held_out_times()
     found: list[float] = []
     for row in range(len(training)):
         own = [*times[training.offsets[row] : training.offsets[row + 1]], validation[row], test[row]]
         found += [time for time in own if not np.isnan(time)]
     return found
+
+
+def test_an_item_that_the_core_drops_leaves_its_users_sequences(tmp_path: Path) -> None:
+    rows = [(f"u{user}", f"i{item}", float(item)) for user in range(6) for item in range(6)]
+    prepare(as_log([("u0", "rare", 2.5), *rows]), tmp_path / "out", min_count=5)
+    assert wholes(open_dataset(tmp_path / "out")) == {
+        f"u{user}": [f"i{item}" for item in range(6)] for user in range(6)
+    }
 
 
 @few
@@ -127,8 +138,8 @@ def test_catalogue_holds_items_that_only_truncation_or_holding_out_removed(tmp_p
 
 
 def test_repeats_are_counted_in_training_only(tmp_path: Path) -> None:
-    meta = prepare(as_log([("u", item, 0.0) for item in "aabaa"]), tmp_path / "out", min_count=0)
-    assert meta.repeat_share == pytest.approx(1 / 3)
+    meta = prepare(as_log([("u", item, 0.0) for item in "ababbcc"]), tmp_path / "out", min_count=0)
+    assert meta.repeat_share == pytest.approx(3 / 5)
 
 
 def test_training_files_carry_the_hash_of_their_items(tmp_path: Path) -> None:
@@ -161,6 +172,20 @@ def test_an_existing_output_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="already exists"):
         prepare(as_log([("u", "a", 0.0)]), out, min_count=0)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine.txt"]
+
+
+def test_an_empty_folder_becomes_a_dataset_with_the_last_thing_moved_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+    rename = os.rename
+    monkeypatch.setattr(
+        "rsir_scale.data.writer.os.rename", lambda old, new: (moved.append(Path(new).name), rename(old, new))
+    )
+    (tmp_path / "out").mkdir()
+    prepare(as_log([("u", item, 0.0) for item in "abc"]), tmp_path / "out", min_count=0)
+    assert sorted(moved) == sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert moved[-1] == "dataset.json"
 
 
 def test_a_failure_midway_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Hostile interaction logs: every format of `rsir data import` refuses what it cannot mean, and leaves nothing."""
 
 import gzip
+import os
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -126,6 +127,14 @@ LINES = {
     "csv: an unquoted comma in a text before the ids": Log(
         "csv", b"title,user_id,item_id,note\n" + b"t,1,2,n\n" * 9 + b"a,b,1,2,n\n", ("line 11", "'n'", "header")
     ),
+    "csv: a quote within a field": Log(
+        "csv", b'user_id,item_id,title\nu1,a,12" vinyl\nu2,b,7 single\n', ("line 2", '12" vinyl', "take its column out")
+    ),
+    "csv: text after a quoted field": Log("csv", added("csv", '"5" x,3,103'), ("line 26", '"5" x,3,103')),
+    "csv: a line counted after a field of two lines and blank ones": Log(
+        "csv", b'\n\nuser_id,item_id,timestamp\nu1,"a\nb",1\n\nu1,,2\n', ("line 7", "item_id is missing")
+    ),
+    "recbole: a field too many": Log("recbole", added("recbole", "5\t3\t103\tx"), ("line 26", "'x'", "take it out")),
     "csv: a header of escapes": Log("csv", b"\x1b[31mred,\x1b]0;title\x07\n1,2\n", (r"\x1b[31mred",)),
     "csv: zlib": Log("csv", b"x\x9c" + clean("csv"), ("zlib",)),
     "csv: zstd": Log("csv", b"\x28\xb5\x2f\xfd" + clean("csv"), ("zstd",)),
@@ -231,6 +240,8 @@ HARMLESS = {f"{kind}: {name}": log for kind in CLEAN for name, log in _harmless(
     for name, data in {
         "ids as text": parquet(user_id=[str(row[0]) for row in ROWS]),
         "ids as categories": parquet(user_id=pa.array([str(row[0]) for row in ROWS]).dictionary_encode()),
+        "ids as views": parquet(user_id=pa.array([str(row[0]) for row in ROWS], pa.string_view())),
+        "times as views": parquet(timestamp=pa.array([str(row[2]) for row in ROWS], pa.string_view())),
         "ids as bytes": parquet(user_id=[str(row[0]).encode() for row in ROWS]),
         "ids without a sign": parquet(user_id=pa.array([row[0] for row in ROWS], pa.uint64())),
         "times as text": parquet(timestamp=[str(row[2]) for row in ROWS]),
@@ -320,7 +331,8 @@ SOURCES = {
     "nothing": (lambda at: None, "does not exist"),
     "a link to nothing": (lambda at: at.symlink_to("nowhere"), "does not exist"),
     "a link to itself": (lambda at: at.symlink_to(at.name), "loop"),
-    "a device without end": (lambda at: at.symlink_to("/dev/zero"), "does not exist"),
+    "a device without end": (lambda at: at.symlink_to("/dev/zero"), "is a pipe or a device"),
+    "a pipe": (lambda at: os.mkfifo(at), "is a pipe or a device"),
 }
 
 

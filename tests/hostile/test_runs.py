@@ -104,6 +104,11 @@ MANIFESTS: dict[str, Case] = {
         READERS,
         ("metrics",),
     ),
+    "without the metric that ends a run": (
+        edited("iteration=002/MANIFEST.json", lambda record: record["metrics"].pop("validation/NDCG@20")),
+        ("resume",),
+        ("iteration=002/MANIFEST.json", "validation/NDCG@20"),
+    ),
     "no files": (edited(MANIFEST, put("files", value=[])), READERS, ("iteration=001",)),
 } | {
     f"a part outside, {key!r}": (

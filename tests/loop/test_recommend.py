@@ -88,9 +88,11 @@ def test_a_loaded_model_ranks_any_context_and_leaves_out_what_it_holds() -> None
     assert model.recommend([], 3) == []
 
 
-def test_equal_scores_come_in_the_catalogues_order_at_the_cut_too() -> None:
-    backbone = LastItemBackbone(torch.zeros((1001, 2)), torch.zeros((1001, 2)), max_length=3)
-    model = LoadedModel(backbone, np.array([f"i{item}" for item in range(1, 1001)], dtype=object), mask_history=True)
+@pytest.mark.parametrize("items", [100, 1000])
+def test_equal_scores_come_in_the_catalogues_order_at_the_cut_too(items: int) -> None:
+    backbone = LastItemBackbone(torch.zeros((items + 1, 2)), torch.zeros((items + 1, 2)), max_length=3)
+    names = np.array([f"i{item}" for item in range(1, items + 1)], dtype=object)
+    model = LoadedModel(backbone, names, mask_history=True)
     (ranked,) = model.recommend([["i2"]], 4)
     assert [item for item, _ in ranked] == ["i1", "i3", "i4", "i5"]
 

@@ -50,6 +50,13 @@ def test_written_manifest_reads_back_and_names_its_parent(tmp_path: Path) -> Non
     assert Manifest.from_bytes(chain[1].to_bytes(), "copy") == chain[1]
 
 
+def test_a_manifest_that_is_gone_before_another_one_breaks_the_chain(tmp_path: Path) -> None:
+    store = _run(tmp_path)
+    store.delete(layout.manifest(0))
+    with pytest.raises(IntegrityError, match=r"iteration=000/MANIFEST\.json is missing, and the one after it is there"):
+        read_chain(store)
+
+
 def test_changed_parent_breaks_the_chain(tmp_path: Path) -> None:
     store = _run(tmp_path)
     _change(store, 0, facts=["nothing happened"])

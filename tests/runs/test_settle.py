@@ -1,5 +1,6 @@
 """Closing an iteration: counts meet, and the digest knows neither attempts nor order."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,17 @@ def test_sources_that_had_no_trials_are_noticed(tmp_path: Path) -> None:
     plan = plan_iteration(store, dataset(), 0, SETTINGS)
     commit_shards(store, plan, "a", plan.shards, sources={0: 4, 1: 5, 2: 5, 3: 5, 4: 3})
     with pytest.raises(IntegrityError, match="the commits count 44"):
+        settle(store, dataset(), plan, attempt="s", against_existing=False)
+
+
+def test_a_record_that_counts_a_stop_more_is_noticed_though_trials_and_rows_agree(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    commit_shards(store, plan, "a", plan.shards)
+    record = json.loads(store.read(layout.commit(0, 2)))
+    record["counts"]["stop_copy"] = record["counts"].get("stop_copy", 0) + 1
+    store.put(layout.commit(0, 2), json.dumps(record).encode())
+    with pytest.raises(IntegrityError, match=r"shard 2: .* trials went in"):
         settle(store, dataset(), plan, attempt="s", against_existing=False)
 
 
