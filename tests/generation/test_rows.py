@@ -1,8 +1,10 @@
 """Part rows are the trials that left a sequence, with their evidence; every trial is a row or a counted stop."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from rsir_scale.generation import rows as counted_rows
 from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.rows import PART_SCHEMA, keeps, part_rows, shard_counts
 from rsir_scale.generation.state import StopReason
@@ -10,6 +12,7 @@ from rsir_scale.ranking.exact import ExactSearch
 from tests.generation.worlds import World, few_examples, worlds
 
 FIRST_ID = 10_000
+ITEM_LISTS = st.lists(st.integers(1, 3), min_size=1, max_size=6)
 
 
 def _decoded(world: World) -> Decoded:
@@ -97,3 +100,17 @@ def test_novelty_is_counted_as_a_plain_loop_counts_it(world: World) -> None:
         subsequence += _is_subsequence(items, source)
     counted = (counts["novel_steps"], counts["own_only_rows"], counts["subsequence_rows"], counts["pairs"])
     assert counted == (novel, own_only, subsequence, pairs)
+
+
+@few_examples
+@example(pairs=[([1, 2], [1, 2, 2])])
+@given(pairs=st.lists(st.tuples(ITEM_LISTS, ITEM_LISTS), min_size=1, max_size=8))
+def test_a_subsequence_is_one_by_a_plain_search_whatever_comes_after_its_last_item(
+    pairs: list[tuple[list[int], list[int]]],
+) -> None:
+    width = max(len(items) for items, _ in pairs)
+    context = np.array([items + [0] * (width - len(items)) for items, _ in pairs], dtype=np.int32)
+    longest = max(len(source) for _, source in pairs)
+    source = np.array([own + [-1] * (longest - len(own)) for _, own in pairs], dtype=np.int64)
+    expected = [_is_subsequence(items, own) for items, own in pairs]
+    assert counted_rows._is_subsequence(context, source).tolist() == expected
