@@ -103,6 +103,7 @@ def resume(run_dir: RunDir, backbone: OwnClass = None) -> None:
     """Go on with a run by the settings that it holds."""
     store = open_store(run_dir)
     config = read_config_to_load(store, backbone)
+    # The driver does not know that it is the run that names the dataset, and so cannot say so.
     dataset_of(store, config)
     _drive(config, run_dir)
 

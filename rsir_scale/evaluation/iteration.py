@@ -96,12 +96,15 @@ def masked_targets(sets: dict[str, EvaluationSet], config: EvaluationConfig) -> 
 
 
 def _ranks_table(sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
-    """One row for each user with held-out items: a user has both of them or none."""
+    """One row a user with a validation item; a user without a test item has rank null there."""
+    users = sets["validation"].contexts.ids
+    test = np.zeros(len(users), dtype=np.int64)
+    test[np.searchsorted(users, sets["test"].contexts.ids)] = ranks["test"]
     return pa.table(
         {
-            SEQUENCE_ID: sets["validation"].contexts.ids,
+            SEQUENCE_ID: users,
             VALIDATION_RANK: ranks["validation"],
-            TEST_RANK: ranks["test"],
+            TEST_RANK: pa.array(test, mask=test == 0),
         }
     )
 

@@ -58,7 +58,7 @@ def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> d
 
     Args:
         store: the run.
-        dry_run: remove nothing.
+        dry_run: remove nothing, and ask nobody: beside a driver that works, some keys may be its own.
         clock: of the lease.
 
     Returns:
@@ -66,7 +66,7 @@ def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> d
 
     Raises:
         InputError: there is no run.
-        LeaseHeldError: a driver works on it.
+        LeaseHeldError: a driver works on it; not of a dry run.
         IntegrityError: a record is damaged; nothing was removed.
     """
     if not is_run(store):

@@ -1,11 +1,13 @@
 """What an evaluation says of its own protocol."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rsir_scale.config import EvaluationConfig
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation import iteration
 from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets
 from rsir_scale.evaluation.iteration import masked_targets
@@ -48,3 +50,19 @@ def test_the_setting_decides_what_is_masked_wherever_a_stored_model_is_ranked(tm
         )
     reevaluate.reevaluate(run.store, run.dataset, 0)
     assert asked == [True, True, False, False, False, False]
+
+
+def test_a_user_without_a_test_item_has_a_validation_rank_and_no_other(tmp_path: Path, monkeypatch) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    held_out = run.dataset.held_out()
+    user = int(np.flatnonzero(held_out.test)[3])
+    test = held_out.test.copy()
+    test[user] = 0
+    monkeypatch.setattr(PreparedDataset, "held_out", lambda _: replace(held_out, test=test))
+    run.store.delete(layout.metrics(0))
+    backbone = load_trained(run.store, 0)
+    found = iteration.evaluate_iteration(run.store, run.dataset, EvaluationConfig(), 0, backbone)
+    rows = {row["sequence_id"]: row for row in iteration.read_ranks(run.store, found).to_pylist()}
+    assert [number for number, row in rows.items() if row["test_rank"] is None] == [user]
+    assert all(row["validation_rank"] >= 1 for row in rows.values())
+    assert found.users["test"] == found.users["validation"] - 1
