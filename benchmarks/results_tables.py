@@ -26,6 +26,7 @@ LONGER = {
 }
 COPIES = "copies-retrain"
 BOLD_SEEDS = 3
+SIZES = ("16x1", "64x2", "128x2")  # of the weak-to-strong study, weakest first
 BACKBONES = {"sasrec": "SASRec", "cl4srec": "CL4SRec", "hstu": "HSTU", "semantic_id": "Semantic ids"}
 # Base, RSIR-FT and RSIR in the paper's Table 1 (semantic ids: Table 10, which has no RSIR-FT).
 Pair = tuple[float, float]
@@ -71,6 +72,8 @@ def tables() -> dict[tuple[Path, str], list[str]]:
             _line(name, rows, "validation", copies=True) for name, rows in _studies()
         ],
         (PAGE, "| | seeds | base | RSIR | paper's | RSIR-FT | paper's |"): paper_rows(),
+        (PAGE, f"| test, teacher | {' | '.join(SIZES)} | mean lift |"): teacher_rows("test"),
+        (PAGE, f"| validation, teacher | {' | '.join(SIZES)} | mean lift |"): teacher_rows("validation"),
     }
 
 
@@ -95,6 +98,23 @@ def paper_rows() -> list[str]:
                 others = f" ({_numbers(ours)})" if ours and ours[0]["seeds"] != first[0]["seeds"] else ""
                 cells += [_gains(ours) + others if ours else "–", _relative(theirs[0], their)]
             lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def teacher_rows(split: str) -> list[str]:
+    """The students' theta_0, then a row for each teacher: what it gives each student, and all of them in the mean."""
+    found = _read(RESULTS / "teachers-toys.json")
+    pairs = {
+        (teacher, student): _pick(found, f"{teacher}-teaches-{student}", "base", split)
+        for teacher in SIZES
+        for student in SIZES
+    }
+    lines = [f"| none: theta_0 | {' | '.join(_base(pairs[size, size]) for size in SIZES)} | – |"]
+    for teacher in SIZES:
+        own = [pairs[teacher, student] for student in SIZES]
+        lifts = [sum(pair[of]["gain"] for pair in own) / len(own) for of in range(len(METRICS))]
+        mean = " / ".join(f"{100 * lift:+.1f} %" for lift in lifts)
+        lines.append(f"| {teacher} | {' | '.join(_gains(pair) for pair in own)} | {mean} |")
     return lines
 
 
