@@ -43,12 +43,23 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def as_plan(arguments: list[str]) -> list[str]:
+    """The same settings, planned instead of run."""
+    where = arguments.index("--run-dir")
+    return ["plan", *arguments[1:where], *arguments[where + 2 :]]
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_every_command_on_ones_own_log_works_as_written(desk: Path) -> None:
+@pytest.mark.parametrize("second", ["planned", pytest.param("run", marks=pytest.mark.slow)])
+def test_every_command_on_ones_own_log_works_as_written(desk: Path, second: str) -> None:
+    runs = 0
     for command in own_log_commands():
         arguments = [*command[1:], *(SMALL if command[1] in {"plan", "run"} else [])]
-        run(desk, ["-m", "rsir_scale.cli", *arguments])
+        runs += command[1] == "run"
+        is_planned = command[1] == "run" and runs > 1 and second == "planned"
+        run(desk, ["-m", "rsir_scale.cli", *(as_plan(arguments) if is_planned else arguments)])
+    assert runs == 2
     assert (desk / "mine-augmented").is_dir()
     assert (desk / "top10.parquet").is_file()
     run(desk, ["-c", blocks("python")[0]])

@@ -82,7 +82,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize(
-    "kind", ["raise", "nan", pytest.param("kill", marks=pytest.mark.slow), pytest.param("hang", marks=pytest.mark.slow)]
+    "kind", ["raise", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("nan", "kill", "hang"))]
 )
 def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_decoded(
     run: TinyRun, writers: list[IsolatedWriter], order: Path, monkeypatch: pytest.MonkeyPatch, kind: str

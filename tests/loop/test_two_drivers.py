@@ -42,6 +42,7 @@ def test_two_drivers_never_mix_a_run(
     assert [row["faults"] for row in found["rows"]] == [[]] * 3
 
 
+@pytest.mark.slow
 def test_two_drivers_never_mix_a_run_in_a_bucket(
     two_drivers: ModuleType, server: S3Server, bucket: str, tmp_path: Path
 ) -> None:

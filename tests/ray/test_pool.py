@@ -41,7 +41,7 @@ def _with_actors(settings: Make, actors: int) -> Config:
     return settings(generation={"actors": actors})
 
 
-@pytest.mark.parametrize("actors", [1, 2])
+@pytest.mark.parametrize("actors", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_any_number_of_actors_commits_what_one_process_commits(
     settings: Make, local_digest: str, tmp_path: Path, actors: int
 ) -> None:
