@@ -6,7 +6,7 @@ Submitted again after a stop, it goes on where the run directory stands.
 
 import sys
 
-from rsir_scale.cli import main
+from rsir_scale.cli.main import main
 
 if __name__ == "__main__":
     main(["run", *sys.argv[1:]])

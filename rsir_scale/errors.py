@@ -7,6 +7,7 @@ cross process borders on a cluster: all arguments go to `Exception.__init__`.
 from typing import Any
 
 _SHOWN_CHARACTERS = 160  # room for a path
+_REASON_CHARACTERS = 500
 
 
 def shown(value: object) -> str:
@@ -21,6 +22,11 @@ def first_fault(error: Any) -> str:
     fault = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in fault["loc"]) or "content"
     return f"{where[:_SHOWN_CHARACTERS]}={shown(fault['input'])}: {fault['msg'][: 3 * _SHOWN_CHARACTERS]}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Kind and message of an error, on one line of bounded length."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_REASON_CHARACTERS]
 
 
 class RsirError(Exception):

@@ -1,4 +1,4 @@
-"""The plan of hosts that `benchmarks/hosts.py` makes of namespaces; making them takes root and is the study's."""
+"""The plan of hosts that `benchmarks.faults.hosts` makes of namespaces; making them takes root."""
 
 import importlib
 import os

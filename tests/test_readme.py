@@ -63,7 +63,7 @@ def test_every_command_on_ones_own_log_works_as_written(desk: Path, taught: str)
     for command in commands:
         arguments = [*command[1:], *(SMALL if command[1] in {"plan", "run"} else [])]
         is_planned = is_taught(command) and taught == "planned"
-        run(desk, ["-m", "rsir_scale.cli", *(as_plan(arguments) if is_planned else arguments)])
+        run(desk, ["-m", "rsir_scale", *(as_plan(arguments) if is_planned else arguments)])
     assert (desk / "mine-augmented").is_dir()
     assert (desk / "top10.parquet").is_file()
     run(desk, ["-c", blocks("python")[0]])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsir_scale.config_file import load_config, resolve
+from rsir_scale.config.file import load_config, resolve
 from rsir_scale.errors import ConfigError, StorageFullError
 from rsir_scale.runs import layout
 from rsir_scale.training.epoch import Progress
@@ -309,4 +309,6 @@ def test_the_pages_tables_of_gains_are_those_of_the_studies_files(study: Any) ->
     tables = study("results_tables")
     for page, header in tables.tables():
         assert page.read_text().count(f"{header}\n") == 1, header
-        assert tables.rewritten(page) == page.read_text(), "write them anew: python benchmarks/results_tables.py"
+        assert tables.rewritten(page) == page.read_text(), (
+            "write them again: python -m benchmarks.studies.results_tables"
+        )

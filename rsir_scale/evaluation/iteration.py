@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsir_scale.config import EvaluationConfig
+from rsir_scale.config.settings import EvaluationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.schema import SEQUENCE_ID
 from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, test_set, validation_set

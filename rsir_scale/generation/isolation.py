@@ -23,10 +23,10 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from rsir_scale.config import Config
+from rsir_scale.augmenters.rsir.decode import Decoded
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.errors import RsirError
-from rsir_scale.generation.decode import Decoded
 from rsir_scale.generation.quarantine import most_failures
 from rsir_scale.generation.shard import LocalWriter, open_writer
 from rsir_scale.runs.begun import read_config

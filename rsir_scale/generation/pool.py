@@ -25,11 +25,11 @@ from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from rsir_scale import errors
-from rsir_scale.config import GenerationConfig
+from rsir_scale.augmenters.rsir.searching import decides, prepare_search
+from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.generation.isolation import IsolatedWriter, Where, narrowing_s, settle_arithmetic
-from rsir_scale.generation.searching import decides, prepare_search
 from rsir_scale.generation.shard import Generator, Writer, open_generator, open_writer, run_shard
 from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.commits import CommitRecord

@@ -14,12 +14,11 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rsir_scale.errors import ResumableError, RsirError
+from rsir_scale.errors import ResumableError, RsirError, reason_of
 
 Rows = npt.NDArray[np.int64]
 Result = TypeVar("Result")
 _TIMES_ALONE = 2
-_REASON_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,6 @@ def most_failures(count: int, max_rate: float) -> int:
     """How many of `count` sources may be set aside: the share, rounded up."""
     # Up from the product, not from what it is off by in binary.
     return ceil(round(max_rate * count, 9))
-
-
-def reason_of(error: BaseException) -> str:
-    """Kind and message of an error, on one line of bounded length."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_REASON_LENGTH]
 
 
 def _find(work: Callable[[Rows], object], rows: Rows, failed: dict[int, str], most: int) -> None:

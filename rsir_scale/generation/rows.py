@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rsir_scale.augmenters.rsir.decode import Decoded
+from rsir_scale.augmenters.rsir.rules import Rules
+from rsir_scale.augmenters.rsir.state import StopReason
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.data.sequences import offsets_of, to_list_array
-from rsir_scale.generation.decode import Decoded
-from rsir_scale.generation.rules import Rules
-from rsir_scale.generation.state import StopReason
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.randomness import content_hashes
 from rsir_scale.runs.columns import ERRORS_SCHEMA, PART_SCHEMA

@@ -10,13 +10,13 @@ from typing import Protocol
 
 import numpy as np
 
-from rsir_scale.config import Config
+from rsir_scale.augmenters.rsir.decode import Decoded, decode
+from rsir_scale.augmenters.rsir.rules import Rules, cut_sources, rules_of
+from rsir_scale.augmenters.rsir.searching import open_search, prepare_search
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, Sequences
-from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.quarantine import Rows, survive
 from rsir_scale.generation.rows import error_rows, part_rows, shard_counts
-from rsir_scale.generation.rules import Rules, cut_sources, rules_of
-from rsir_scale.generation.searching import open_search, prepare_search
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_writing_model
 from rsir_scale.ranking.base import ItemSearch

@@ -20,7 +20,7 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import check_faiss_packages, settle_ray
 from rsir_scale.errors import ConfigError, ResumableError, RsirError

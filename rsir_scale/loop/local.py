@@ -6,7 +6,7 @@ It computes on the CPU, so a config that asks for a GPU is refused.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError
 from rsir_scale.generation.shard import generate_locally

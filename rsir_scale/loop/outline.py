@@ -7,7 +7,7 @@ what later iterations generate from depends on what is accepted, so their figure
 from collections.abc import Sequence
 from typing import Any
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.loop.preflight import Need, Node, check_settings, needs
 from rsir_scale.models.repository import try_teacher

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import torch
 
-from rsir_scale.config import Config
+from rsir_scale.augmenters.rsir.rules import rules_of
+from rsir_scale.augmenters.rsir.searching import check_search
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError
-from rsir_scale.generation.rules import rules_of
-from rsir_scale.generation.searching import check_search
 from rsir_scale.training.checks import check_fit
 
 LEAST_LOCAL_CPUS = 4

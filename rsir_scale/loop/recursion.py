@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rsir_scale.config import Config
-from rsir_scale.config_effect import effective_settings
-from rsir_scale.config_file import deviations
+from rsir_scale.augmenters.rsir.searching import read_search, search_files
+from rsir_scale.config.effect import effective_settings
+from rsir_scale.config.file import deviations
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
-from rsir_scale.generation.searching import read_search, search_files
 from rsir_scale.loop.preflight import check_settings
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import IntegrityError, shown
 from rsir_scale.models.base import Backbone

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.encoder import INITIAL_STD
 from rsir_scale.models.inputs import parts_by_length
 from rsir_scale.models.sasrec import SASRec

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.dropout import Dropout
 from rsir_scale.models.encoder import INITIAL_STD, BlockEncoder
 from rsir_scale.models.layers import heads_apart, in_row_blocks, remember

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rsir_scale.config import GenerationConfig
-from rsir_scale.config_effect import flatten
+from rsir_scale.config.effect import flatten
+from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.errors import InputError, IntegrityError, shown
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import backbone_from

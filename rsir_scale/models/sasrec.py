@@ -6,7 +6,7 @@ it with a final norm, which trains better with strong dropout.
 
 from torch import nn
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.compiled import CompiledBlocks, takes
 from rsir_scale.models.encoder import BlockEncoder
 from rsir_scale.models.layers import TransformerBlock

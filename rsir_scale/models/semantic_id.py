@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.models.codes import codebook_values, collaborative_vectors, numbered, residual_codes
 from rsir_scale.models.encoder import INITIAL_STD

@@ -5,8 +5,8 @@ Comes in: a run's store. Goes out: validated records, or an error that names the
 
 from pydantic import ValidationError
 
-from rsir_scale.config import Config
-from rsir_scale.config_yaml import NotYamlError, parse_yaml
+from rsir_scale.config.settings import Config
+from rsir_scale.config.strict_yaml import NotYamlError, parse_yaml
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout

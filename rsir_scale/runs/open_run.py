@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import yaml
 
-from rsir_scale.config import Config
-from rsir_scale.config_effect import effective_settings
-from rsir_scale.config_yaml import MAX_BYTES
+from rsir_scale.config.effect import effective_settings
+from rsir_scale.config.settings import Config
+from rsir_scale.config.strict_yaml import MAX_BYTES
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import sha256_of_vectors
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, ResumableError

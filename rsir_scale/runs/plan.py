@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from rsir_scale.config import GenerationConfig
+from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout

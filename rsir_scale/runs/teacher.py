@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
 from rsir_scale.runs import layout

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
 from rsir_scale.storage.base import AlreadyExistsError, Store

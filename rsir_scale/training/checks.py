@@ -1,6 +1,6 @@
 """What no fit can work on is refused before a run begins; driver, recursion and outline ask the same question."""
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
 from rsir_scale.models.probe import check_model

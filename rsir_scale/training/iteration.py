@@ -7,7 +7,7 @@ time: the fit begins anew.
 
 from collections.abc import Callable
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.errors import IntegrityError

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.models.base import Backbone
 from rsir_scale.training.batches import Batch
 from rsir_scale.training.negatives import Negatives, check_negatives, own_negatives, sampler_of

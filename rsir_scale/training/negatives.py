@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.training.batches import Batch
 from rsir_scale.training.softmax import Hidden

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.probe import require_item_embedding

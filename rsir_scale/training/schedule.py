@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rsir_scale.config import Config, TrainingConfig
+from rsir_scale.config.settings import Config, TrainingConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import EvaluationSet

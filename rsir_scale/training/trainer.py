@@ -23,7 +23,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.runs import layout

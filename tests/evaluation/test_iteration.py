@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rsir_scale.config import EvaluationConfig
+from rsir_scale.config.settings import EvaluationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation import iteration
 from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets
 from rsir_scale.evaluation.iteration import masked_targets
-from rsir_scale.loop import reevaluate
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
+from rsir_scale.outputs import reevaluate
 from rsir_scale.runs import layout
 from tests.evaluation.worlds import sequences_of
 from tests.loop.tiny_run import tiny_run

@@ -14,10 +14,10 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ResumableError, RsirError, StorageFullError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs.open_run import Run
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.faults import world
 from tests.faults.matrix import NAMED_BY, READS, Cell, Fault
 from tests.faults.processes import run_killed, wait_for_orphans

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 import torch
 
-from rsir_scale.config import Config, GenerationConfig, ModelConfig
+from rsir_scale.config.settings import Config, GenerationConfig, ModelConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.repository import publish_weights
 from rsir_scale.runs import layout, lease

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from rsir_scale.config import Config
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.generation import shard
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases, run_recursion
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs import lease
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.leftovers import clean, leftovers
@@ -31,6 +30,7 @@ from rsir_scale.runs.status import read_status
 from rsir_scale.storage import local
 from rsir_scale.storage.base import Hook, no_hook
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.faults.steps import nameless
 
 POISON = 3

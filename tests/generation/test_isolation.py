@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rsir_scale.config_file import resolve
+from rsir_scale.augmenters.rsir.decode import Decoded
+from rsir_scale.augmenters.rsir.rules import cut_sources, rules_of
+from rsir_scale.config.file import resolve
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.generation import isolation
-from rsir_scale.generation.decode import Decoded
 from rsir_scale.generation.isolation import IsolatedWriter, LostProcessError, Where, narrowing_s
 from rsir_scale.generation.quarantine import survive
-from rsir_scale.generation.rules import cut_sources, rules_of
 from rsir_scale.generation.shard import open_writer
 from rsir_scale.runs import layout
 from tests.generation.fragile import FAULT, FOLDER, NAME, rarest_first_item

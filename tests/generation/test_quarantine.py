@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.errors import ResumableError, StorageFullError
-from rsir_scale.generation.quarantine import Rows, most_failures, reason_of, survive
+from rsir_scale.errors import ResumableError, StorageFullError, reason_of
+from rsir_scale.generation.quarantine import Rows, most_failures, survive
 
 
 class Work:

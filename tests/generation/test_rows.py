@@ -4,12 +4,12 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from rsir_scale.augmenters.rsir.decode import Decoded, decode
+from rsir_scale.augmenters.rsir.state import StopReason
 from rsir_scale.generation import rows as counted_rows
-from rsir_scale.generation.decode import Decoded, decode
 from rsir_scale.generation.rows import PART_SCHEMA, keeps, part_rows, shard_counts
-from rsir_scale.generation.state import StopReason
 from rsir_scale.ranking.exact import ExactSearch
-from tests.generation.worlds import World, few_examples, worlds
+from tests.augmenters.rsir.worlds import World, few_examples, worlds
 
 FIRST_ID = 10_000
 ITEM_LISTS = st.lists(st.integers(1, 3), min_size=1, max_size=6)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.cli import main
+from rsir_scale.cli.main import main
 
 GIB = 1 << 30
 # Of addresses, which a process takes more of than memory; it only guards the machine.
@@ -34,7 +34,7 @@ def tell():
     peak = re.search("VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1]
     Path(sys.argv[1]).write_text(f"{peak} {time.process_time()}")
 atexit.register(tell)
-from rsir_scale.cli import main
+from rsir_scale.cli.main import main
 main(sys.argv[2:])
 """
 

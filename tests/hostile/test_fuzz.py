@@ -1,4 +1,4 @@
-"""A slice of `benchmarks/fuzz.py`: the same targets and changes, a few inputs each, always the same ones."""
+"""A slice of `benchmarks/faults/fuzz.py`: the same targets and changes, a few inputs each, always the same ones."""
 
 import sys
 from pathlib import Path

@@ -9,21 +9,21 @@ import torch
 import yaml
 from torch import Tensor
 
-from rsir_scale.cli import main
-from rsir_scale.config import Config
-from rsir_scale.config_file import resolve
+from rsir_scale.cli.main import main
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import Config
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.outline import outline
-from rsir_scale.loop.recommend import load_model
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.loop.verify import verify
 from rsir_scale.models.repository import load_trained
+from rsir_scale.outputs.recommend import load_model
 from rsir_scale.runs import layout
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import read_model
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import TinyRun, tiny_dataset, tiny_run
 from tests.models.test_plugin import Plain
 from tests.models.written import written_backbones

@@ -1,4 +1,4 @@
-"""What `benchmarks/killed_on_s3.py` does to a run, here to one without Ray, and what it calls amiss."""
+"""What `benchmarks/faults/killed_on_s3.py` does to a run, here to one without Ray, and what it calls amiss."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 _DRIVE = """
 import sys
 from small_run import drive
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 drive(Config.model_validate_json(sys.argv[1]), sys.argv[2])
 """
 

@@ -12,12 +12,12 @@ from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import InputError, ResumableError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs import layout
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage.base import Hook, no_hook
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import TinyRun, tiny_run
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.cli import main
-from rsir_scale.config import Config
+from rsir_scale.cli.main import main
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.errors import InputError, ResumableError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.events import read_events
 from rsir_scale.runs.open_run import open_run
@@ -20,6 +19,7 @@ from rsir_scale.runs.status import read_status
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.objects import ObjectStore
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import tiny_run
 from tests.storage.s3_server import S3Server
 

@@ -7,12 +7,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
 from rsir_scale.errors import ResumableError
 from rsir_scale.generation import shard
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import read_commits
 from rsir_scale.runs.manifest import read_manifest
@@ -21,6 +20,7 @@ from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import tiny_run
 
 POISON = {7, 31}

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.config import Config
-from rsir_scale.config_file import resolve
+from rsir_scale.augmenters.rsir import searching
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import Config
 from rsir_scale.errors import ConfigError
-from rsir_scale.generation import searching
 from rsir_scale.loop.preflight import Node, check, check_settings, local_nodes
 from rsir_scale.ranking.compiled import instructions
 from tests.loop.tiny_run import tiny_run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
 from rsir_scale.loop import recursion
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion

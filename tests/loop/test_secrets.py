@@ -9,10 +9,10 @@ from rsir_scale.data.synthetic import synthesize
 from rsir_scale.errors import RsirError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage.objects import ObjectStore
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import tiny_run
 from tests.storage.s3_server import S3Server
 

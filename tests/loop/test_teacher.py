@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 import torch
 
-from rsir_scale.config import Config
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.prepare import prepare
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, RsirError
@@ -20,7 +20,6 @@ from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.outline import outline
 from rsir_scale.loop.preflight import Node
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.loop.verify import verify
 from rsir_scale.models.repository import load_trained, load_writing_model, publish_weights
 from rsir_scale.models.shards import assemble, read_pieces
 from rsir_scale.runs import layout
@@ -32,6 +31,7 @@ from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import read_model
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import interactions, tiny_dataset, tiny_run
 
 

@@ -1,4 +1,4 @@
-"""A handful of starts of `benchmarks/two_drivers.py`: two drivers, at random moments, on one run directory."""
+"""A handful of starts of `benchmarks/faults/two_drivers.py`: two drivers, at random moments, on one run directory."""
 
 import json
 from collections.abc import Callable

@@ -8,8 +8,8 @@ from tempfile import mkdtemp
 
 import polars as pl
 
-from rsir_scale.config import Config
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.prepare import prepare
 from rsir_scale.loop.local import LocalPhases

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import ConfigError

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.cl4srec import CL4SRec
 from rsir_scale.models.compiled import CompiledBlocks, instructions

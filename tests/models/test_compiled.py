@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone

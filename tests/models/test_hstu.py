@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.hstu import HSTUBlock
 from rsir_scale.runs.trained import ModelDescription

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.memory import Memory

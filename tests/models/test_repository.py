@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.checkpoint import build_backbone, copy_weights
 from rsir_scale.models.repository import load_trained, publish_weights

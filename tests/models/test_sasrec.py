@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
 from tests.models.contract import ITEMS, LENGTH, BackboneContract, dropped_shapes

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.semantic_id import CodedItems, SemanticId
 from rsir_scale.runs.trained import ModelDescription

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from rsir_scale.config import Config
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.loop.local import LocalPhases

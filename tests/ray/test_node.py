@@ -12,9 +12,9 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from rsir_scale.data.dataset import open_dataset
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.ray.conftest import Make
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -47,7 +47,7 @@ def test_a_run_that_loses_a_machine_in_training_and_one_in_generation_commits_wh
     config.write_text(yaml.safe_dump(made.model_dump(mode="json")))
     node = machines.add_node(num_cpus=_NODE_CPUS, object_store_memory=128 << 20)
     environment = os.environ | {"RAY_ADDRESS": machines.address}
-    command = [sys.executable, "-m", "rsir_scale.cli", "run", str(config), "--run-dir"]
+    command = [sys.executable, "-m", "rsir_scale", "run", str(config), "--run-dir"]
     subprocess.run([*command, str(undisturbed)], check=True, env=environment)
     with subprocess.Popen([*command, str(run_dir)], stderr=subprocess.PIPE, text=True, env=environment) as process:
         for moment in ("iteration=000/training/state.json", "iteration=000/generation/commits"):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.config import Config
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError, ResumableError, StorageFullError
 from rsir_scale.generation import pool

@@ -31,7 +31,7 @@ def config_file(settings: Make, tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def driver(config_file: Path, run_dir: Path) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "rsir_scale.cli", "run", str(config_file), "--run-dir", str(run_dir)]
+    command = [sys.executable, "-m", "rsir_scale", "run", str(config_file), "--run-dir", str(run_dir)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:

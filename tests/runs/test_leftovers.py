@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from rsir_scale.errors import InputError, IntegrityError, LeaseHeldError
-from rsir_scale.loop.verify import verify
 from rsir_scale.runs import layout
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.leftovers import clean, leftovers
 from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import TinyRun, tiny_run
 
 ATTEMPT = "0123456789ab"

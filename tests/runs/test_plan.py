@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.config import GenerationConfig
+from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import SequenceFile

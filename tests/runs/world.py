@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 import numpy as np
 import pyarrow as pa
 
-from rsir_scale.config import Config, GenerationConfig
+from rsir_scale.config.settings import Config, GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.sequences import offsets_of, to_list_array
 from rsir_scale.data.synthetic import synthesize

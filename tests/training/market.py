@@ -7,7 +7,7 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from rsir_scale.config import ModelConfig, TrainingConfig
+from rsir_scale.config.settings import ModelConfig, TrainingConfig
 from rsir_scale.data.dataset import PreparedDataset, Sequences, open_dataset
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.data.synthetic import synthesize

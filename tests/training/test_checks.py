@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.prepare import prepare
 from rsir_scale.errors import InputError

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rsir_scale.config import Config, EvaluationConfig
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import Config, EvaluationConfig
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.models.shards import assemble, read_pieces

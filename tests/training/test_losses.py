@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.training.batches import Batch, make_batch

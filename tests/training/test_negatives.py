@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.training.batches import make_batch
 from rsir_scale.training.negatives import PopularitySampler, UniformSampler, own_negatives, sampler_of
 from tests.training.market import sequences_of

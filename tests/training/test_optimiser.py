@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rsir_scale.config import ModelConfig, TrainingConfig
+from rsir_scale.config.settings import ModelConfig, TrainingConfig
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.sasrec import SASRec

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.config import TrainingConfig
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.training.schedule import Schedule, schedule_of
 
 

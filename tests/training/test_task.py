@@ -2,8 +2,8 @@
 
 import pytest
 
-from rsir_scale.config import TrainingConfig
-from rsir_scale.config_file import resolve
+from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.errors import InputError
 from rsir_scale.training.task import Budget, budget_of, sequence_weights, settings_of
 from tests.training.market import sequences_of

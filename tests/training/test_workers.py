@@ -8,7 +8,7 @@ import torch.distributed as distributed
 import torch.multiprocessing as multiprocessing
 from safetensors.torch import load, save
 
-from rsir_scale.config import ModelConfig
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.errors import ResumableError
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.training.epoch import Progress, Worker, fit

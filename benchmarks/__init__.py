@@ -1,0 +1,1 @@
+"""Measurements and long checks, each runnable alone: `python -m benchmarks.ROOM.NAME`."""

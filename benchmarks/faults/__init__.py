@@ -1,0 +1,1 @@
+"""Runs that are killed, cut off, overtaken or fed nonsense."""

@@ -1,0 +1,1 @@
+"""On which machine a figure was taken, and how it is kept."""

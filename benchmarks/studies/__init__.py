@@ -1,0 +1,1 @@
+"""What generated data does to a model: arms, seeds, intervals."""

@@ -1,0 +1,227 @@
+"""Which search an iteration generates with: decided once, recorded, and opened alike by every process.
+
+Comes in: the iteration's model and the settings. Goes out: with `fidelity.mode=exact` or `off` nothing, for they say it
+all; otherwise clusters of the catalogue under an attempt's own name, and after them `search.json`, created only if
+absent, which says what every shard of the iteration uses. Clusters start from those of the iteration before. What
+`auto` chose for the first iteration holds for the run.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from rsir_scale.augmenters.rsir.calibration import Verdict, calibrate
+from rsir_scale.augmenters.rsir.rules import Rules, cluster_count, cut_sources, rules_of
+from rsir_scale.config.settings import Config, FidelityConfig
+from rsir_scale.data.dataset import PreparedDataset, Sequences
+from rsir_scale.errors import ConfigError, IntegrityError
+from rsir_scale.models.base import Backbone
+from rsir_scale.models.kmeans import has_faiss, load_faiss
+from rsir_scale.models.repository import load_writing_model
+from rsir_scale.randomness import Purpose, derive_seed
+from rsir_scale.ranking.base import ItemSearch, require_finite_items
+from rsir_scale.ranking.build import clustered_search, exact_search
+from rsir_scale.ranking.clusters import Clusters, make_clusters
+from rsir_scale.ranking.compiled import instructions
+from rsir_scale.runs import layout
+from rsir_scale.runs.lineage import load_slices
+from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.records import Count, FileEntry, Record, entry_of, write_entry
+from rsir_scale.storage.base import AlreadyExistsError, Store, sha256_of
+
+_SAMPLE_SOURCES = 256
+
+
+class SearchRecord(Record):
+    """What `generation/search.json` holds.
+
+    Attributes:
+        mode: what checks and chooses in this iteration.
+        why: in words.
+        figures: what `auto` measured: seconds projected for one actor, and rates.
+        clusters: the file of clusters; None for exact.
+    """
+
+    iteration: Count
+    mode: Literal["exact", "clustered"]
+    why: str
+    figures: dict[str, float]
+    clusters: FileEntry | None
+
+
+def prepare_search(
+    store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, *, device: str = "cpu"
+) -> None:
+    """Decide an iteration's search and make its clusters, if that is needed and was not done.
+
+    Args:
+        plan: of an iteration whose model is published.
+        device: on which shards will be generated; `auto` times there.
+
+    Raises:
+        ConfigError: the settings cannot work on this catalogue, or FAISS is missing.
+        IntegrityError: the model is damaged, or an item vector is not finite.
+    """
+    if not decides(config.fidelity) or store.exists(layout.search(plan.iteration)):
+        return
+    backbone = load_writing_model(store, config.generation, plan.iteration, device=device, item_name=dataset.item_name)
+    require_finite(backbone.item_vectors(), dataset)
+    maker = _Maker(store, config, plan.iteration, backbone.item_vectors())
+    verdict = _verdict(store, dataset, config, plan, backbone, maker)
+    clusters = maker.publish() if verdict.mode == "clustered" else None
+    record = SearchRecord(
+        iteration=plan.iteration, mode=verdict.mode, why=verdict.why, figures=verdict.figures, clusters=clusters
+    )
+    try:
+        store.create(layout.search(plan.iteration), record.to_bytes())
+    except AlreadyExistsError:
+        # Another attempt decided first: its record counts, and our clusters are an orphan.
+        return
+
+
+def check_search(fidelity: FidelityConfig) -> None:
+    """Refuse, before anything is trained, a search that is not installed here. Raises ConfigError."""
+    if fidelity.mode == "clustered":
+        load_faiss()
+    if fidelity.scan == "compiled" and fidelity.mode != "off" and not instructions():
+        raise ConfigError(
+            "fidelity.scan=compiled, but the compiled search is not built here: install a C++ compiler and run `pip "
+            "install --force-reinstall --no-deps .`, or leave fidelity.scan out"
+        )
+
+
+def decides(fidelity: FidelityConfig) -> bool:
+    """Whether the settings leave something to be decided or made for each iteration."""
+    return fidelity.mode in ("clustered", "auto")
+
+
+def read_search(store: Store, iteration: int) -> SearchRecord | None:
+    """The record of an iteration, None where nothing was decided. Raises IntegrityError."""
+    key = layout.search(iteration)
+    data = store.read_if_exists(key)
+    return None if data is None else SearchRecord.from_bytes(data, f"{store.root}/{key}")
+
+
+def search_files(store: Store, iteration: int) -> list[FileEntry]:
+    """What the manifest has to name of an iteration's search."""
+    record = read_search(store, iteration)
+    if record is None:
+        return []
+    entry = entry_of(store, layout.search(iteration), "search")
+    return [entry] if record.clusters is None else [entry, record.clusters]
+
+
+def open_search(
+    store: Store, dataset: PreparedDataset, fidelity: FidelityConfig, iteration: int, items_VD: Tensor
+) -> ItemSearch:
+    """Build the iteration's search over its item vectors, on their device.
+
+    Raises:
+        IntegrityError: an item vector is not finite, or the clusters are not those of the record.
+        ConfigError: the search cannot serve the table here.
+    """
+    require_finite(items_VD, dataset)
+    clusters = open_clusters(store, iteration) if decides(fidelity) else None
+    if clusters is None:
+        return exact_search(items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan)
+    return clustered_search(
+        items_VD, clusters, nprobe=fidelity.nprobe, semantics=fidelity.semantics, scan=fidelity.scan
+    )
+
+
+def open_clusters(store: Store, iteration: int) -> Clusters | None:
+    """The clusters that an iteration generates with; None where it checks exactly. Raises IntegrityError."""
+    record = read_search(store, iteration)
+    if record is None or record.clusters is None:
+        return None
+    key = record.clusters.key
+    if sha256_of(store, key)[0] != record.clusters.sha256:
+        raise IntegrityError(f"{store.root}/{key} is not what {layout.search(iteration)} says: restore it")
+    try:
+        return Clusters(**load(store.read(key)))
+    except (SafetensorError, TypeError) as error:
+        raise IntegrityError(f"{store.root}/{key} holds no clusters ({error}): restore it") from error
+
+
+def require_finite(items_VD: Tensor, dataset: PreparedDataset) -> None:
+    """Refuse a model whose item vectors hold NaN or an infinity. Raises IntegrityError, which names the log's item."""
+    require_finite_items(items_VD, name=dataset.item_name)
+
+
+@dataclass
+class _Maker:
+    """Makes an iteration's clusters, at most once."""
+
+    store: Store
+    config: Config
+    iteration: int
+    items_VD: Tensor
+    made: Clusters | None = None
+
+    def clusters(self) -> Clusters:
+        if self.made is None:
+            count = cluster_count(self.config.fidelity, len(self.items_VD) - 1)
+            seed = derive_seed(self.config.seed, self.iteration, Purpose.CLUSTER)
+            start = open_clusters(self.store, self.iteration - 1) if self.iteration else None
+            self.made = make_clusters(self.items_VD, clusters=count, seed=seed, start=start)
+        return self.made
+
+    def search(self) -> ItemSearch:
+        fidelity = self.config.fidelity
+        return clustered_search(
+            self.items_VD,
+            self.clusters(),
+            nprobe=fidelity.nprobe,
+            semantics=fidelity.semantics,
+            scan=fidelity.scan,
+        )
+
+    def publish(self) -> FileEntry:
+        clusters = self.clusters()
+        tensors = {"cluster_V": clusters.cluster_V.contiguous(), "probe_CD": clusters.probe_CD.contiguous()}
+        key = layout.clusters(self.iteration, layout.new_attempt())
+        return write_entry(self.store, key, "clusters", save(tensors))
+
+
+def _verdict(
+    store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, backbone: Backbone, maker: _Maker
+) -> Verdict:
+    fidelity = config.fidelity
+    count = cluster_count(fidelity, dataset.meta.items)
+    probed = f"{fidelity.nprobe} of {count} clusters are probed"
+    if fidelity.mode == "clustered":
+        return Verdict("clustered", f"{probed}, semantics {fidelity.semantics}")
+    earlier = read_search(store, 0) if plan.iteration else None
+    if earlier is not None:
+        return Verdict(earlier.mode, f"as in iteration 0: {earlier.why}")
+    if fidelity.nprobe >= min(count, dataset.meta.items):
+        return Verdict("exact", f"{probed}: nothing would be left out")
+    if not has_faiss():
+        return Verdict("exact", "FAISS is not installed, so that no clusters can be made")
+    rules = rules_of(config, dataset)
+    verdict = calibrate(
+        backbone,
+        _sample(store, dataset, plan, rules),
+        rules,
+        identity=(config.seed, plan.iteration),
+        exact=exact_search(maker.items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan),
+        clustered=maker.search,
+        sources_per_actor=plan.rows / config.generation.actors,
+    )
+    if verdict.mode == "exact":
+        return verdict
+    return replace(verdict, why=f"{probed}, semantics {fidelity.semantics}; {verdict.why}")
+
+
+def _sample(store: Store, dataset: PreparedDataset, plan: ShardPlan, rules: Rules) -> Sequences:
+    """Some usable sources of the first shard, spread evenly over it."""
+    if not plan.shards:
+        return dataset.training_sequences().select(np.empty(0, dtype=np.int64))
+    sources = cut_sources(load_slices(store, dataset, plan.files, plan.shards[0].slices), rules)
+    usable = np.flatnonzero(sources.lengths >= 2)
+    places = np.linspace(0, max(0, len(usable) - 1), min(len(usable), _SAMPLE_SOURCES)).astype(np.int64)
+    return sources.select(usable[np.unique(places)])

@@ -1,0 +1,234 @@
+"""The command line: one verb, one call.
+
+Comes in: arguments. Goes out: progress and messages on stderr, tables or one JSON object on stdout, and an exit code: 0
+done, 2 bad configuration or input, 3 stopped or failed but resumable, 4 integrity broken. Each verb imports what it
+needs when it is called, so that `rsir status` and `rsir --help` load neither torch nor Ray.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rsir_scale.cli.data import data_app
+from rsir_scale.cli.tables import show
+from rsir_scale.config.file import load_config
+from rsir_scale.config.settings import Config
+from rsir_scale.data.dataset import PreparedDataset, open_dataset
+from rsir_scale.environment import settle_ray
+from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
+from rsir_scale.runs.begun import dataset_of, read_config, read_config_to_load
+from rsir_scale.storage.base import Store
+from rsir_scale.storage.opening import open_store
+
+app = typer.Typer(
+    name="rsir",
+    help="Recursive self-improving recommendation: a recommender that writes, checks and learns from its own data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+_INTERRUPTED = 130
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]
+RunDir = Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or its address such as s3://bucket/run.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+OwnClass = Annotated[
+    str | None,
+    typer.Option(metavar="MODULE:CLASS", help="The class of your own that the run was made with."),
+]
+RowsAgain = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Rows of an iteration to score again, spread evenly; all unless given."),
+]
+Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteration; its default is in the text above.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks must not end the command.
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        app(args=arguments)
+    except SystemExit as end:
+        sys.exit(ResumableError.exit_code if end.code == _INTERRUPTED else end.code)
+    except RsirError as error:
+        typer.echo(f"rsir: {error}", err=True)
+        if getattr(error, "leave_at_once", False):
+            # Threads and a cluster are still there, and would take longer to end than a stopped run has.
+            os._exit(error.exit_code)
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what a run would do, and on which resources; refuse what would hang."""
+    from rsir_scale.loop.outline import outline
+    from rsir_scale.loop.preflight import check, local_nodes
+
+    config = load_config(config_file, overrides or ())
+    dataset = open_dataset(config.data.path)
+    if os.environ.get("RAY_ADDRESS"):
+        settle_ray()
+        from rsir_scale.loop.driver import cluster_nodes
+
+        nodes = cluster_nodes(config)
+    else:
+        nodes = local_nodes(config)
+    check(config, nodes)
+    show(outline(config, dataset, nodes), as_json=as_json)
+
+
+@app.command()
+def run(
+    config_file: ConfigFile,
+    run_dir: Annotated[str, typer.Option(help="Where the run lies, a folder or s3://…; the same call resumes it.")],
+    overrides: Overrides = None,
+) -> None:
+    """Train, generate, retrain; on this machine, or on the Ray cluster that RAY_ADDRESS names."""
+    _drive(load_config(config_file, overrides or ()), run_dir)
+
+
+@app.command()
+def resume(run_dir: RunDir, backbone: OwnClass = None) -> None:
+    """Go on with a run by the settings that it holds."""
+    store = open_store(run_dir)
+    config = read_config_to_load(store, backbone)
+    # The driver does not know that it is the run that names the dataset, and so cannot say so.
+    dataset_of(store, config)
+    _drive(config, run_dir)
+
+
+@app.command()
+def status(run_dir: RunDir, as_json: AsJson = False) -> None:
+    """Say where a run stands; answers at once, also while it works."""
+    from rsir_scale.runs.status import read_status
+
+    show(read_status(open_store(run_dir)), as_json=as_json)
+
+
+@app.command()
+def verify(run_dir: RunDir, backbone: OwnClass = None, rows: RowsAgain = None, as_json: AsJson = False) -> None:
+    """Re-hash the chain of manifests and re-check stored rows with the plain exact reference."""
+    from rsir_scale.loop.progress import ProgressLine
+    from rsir_scale.verification.verify import verify as check_run
+
+    store, dataset = _open_with_model(run_dir, backbone)
+    line = ProgressLine(at_once=False)
+    try:
+        report = check_run(store, dataset, rows_per_iteration=rows, tell=line.update)
+    finally:
+        line.close()
+    show(report.to_json(), as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(IntegrityError.exit_code)
+
+
+@app.command()
+def clean(
+    run_dir: RunDir,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what attempts that were killed left behind: no record names it, so it is only room lost."""
+    from rsir_scale.runs.leftovers import clean as clean_run
+
+    show(clean_run(open_store(run_dir), dry_run=dry_run), as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    run_dir: RunDir,
+    iteration: Annotated[int, typer.Option(metavar="I", help="Whose model.")],
+    backbone: OwnClass = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank the held-out items again by a stored model, beside what the run recorded."""
+    from rsir_scale.outputs.reevaluate import reevaluate
+
+    store, dataset = _open_with_model(run_dir, backbone)
+    show(reevaluate(store, dataset, iteration), as_json=as_json)
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    out: Annotated[str, typer.Option(help="File or, for recbole, folder to write; must not exist.")],
+    format_name: Annotated[str, typer.Option("--format", help="parquet, csv, sequences or recbole.")] = "parquet",
+    iteration: Iteration = None,
+    synthetic_share: Annotated[
+        float | None, typer.Option(help="About as many synthetic sequences for each real one; default all.")
+    ] = None,
+) -> None:
+    """Write the augmented training data, by default all that is written so far, under the log's own ids and times."""
+    from rsir_scale.outputs.export import export as write
+
+    store, dataset = _open(run_dir)
+    # The format is checked where its kinds are known.
+    written = write(
+        store,
+        dataset,
+        format=format_name,  # type: ignore[arg-type]
+        out=out,
+        iteration=iteration,
+        synthetic_share=synthetic_share,
+    )
+    typer.echo(str(written), err=True)
+
+
+@app.command()
+def recommend(
+    run_dir: RunDir,
+    out: Annotated[str, typer.Option(help="File to write; must not exist.")],
+    top: Annotated[int, typer.Option(help="Items a user.")] = 10,
+    users: Annotated[Path | None, typer.Option(help="File of user ids, one a line; default all.")] = None,
+    iteration: Iteration = None,
+    backbone: OwnClass = None,
+) -> None:
+    """Write each user's best unseen items, by default from the iteration with the best validation."""
+    from rsir_scale.outputs.recommend import recommend as write
+
+    store, dataset = _open_with_model(run_dir, backbone)
+    wanted = None if users is None else _lines(users)
+    typer.echo(str(write(store, dataset, top=top, users=wanted, out=out, iteration=iteration)), err=True)
+
+
+def _drive(config: Config, run_dir: str) -> None:
+    settle_ray()
+    from rsir_scale.loop.driver import run as drive
+
+    drive(config, run_dir)
+
+
+def _lines(path: Path) -> list[str]:
+    from rsir_scale.data.text_files import check_text
+
+    way_out = "name a text file with one user id a line"
+    try:
+        if not path.is_file():
+            raise InputError(f"--users {shown(str(path))} is no file: {way_out}")
+        check_text(path)
+        # An id may hold what else ends a line for Python, such as U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        return [line for line in lines if line]
+    except (OSError, ValueError) as error:
+        raise InputError(f"--users {shown(str(path))} cannot be read ({str(error)[:200]}): {way_out}") from error
+
+
+def _open_with_model(run_dir: str, backbone: str | None) -> tuple[Store, PreparedDataset]:
+    store = open_store(run_dir)
+    return store, dataset_of(store, read_config_to_load(store, backbone))
+
+
+def _open(run_dir: str) -> tuple[Store, PreparedDataset]:
+    store = open_store(run_dir)
+    return store, dataset_of(store, read_config(store))

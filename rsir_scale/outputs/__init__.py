@@ -1,0 +1,1 @@
+"""What a finished run is asked for: recommendations, exports, metrics computed again."""

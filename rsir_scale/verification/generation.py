@@ -1,0 +1,122 @@
+"""What an iteration says of its generation, recomputed: plan, commits, counters, held-out hits and content.
+
+Comes in: a manifest whose files were hashed, and a ledger that knows which of them are damaged. Goes out: faults, into
+the ledger, and the plan if the rows can be looked at. Where a file of an earlier iteration or of the dataset is
+damaged, what would be computed from it is left out.
+"""
+
+from functools import partial
+
+from rsir_scale.config.settings import Config, GenerationConfig
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.runs import layout
+from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commit, total_counts
+from rsir_scale.runs.content import content_of
+from rsir_scale.runs.lineage import committed_files, training_files
+from rsir_scale.runs.manifest import Generation, Manifest
+from rsir_scale.runs.owners import held_out_hits
+from rsir_scale.runs.plan import ShardPlan, make_plan, read_plan
+from rsir_scale.storage.base import Store
+from rsir_scale.verification.faults import Ledger
+
+
+def check_generation(
+    store: Store,
+    dataset: PreparedDataset,
+    config: Config,
+    manifest: Manifest,
+    ledger: Ledger,
+    *,
+    earlier_whole: bool,
+) -> ShardPlan | None:
+    """Check one iteration's generation; its rows are the business of `verify_rows`.
+
+    Args:
+        manifest: of an iteration that wrote sequences.
+        ledger: knows the damaged files of this iteration; takes the faults.
+        earlier_whole: whether the dataset and all earlier iterations are undamaged.
+
+    Returns:
+        The plan, if it and all its commits can be trusted; else None.
+    """
+    iteration, recorded = manifest.iteration, manifest.generation
+    key = layout.plan(iteration)
+    plan = None if ledger.blames(key) else ledger.guard(key, lambda: read_plan(store, iteration))
+    if plan is None or recorded is None:
+        return None
+    if earlier_whole:
+        expected = ledger.guard(key, lambda: _expected_plan(store, dataset, iteration, config.generation))
+        if expected is None or not plan.is_work_of(expected):
+            ledger.add(key, "it is not the plan that data and settings give")
+            return None
+    commits = _commits(store, plan, manifest, ledger)
+    if commits is None:
+        return None
+    rests_on = [entry.key for entry in manifest.files if entry.kind in ("part", "dropped")]
+    if not any(ledger.blames(name) for name in rests_on):
+        totals = total_counts(commits)
+        if earlier_whole:
+            _check_counters(store, dataset, manifest, recorded, totals, ledger)
+        _check_content(store, dataset, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
+    return plan
+
+
+def _expected_plan(store: Store, dataset: PreparedDataset, iteration: int, settings: GenerationConfig) -> ShardPlan:
+    files = training_files(store, dataset, iteration)
+    return make_plan(
+        [file for file in files if settings.sources == "all" or file.where == "dataset"],
+        iteration=iteration,
+        shard_sources=settings.shard_sources,
+        trials_per_sequence=settings.trials_per_sequence,
+        first_sequence_id=read_plan(store, iteration - 1).next_sequence_id if iteration else dataset.meta.users,
+    )
+
+
+def _commits(store: Store, plan: ShardPlan, manifest: Manifest, ledger: Ledger) -> list[CommitRecord] | None:
+    """The records of all shards; None where one is missing, damaged or another than the manifest's."""
+    records = []
+    for shard in plan.shards:
+        key = layout.commit(plan.iteration, shard.index)
+        if ledger.blames(key):
+            continue
+        record = ledger.guard(key, partial(read_commit, store, plan.iteration, shard.index))
+        if record is None:
+            ledger.add(key, "the shard is planned, but not committed")
+            continue
+        ledger.guard(key, partial(check_conservation, record))
+        if record.part not in manifest.files:
+            ledger.add(key, f"it names {record.part.key} otherwise than the manifest does")
+        if not ledger.blames(key):
+            records.append(record)
+    return records if len(records) == len(plan.shards) else None
+
+
+def _check_counters(
+    store: Store,
+    dataset: PreparedDataset,
+    manifest: Manifest,
+    recorded: Generation,
+    totals: dict[str, int],
+    ledger: Ledger,
+) -> None:
+    key = layout.manifest(manifest.iteration)
+    hits = ledger.guard(key, lambda: held_out_hits(store, dataset, manifest.iteration, manifest.files))
+    again = totals | (hits or {})
+    for name in sorted({*again, *recorded.counters}):
+        if again.get(name) != recorded.counters.get(name):
+            ledger.add(key, f"counter {name} is {recorded.counters.get(name)}, commits and rows give {again.get(name)}")
+
+
+def _check_content(
+    store: Store, dataset: PreparedDataset, manifest: Manifest, recorded: Generation, ledger: Ledger, *, committed: int
+) -> None:
+    key = layout.manifest(manifest.iteration)
+    if recorded.rows + recorded.dropped != committed:
+        ledger.add(key, f"{recorded.rows} rows and {recorded.dropped} duplicates are not the {committed} committed")
+    content = ledger.guard(key, lambda: content_of(store, dataset, committed_files(store, manifest.iteration)))
+    if content is not None and (content.rows, content.pairs, content.sha256) != (
+        recorded.rows,
+        recorded.pairs,
+        recorded.content_sha256,
+    ):
+        ledger.add(key, f"its rows have content {content.sha256}, it says {recorded.content_sha256}")

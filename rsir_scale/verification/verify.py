@@ -1,0 +1,195 @@
+"""Is the run what it says? Every byte that its manifests vouch for is hashed again, every stored row checked again.
+
+Comes in: a run and its dataset. Goes out: a report that names each fault by file and, where there is one, row. Nothing
+is written and nothing is trusted that can be recomputed: hashes of files, the chain of manifests, sums of counters,
+metrics from ranks, the digest from rows, and the rows themselves by `verify_rows`. What is built on a damaged file is
+not looked at, so that one changed byte gives one fault and not a hundred. Files that no manifest names are nobody's:
+leftovers of attempts that lost are no fault.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from rsir_scale.config.effect import fingerprint_of
+from rsir_scale.config.settings import Config
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
+from rsir_scale.evaluation.metrics import summarise
+from rsir_scale.runs import layout
+from rsir_scale.runs.begun import check_dataset, is_run, read_config
+from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest, require_no_later
+from rsir_scale.runs.plan import check_files
+from rsir_scale.storage.base import Store, sha256_of
+from rsir_scale.verification.faults import Fault, Ledger
+from rsir_scale.verification.generation import check_generation
+from rsir_scale.verification.rows import verify_rows
+
+_FAULTS_SHOWN = 100
+_METRIC_TOLERANCE = 1e-9
+_KINDS = frozenset({"model", "weights", "metrics", "ranks"})  # of every iteration
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `rsir verify --json` prints.
+
+    Attributes:
+        ok: no fault was found.
+        files: files hashed again.
+        rows: stored synthetic rows, settled duplicates included.
+        rows_rechecked: those of them that were encoded and scored again.
+        faults: sorted by file and row, the first hundred.
+        fault_count: all of them.
+    """
+
+    ok: bool
+    files: int
+    rows: int
+    rows_rechecked: int
+    faults: tuple[Fault, ...]
+    fault_count: int
+
+    def to_json(self) -> dict[str, object]:
+        """One JSON-ready mapping."""
+        return asdict(self) | {"faults": [asdict(fault) for fault in self.faults]}
+
+
+def verify(
+    store: Store,
+    dataset: PreparedDataset,
+    *,
+    rows_per_iteration: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> VerifyReport:
+    """Check a run, finished or under way, against everything that it records.
+
+    Args:
+        store: the run.
+        dataset: the dataset it was made from.
+        rows_per_iteration: rows of an iteration to score again, spread evenly; None for all. All else is checked for
+            every row.
+        tell: is told what is being checked.
+
+    Raises:
+        InputError: there is no run, or the dataset is not the one that the run was made from.
+    """
+    if not is_run(store):
+        raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
+    ledger = Ledger()
+    config = ledger.guard(layout.RUN_CONFIG, lambda: read_config(store))
+    _check_dataset(store, dataset, ledger)
+    manifests = _manifests(store, config, dataset, ledger)
+    _check_teacher(store, config, manifests, ledger)
+    rows = rechecked = 0
+    for manifest in manifests:
+        earlier_whole = not ledger.damaged
+        for entry in manifest.files:
+            _hash(store, entry.key, entry.key, entry.sha256, ledger)
+        _check_metrics(store, manifest, ledger)
+        if manifest.generation is None or config is None:
+            continue
+        rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
+        plan = check_generation(store, dataset, config, manifest, ledger, earlier_whole=earlier_whole)
+        if plan is not None:
+            rechecked += verify_rows(store, dataset, config, plan, ledger, limit=rows_per_iteration, tell=tell)
+    faults = ledger.sorted_faults()
+    return VerifyReport(
+        ok=not faults,
+        files=ledger.files,
+        rows=rows,
+        rows_rechecked=rechecked,
+        faults=tuple(faults[:_FAULTS_SHOWN]),
+        fault_count=len(faults),
+    )
+
+
+def _check_dataset(store: Store, dataset: PreparedDataset, ledger: Ledger) -> None:
+    ledger.guard(layout.PROVENANCE, lambda: check_dataset(store, dataset))
+    with suppress(IntegrityError):  # a damaged plan is named with its iteration
+        check_files(store, dataset)
+    files = dataset.store
+    for file in dataset.meta.files:
+        _hash(files, file.path, f"{dataset.path}/{file.path}", file.sha256, ledger)
+
+
+def _hash(store: Store, key: str, name: str, expected: str, ledger: Ledger) -> None:
+    ledger.files += 1
+    found = ledger.guard(name, lambda: sha256_of(store, key))
+    if found is not None and found[0] != expected:
+        ledger.add(name, f"its SHA-256 is {found[0]}, the record says {expected}")
+    ledger.damaged |= ledger.blames(name)
+
+
+def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, ledger: Ledger) -> list[Manifest]:
+    """Read the chain from its start to the first manifest that cannot be read."""
+    manifests: list[Manifest] = []
+    while store.exists(key := layout.manifest(len(manifests))):
+        iteration = len(manifests)
+        manifest = ledger.guard(key, partial(read_manifest, store, iteration))
+        if manifest is None:
+            break
+        ledger.files += 1
+        parent = parent_sha256(store, iteration)
+        if manifest.iteration != iteration:
+            ledger.add(key, f"it is of iteration {manifest.iteration}")
+            break
+        if manifest.parent_sha256 != parent:
+            what = f"it names parent {manifest.parent_sha256}, but the link before it has SHA-256 {parent}"
+            ledger.add(key, f"{what}: one of the two was changed")
+        if config is not None and manifest.config_fingerprint != config.fingerprint():
+            ledger.add(key, f"it belongs to other settings than {layout.RUN_CONFIG}")
+        if fingerprint_of(manifest.settings) != manifest.config_fingerprint:
+            ledger.add(key, "its settings are not those of its fingerprint")
+        if manifest.dataset_fingerprint != dataset.meta.fingerprint:
+            ledger.add(key, "it belongs to other data than the run's dataset")
+        absent = _KINDS - {entry.kind for entry in manifest.files}
+        if absent:
+            ledger.add(key, f"it names no file of {', '.join(sorted(absent))}")
+        manifests.append(manifest)
+    if not store.exists(key):
+        ledger.guard(key, partial(require_no_later, store, len(manifests)))
+    return manifests
+
+
+def _check_teacher(store: Store, config: Config | None, manifests: list[Manifest], ledger: Ledger) -> None:
+    """Hold the run's copy of its teacher to what each manifest says of it."""
+    if config is None or not manifests:
+        return
+    named = manifests[0].teacher
+    for manifest in manifests:
+        if manifest.teacher != named or (manifest.teacher is None) != (config.generation.teacher is None):
+            ledger.add(layout.manifest(manifest.iteration), "it names another teacher than the run has")
+            return
+    if named is None:
+        return
+    _hash(store, layout.TEACHER, layout.TEACHER, hashlib.sha256(named.to_bytes()).hexdigest(), ledger)
+    for entry in named.weights:
+        _hash(store, entry.key, entry.key, entry.sha256, ledger)
+
+
+def _check_metrics(store: Store, manifest: Manifest, ledger: Ledger) -> None:
+    """Hold the manifest's metrics to metrics.json, and these to the ranks that they are means of."""
+    key = layout.metrics(manifest.iteration)
+    if not any(entry.kind == "metrics" for entry in manifest.files) or ledger.blames(key):
+        return
+    evaluation = ledger.guard(key, lambda: Evaluation.from_bytes(store.read(key), key))
+    if evaluation is None:
+        return
+    if evaluation.metrics != manifest.metrics:
+        ledger.add(layout.manifest(manifest.iteration), f"its metrics are not those of {key}")
+    if evaluation.ranks not in manifest.files:
+        ledger.add(key, f"it names ranks {evaluation.ranks.key}, which the manifest does not")
+    if ledger.blames(evaluation.ranks.key):
+        return
+    table = read_ranks(store, evaluation)
+    for name, column in (("validation", VALIDATION_RANK), ("test", TEST_RANK)):
+        again = summarise(table.column(column).drop_null().to_numpy(), prefix=name)
+        told = {key: evaluation.metrics.get(key, math.nan) for key in again}
+        wrong = [key for key, value in again.items() if not abs(told[key] - value) <= _METRIC_TOLERANCE]
+        if wrong:
+            ledger.add(key, f"{wrong[0]} is {told[wrong[0]]}, the ranks give {again[wrong[0]]}")

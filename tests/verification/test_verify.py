@@ -1,0 +1,376 @@
+"""Verification passes a good run, names the file of a changed byte and the row of a changed item."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rsir_scale.data.sequences import offsets_of
+from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.evaluation.iteration import Evaluation
+from rsir_scale.loop.local import LocalPhases
+from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.randomness import content_hashes
+from rsir_scale.runs import layout
+from rsir_scale.runs.commits import CommitRecord
+from rsir_scale.runs.lineage import committed_files, read_dropped
+from rsir_scale.runs.manifest import Manifest, read_chain
+from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.plan import read_plan
+from rsir_scale.runs.records import FileEntry, Record, entry_of
+from rsir_scale.storage.opening import open_store
+from rsir_scale.verification.faults import Ledger
+from rsir_scale.verification.rows import verify_rows
+from rsir_scale.verification.verify import VerifyReport, verify
+from tests.loop.tiny_run import TinyRun, tiny_run
+
+VARIANTS = (("paper", "before_choice"), ("paper", "after_choice"), ("released", "after_choice"))
+
+
+def _checked(run: TinyRun) -> VerifyReport:
+    return verify(run.store, run.dataset)
+
+
+def _parts(run: TinyRun, iteration: int) -> list[FileEntry]:
+    return [entry for entry in read_chain(run.store)[iteration].files if entry.kind == "part"]
+
+
+@pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
+def test_a_good_run_passes_and_every_row_is_scored_again(reading: str, remaining: str) -> None:
+    run = tiny_run(reading=reading, remaining=remaining)
+    report = _checked(run)
+    rows = sum(entry.rows or 0 for iteration in (0, 1) for entry in _parts(run, iteration))
+    assert (report.ok, report.faults, report.fault_count) == (True, (), 0)
+    assert (report.rows, report.rows_rechecked) == (rows, rows)
+    assert report.files == len(run.dataset.meta.files) + sum(1 + len(m.files) for m in read_chain(run.store))
+
+
+@pytest.mark.parametrize("semantics", ["count", "membership"])
+@pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
+def test_a_clustered_run_passes_as_what_it_is_and_not_as_exact(
+    reading: str, remaining: str, semantics: str, tmp_path: Path
+) -> None:
+    run = tiny_run(reading=reading, remaining=remaining, mode="clustered", semantics=semantics)
+    report = _checked(run)
+    assert (report.ok, report.faults) == (True, ())
+    assert report.rows_rechecked == sum(entry.rows or 0 for iteration in (0, 1) for entry in _parts(run, iteration))
+    kinds = [entry.kind for manifest in read_chain(run.store)[:2] for entry in manifest.files]
+    assert kinds.count("search") == kinds.count("clusters") == 2
+    # The same rows, held to the whole catalogue, are not what the exact check would have let in.
+    other = run.copy_to(tmp_path / "run")
+    for iteration in (0, 1):
+        (other.path / layout.search(iteration)).unlink()
+    ledger = Ledger()
+    verify_rows(other.store, other.dataset, other.config, read_plan(other.store, 0), ledger, limit=None, tell=print)
+    assert any(fault.row is not None for fault in ledger.sorted_faults())
+
+
+def test_a_changed_byte_of_the_clusters_names_their_file(tmp_path: Path) -> None:
+    run = tiny_run(mode="clustered").copy_to(tmp_path / "run")
+    entry = next(e for e in read_chain(run.store)[0].files if e.kind == "clusters")
+    _flip(run.path / entry.key, -1)
+    report = verify(run.store, run.dataset)
+    assert not report.ok
+    assert entry.key in {fault.file for fault in report.faults}
+
+
+def test_the_report_is_json_with_the_keys_of_the_design() -> None:
+    printed = json.loads(json.dumps(_checked(tiny_run()).to_json()))
+    assert printed.keys() >= {"ok", "files", "rows", "rows_rechecked", "faults"}
+    assert printed["faults"] == []
+
+
+@pytest.mark.parametrize("limit", [1, 7, 10_000])
+def test_a_limit_scores_fewer_rows_of_each_iteration(limit: int) -> None:
+    run = tiny_run()
+    report = verify(run.store, run.dataset, rows_per_iteration=limit)
+    totals = [sum(entry.rows or 0 for entry in _parts(run, iteration)) for iteration in (0, 1)]
+    assert report.ok
+    assert 1 <= report.rows_rechecked <= sum(min(limit, total) for total in totals)
+    assert limit < 10_000 or report.rows_rechecked == sum(totals)
+
+
+def test_each_part_is_told_before_it_is_checked() -> None:
+    run = tiny_run()
+    told: list[str] = []
+    verify(run.store, run.dataset, rows_per_iteration=1, tell=told.append)
+    parts = [len(read_plan(run.store, iteration).shards) for iteration in (0, 1)]
+    assert len(told) == sum(parts)
+    assert told[parts[0] - 1] == f"iteration 0  verifying  part {parts[0]}/{parts[0]}"
+
+
+def _flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_one_changed_byte_of_any_listed_file_names_that_file_alone(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    entries = [entry for manifest in read_chain(run.store) for entry in manifest.files]
+    # One of each kind from each iteration; the last of its kind, so that the order of shards cannot hide a fault.
+    chosen = {(entry.kind, entry.key.split("/")[0]): entry for entry in entries}
+    kinds = {"part", "commit", "dropped", "plan", "weights", "model", "metrics", "ranks"}
+    assert {entry.kind for entry in chosen.values()} == kinds
+    for number, entry in enumerate(chosen.values()):
+        path = run.path / entry.key
+        good = path.read_bytes()
+        _flip(path, (0, len(good) // 2, len(good) - 1)[number % 3])
+        report = verify(run.store, run.dataset, rows_per_iteration=5)
+        assert not report.ok
+        assert {fault.file for fault in report.faults} == {entry.key}
+        path.write_bytes(good)
+    assert _checked(run).ok
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    for entry in (_parts(run, 0)[0], read_chain(run.store)[0].files[0], read_chain(run.store)[1].files[0]):
+        path = run.path / entry.key
+        good = path.read_bytes()
+        path.unlink()
+        assert {fault.file for fault in _checked(run).faults} == {entry.key}
+        path.write_bytes(good)
+
+
+def test_a_changed_file_of_the_dataset_is_named(tmp_path: Path) -> None:
+    run = tiny_run()
+    folder = tmp_path / "market"
+    for file in Path(run.dataset.path).rglob("*.*"):
+        target = folder / file.relative_to(run.dataset.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    damaged = replace(run.dataset, store=open_store(folder))
+    assert verify(run.store, damaged).ok
+    for entry in damaged.meta.files:
+        file = folder / entry.path
+        good = file.read_bytes()
+        _flip(file, len(good) // 2)
+        assert {fault.file for fault in verify(run.store, damaged).faults} == {str(file)}
+        file.write_bytes(good)
+
+
+def _mend(run: TinyRun, iteration: int, key: str, data: bytes) -> None:
+    """Replace a part and every hash of it up to the manifest of its iteration."""
+    (run.path / key).write_bytes(data)
+    path = run.path / layout.manifest(iteration)
+    manifest = Manifest.from_bytes(path.read_bytes(), "manifest")
+    files = {entry.key: entry for entry in manifest.files}
+    files[key] = entry_of(run.store, key, "part").model_copy(update={"rows": files[key].rows})
+    for entry in manifest.files:
+        if entry.kind == "commit":
+            record = CommitRecord.from_bytes(run.store.read(entry.key), "commit")
+            if record.part.key == key:
+                (run.path / entry.key).write_bytes(record.model_copy(update={"part": files[key]}).to_bytes())
+                files[entry.key] = entry_of(run.store, entry.key, "commit")
+    path.write_bytes(manifest.model_copy(update={"files": tuple(files.values())}).to_bytes())
+
+
+def _with_item_changed(table: pa.Table, place: int, *, hashes_too: bool) -> tuple[bytes, int]:
+    rows = table.to_pylist()
+    row = rows[place]
+    others = [item for item in range(1, 31) if item not in row["items"]]
+    row["items"] = [*row["items"][:-1], others[(row["sequence_id"] * 7) % len(others)]]
+    if hashes_too:
+        items = np.array(row["items"], dtype=np.int32)
+        row["content_hash"] = content_hashes(offsets_of([len(items)]), items)[0].tobytes()
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), buffer)
+    return buffer.getvalue().to_pybytes(), row["sequence_id"]
+
+
+@pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
+@pytest.mark.parametrize("iteration", [0, 1])
+def test_one_changed_item_with_the_files_hash_mended_names_the_row(
+    tmp_path: Path, reading: str, remaining: str, iteration: int
+) -> None:
+    run = tiny_run(reading=reading, remaining=remaining).copy_to(tmp_path / "run")
+    part = _parts(run, iteration)[1]
+    data, row = _with_item_changed(pq.read_table(run.path / part.key), 3, hashes_too=False)
+    _mend(run, iteration, part.key, data)
+    report = _checked(run)
+    assert (part.key, row, "content_hash is not that of the items") in {
+        (fault.file, fault.row, fault.what) for fault in report.faults
+    }
+    assert {fault.row for fault in report.faults if fault.file == part.key} == {row}
+
+
+@pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
+def test_a_changed_row_that_is_mended_throughout_still_breaks_the_digest(
+    tmp_path: Path, reading: str, remaining: str
+) -> None:
+    run = tiny_run(reading=reading, remaining=remaining).copy_to(tmp_path / "run")
+    part = _parts(run, 1)[0]
+    table = pq.read_table(run.path / part.key)
+    # The content is that of kept rows: a settled duplicate is not in it.
+    dropped = next(file.dropped_key for file in committed_files(run.store, 1))
+    kept = ~np.isin(table.column("sequence_id").to_numpy(), read_dropped(run.store, dropped or ""))
+    data, _ = _with_item_changed(table, int(np.flatnonzero(kept)[0]), hashes_too=True)
+    _mend(run, 1, part.key, data)
+    assert any("content" in fault.what and "MANIFEST" in fault.file for fault in _checked(run).faults)
+
+
+def _changed_manifest(run: TinyRun, iteration: int, change: Callable[[Manifest], Manifest]) -> VerifyReport:
+    path = run.path / layout.manifest(iteration)
+    path.write_bytes(change(Manifest.from_bytes(path.read_bytes(), "manifest")).to_bytes())
+    return _checked(run)
+
+
+def test_the_chain_shows_a_changed_manifest_in_the_next_one(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    report = _changed_manifest(run, 0, lambda m: m.model_copy(update={"timings": {"train_s": 0.0}}))
+    assert [(fault.file, "parent" in fault.what) for fault in report.faults] == [(layout.manifest(1), True)]
+
+
+def test_metrics_and_counters_that_were_not_measured_are_named(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"metrics": m.metrics | {"test/NDCG@10": 0.99}}))
+    assert [fault.file for fault in report.faults] == [layout.manifest(2)]
+
+    def more_hits(manifest: Manifest) -> Manifest:
+        assert manifest.generation is not None
+        counters = manifest.generation.counters | {"heldout_test_hits": 10**6}
+        return manifest.model_copy(update={"generation": manifest.generation.model_copy(update={"counters": counters})})
+
+    run = tiny_run().copy_to(tmp_path / "again")
+    assert any("heldout_test_hits" in fault.what for fault in _changed_manifest(run, 1, more_hits).faults)
+
+
+def _with_record(
+    run: TinyRun, iteration: int, key: str, record: Record, *, counters: dict[str, int] | None = None
+) -> VerifyReport:
+    """Put another record under a key, mend all that the manifest says of it, and verify."""
+    kind = next(entry.kind for entry in read_chain(run.store)[iteration].files if entry.key == key)
+    (run.path / key).write_bytes(record.to_bytes())
+    own = entry_of(run.store, key, kind)
+
+    def mended(manifest: Manifest) -> Manifest:
+        files = tuple(own if entry.key == key else entry for entry in manifest.files)
+        generation = manifest.generation
+        if generation is not None:
+            told = {"counters": counters or generation.counters}
+            told |= {"plan_sha256": own.sha256} if kind == "plan" else {}
+            generation = generation.model_copy(update=told)
+        metrics = record.metrics if isinstance(record, Evaluation) else manifest.metrics
+        return manifest.model_copy(update={"files": files, "generation": generation, "metrics": metrics})
+
+    return _changed_manifest(run, iteration, mended)
+
+
+def test_metrics_that_are_not_the_means_of_the_ranks_are_named_though_all_hashes_fit(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
+    told = Evaluation.from_bytes(run.store.read(key), key)
+    report = _with_record(run, 2, key, told.model_copy(update={"metrics": told.metrics | {"test/NDCG@10": 0.99}}))
+    assert [(fault.file, "the ranks give" in fault.what) for fault in report.faults] == [(key, True)]
+
+
+def test_a_plan_of_other_sources_is_named_though_all_hashes_fit(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.plan(1)
+    other = read_plan(run.store, 1).model_copy(update={"sources_digest": "0" * 64})
+    said = {(fault.file, fault.what) for fault in _with_record(run, 1, key, other).faults}
+    assert (key, "it is not the plan that data and settings give") in said
+
+
+def test_a_shard_whose_trials_do_not_add_up_is_named_though_all_hashes_fit(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.commit(1, 0)
+    record = CommitRecord.from_bytes(run.store.read(key), key)
+    lied = record.model_copy(update={"counts": record.counts | {"trials": record.counts["trials"] + 1}})
+    written = read_chain(run.store)[1].generation
+    assert written is not None
+    counters = written.counters | {"trials": written.counters["trials"] + 1}
+    assert key in {fault.file for fault in _with_record(run, 1, key, lied, counters=counters).faults}
+
+
+def test_a_run_file_of_other_settings_is_named_by_every_manifest(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    path = run.path / layout.RUN_CONFIG
+    text = path.read_text()
+    assert text.count("learning_rate: 0.02") == 1
+    path.write_text(text.replace("learning_rate: 0.02", "learning_rate: 0.03"))
+    said = {fault.file for fault in _checked(run).faults if "other settings" in fault.what}
+    assert said == {layout.manifest(iteration) for iteration in range(3)}
+
+
+def test_a_manifest_or_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for key in (layout.manifest(1), layout.RUN_CONFIG, layout.PROVENANCE):
+        run = tiny_run().copy_to(tmp_path / key.replace("/", "-"))
+        (run.path / key).write_bytes(b"{")
+        assert key in {fault.file for fault in _checked(run).faults}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_lost_manifest_between_others_is_named_and_nothing_is_made_in_its_place(tmp_path: Path, whole: bool) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    shutil.rmtree(run.path / layout.folder(1)) if whole else (run.path / layout.manifest(1)).unlink()
+    assert layout.manifest(1) in {fault.file for fault in _checked(run).faults}
+    before = sorted(run.path.rglob("MANIFEST.json"))
+    with (
+        pytest.raises(IntegrityError, match=r"iteration=001/MANIFEST\.json is missing, and the one after it is there"),
+        open_run(run.store, run.config, run.dataset) as opened,
+    ):
+        run_recursion(opened, run.dataset, LocalPhases())
+    assert sorted(run.path.rglob("MANIFEST.json")) == before
+
+
+def test_a_run_that_lost_its_provenance_is_not_tied_to_other_data(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    (run.path / layout.PROVENANCE).unlink()
+    assert layout.PROVENANCE in {fault.file for fault in _checked(run).faults}
+    with pytest.raises(IntegrityError, match="restore it"), open_run(run.store, run.config, run.dataset):
+        pass
+
+
+def test_a_last_manifest_that_names_nothing_or_other_settings_is_named(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"files": ()}))
+    assert "names no file of metrics, model, ranks, weights" in report.faults[0].what
+    run = tiny_run().copy_to(tmp_path / "again")
+    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"settings": m.settings | {"seed": 99}}))
+    assert [fault.what for fault in report.faults] == ["its settings are not those of its fingerprint"]
+
+
+def test_faults_are_sorted_and_bounded_but_all_counted(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    for part in _parts(run, 1):
+        rows = pq.read_table(run.path / part.key).to_pylist()
+        table = pa.Table.from_pylist(
+            [row | {"stop_reason": "bored"} for row in rows], schema=pq.read_table(run.path / part.key).schema
+        )
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        _mend(run, 1, part.key, buffer.getvalue().to_pybytes())
+    report = _checked(run)
+    assert len(report.faults) == 100 < report.fault_count
+    named = [(fault.file, fault.row or 0) for fault in report.faults]
+    assert named == sorted(named)
+
+
+def test_leftovers_of_other_attempts_are_no_fault(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    (run.path / layout.part(0, 0, "0123456789ab")).write_bytes(b"torn")
+    assert _checked(run).ok
+
+
+def test_a_run_that_is_under_way_passes(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    (run.path / layout.manifest(2)).unlink()
+    (run.path / layout.manifest(1)).unlink()
+    (run.path / layout.commit(1, 0)).unlink()
+    report = _checked(run)
+    assert report.ok
+    assert report.rows == sum(entry.rows or 0 for entry in _parts(run, 0))
+
+
+def test_no_run_and_other_data_are_refused(tmp_path: Path) -> None:
+    run = tiny_run()
+    with pytest.raises(InputError, match="is no run"):
+        verify(open_store(tmp_path), run.dataset)
+    other = replace(run.dataset, meta=run.dataset.meta.model_copy(update={"fingerprint": "0" * 64}))
+    with pytest.raises(InputError, match="name the data that the run was made from"):
+        verify(run.store, other)
