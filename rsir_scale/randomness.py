@@ -33,6 +33,13 @@ class Purpose(IntEnum):
     AUXILIARY = 13
     MIX = 14
     EXPORT = 15
+    AUGMENT = 16
+    COIN = 17
+    WINDOW = 18
+    ORDER = 19
+    PLACE = 20
+    FILL = 21
+    NOISE = 22
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

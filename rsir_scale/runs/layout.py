@@ -99,6 +99,26 @@ def clusters(iteration: int, attempt: str) -> str:
     return f"{folder(iteration)}/generation/clusters.{attempt}.safetensors"
 
 
+def prepared(iteration: int) -> str:
+    """What an augmenter made once for the iteration, by name and hash."""
+    return f"{folder(iteration)}/generation/prepared.json"
+
+
+def prepared_table(iteration: int, attempt: str) -> str:
+    """A table that `prepared` names."""
+    return f"{folder(iteration)}/generation/prepared.{attempt}.parquet"
+
+
+def learned(iteration: int) -> str:
+    """What an augmenter fitted for the iteration, and which weights are its own."""
+    return f"{folder(iteration)}/generation/learned/model.json"
+
+
+def learned_weights(iteration: int, attempt: str, part: int) -> str:
+    """Weights of it, or some of them."""
+    return f"{folder(iteration)}/generation/learned/weights-{part:05d}.{attempt}.safetensors"
+
+
 def commit(iteration: int, shard: int) -> str:
     """The shard counts when this exists."""
     return f"{folder(iteration)}/generation/commits/{shard:05d}.json"

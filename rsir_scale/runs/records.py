@@ -28,6 +28,9 @@ FileKind = Literal[
     "search",
     "clusters",
     "state",
+    "prepared",
+    "learned",
+    "replaced",
 ]
 
 

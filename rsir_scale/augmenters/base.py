@@ -1,0 +1,155 @@
+"""The contract of an augmenter: a way of writing synthetic sequences from training sequences.
+
+Comes in: a run, an iteration k, and sources, which are sequences of D_k. Goes out: rows (`written.Written`). How they
+are written safely (plan, shards, quarantine, processes, commits) is the business of `generation`, how they are verified
+that of `verification`: neither knows what an augmenter does. What comes of a source depends on the run, k and that
+source alone, never on the sources beside it, their order, the process or the attempt: so a shard may be split,
+repeated, or written again to be verified. Every draw is keyed by (seed, k, sequence_id of the source, trial, position,
+purpose); `randomness` has the means. Held-out items are out of reach: an augmenter reads training files only.
+
+A process makes one instance for a run and an iteration, and calls `open` before `write` or `recheck`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from rsir_scale.augmenters.part import Part, RowFault, differences, part_table
+from rsir_scale.augmenters.written import Written
+from rsir_scale.config.fitting import Section
+from rsir_scale.data.schema import SEQUENCE_ID
+from rsir_scale.data.sequences import Int32Array, Sequences, offsets_of
+from rsir_scale.randomness import Purpose, generator
+from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, with_evidence
+from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.run import Run
+
+if TYPE_CHECKING:
+    from rsir_scale.training.learner import Learner
+
+
+class NoOptions(Section):
+    """The options of an augmenter that has none."""
+
+
+class Augmenter(ABC):
+    """One way of writing sequences.
+
+    Attributes:
+        Options: a frozen section of settings, read from `augmenter.*`.
+        defaults: other settings that differ where this augmenter is named, by section.
+        evidence: columns of its own that its rows carry.
+        replaces_source: whether a row stands in D_{k+1} in place of its source, else beside it.
+        fixed_trials: rows that a source has at the most; None: `generation.trials_per_sequence`.
+        beyond_training_items: whether rows may hold items of the catalogue that occur in no training sequence.
+    """
+
+    Options: ClassVar[type[Section]] = NoOptions
+    defaults: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    evidence: ClassVar[pa.Schema] = pa.schema([])
+    replaces_source: ClassVar[bool] = False
+    fixed_trials: ClassVar[int | None] = None
+    beyond_training_items: ClassVar[bool] = False
+
+    def __init__(self, run: Run, iteration: int, *, device: str = "cpu") -> None:
+        """Keep what it works on; reading and allocating wait for `open`."""
+        self.run = run
+        self.iteration = iteration
+        self.device = device
+
+    @property
+    def trials(self) -> int:
+        """m: rows that a source may have."""
+        return self.fixed_trials or self.run.config.generation.trials_per_sequence
+
+    def check(self) -> None:
+        """Refuse, before anything is trained, settings that cannot work on this dataset or this machine.
+
+        Raises:
+            ConfigError: value, rule and way out.
+        """
+
+    def learner(self) -> "Learner | None":
+        """What is fitted for the iteration before `prepare`, by the project's own fit; None: nothing."""
+        return None
+
+    def prepare(self, plan: ShardPlan) -> None:
+        """Make what all shards of the iteration need, once: leave it in the run, created only if absent."""
+
+    def files(self) -> list[FileEntry]:
+        """What `prepare` and the fit left, for the manifest to name."""
+        return []
+
+    def facts(self, counters: Mapping[str, int]) -> list[str]:
+        """What a reader of the manifest must know of the iteration's rows, in words."""
+        return []
+
+    def open(self) -> None:
+        """Load what `write` reads; called once, after `prepare`."""
+
+    @abstractmethod
+    def write(self, sources: Sequences) -> Written:
+        """Write all rows of some sources, of any length."""
+
+    def recheck(self, part: Part) -> Iterator[RowFault]:
+        """Check a stored part; unless overridden, the chosen rows' sources are written again and compared."""
+        if part.table.schema.remove_metadata() != with_evidence(self.evidence):
+            yield RowFault(None, "columns are not those of a part")
+            return
+        stored_of = part.table.column(SOURCE_SEQUENCE_ID).to_numpy()
+        unknown = ~np.isin(stored_of, part.sources.ids)
+        for row in part.table.column(SEQUENCE_ID).to_numpy()[unknown]:
+            yield RowFault(int(row), "source_sequence_id is none of the shard's sources")
+        again = ~np.isin(part.sources.ids, part.set_aside)
+        if not part.chosen.all():
+            again &= np.isin(part.sources.ids, stored_of[part.chosen])
+        positions = np.flatnonzero(again)
+        sources = part.sources.select(positions)
+        expected = part_table(
+            self.write(sources),
+            sources,
+            positions,
+            first_id=part.first_id,
+            iteration=self.iteration,
+            trials=self.trials,
+            evidence=self.evidence,
+        )
+        stored = part.table.filter(pa.array(np.isin(stored_of, sources.ids)))
+        yield from differences(stored.combine_chunks(), expected)
+
+
+class PerSequence(Augmenter):
+    """An augmenter that writes one row at a time: the short way to one of your own, as fast as its `row`."""
+
+    @abstractmethod
+    def row(self, items: Int32Array, draws: np.random.Generator) -> Int32Array | None:
+        """Write one sequence.
+
+        Args:
+            items: the source's items, oldest first.
+            draws: random numbers of this source and trial alone.
+
+        Returns:
+            2 items or more of the catalogue; None where the trial leaves no row.
+        """
+
+    def write(self, sources: Sequences) -> Written:
+        """See `Augmenter.write`."""
+        rows: list[tuple[int, int, Int32Array]] = []
+        for source, sequence_id in enumerate(sources.ids):
+            for trial in range(self.trials):
+                key = (self.run.config.seed, self.iteration, int(sequence_id), trial, Purpose.AUGMENT)
+                items = self.row(sources.row(source), generator(*key))
+                if items is not None:
+                    rows.append((source, trial, items))
+        return Written(
+            source=np.array([source for source, _, _ in rows], dtype=np.int64),
+            trial=np.array([trial for _, trial, _ in rows], dtype=np.int64),
+            offsets=offsets_of([len(items) for _, _, items in rows]),
+            items=np.concatenate([np.empty(0, np.int32), *(items for _, _, items in rows)]).astype(np.int32),
+            stops={"none": len(sources) * self.trials - len(rows)},
+        )
