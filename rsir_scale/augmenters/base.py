@@ -20,6 +20,8 @@ import pyarrow as pa
 from rsir_scale.augmenters.part import Part, RowFault, differences, part_table
 from rsir_scale.augmenters.written import Written
 from rsir_scale.config.fitting import Section
+from rsir_scale.config.settings import Config
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.schema import SEQUENCE_ID
 from rsir_scale.data.sequences import Int32Array, Sequences, offsets_of
 from rsir_scale.randomness import Purpose, generator
@@ -61,35 +63,49 @@ class Augmenter(ABC):
         self.iteration = iteration
         self.device = device
 
-    @property
-    def trials(self) -> int:
-        """m: rows that a source may have."""
-        return self.fixed_trials or self.run.config.generation.trials_per_sequence
-
-    def check(self) -> None:
+    @classmethod
+    def check(cls, config: Config, dataset: PreparedDataset) -> None:  # noqa: ARG003
         """Refuse, before anything is trained, settings that cannot work on this dataset or this machine.
 
         Raises:
             ConfigError: value, rule and way out.
         """
+        return
+
+    @classmethod
+    def trials_of(cls, config: Config) -> int:
+        """m: rows that a source may have."""
+        return cls.fixed_trials or config.generation.trials_per_sequence
+
+    @property
+    def trials(self) -> int:
+        """M of this run; see `trials_of`."""
+        return self.trials_of(self.run.config)
 
     def learner(self) -> "Learner | None":
         """What is fitted for the iteration before `prepare`, by the project's own fit; None: nothing."""
         return None
 
-    def prepare(self, plan: ShardPlan) -> None:
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` has something to do."""
+        return type(self).prepare is not Augmenter.prepare
+
+    def prepare(self, plan: ShardPlan) -> None:  # noqa: ARG002
         """Make what all shards of the iteration need, once: leave it in the run, created only if absent."""
+        return
 
     def files(self) -> list[FileEntry]:
         """What `prepare` and the fit left, for the manifest to name."""
         return []
 
-    def facts(self, counters: Mapping[str, int]) -> list[str]:
+    def facts(self, counters: Mapping[str, int]) -> list[str]:  # noqa: ARG002
         """What a reader of the manifest must know of the iteration's rows, in words."""
         return []
 
     def open(self) -> None:
         """Load what `write` reads; called once, after `prepare`."""
+        return
 
     @abstractmethod
     def write(self, sources: Sequences) -> Written:

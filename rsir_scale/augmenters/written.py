@@ -91,7 +91,9 @@ def check_written(
         and bool((written.lengths >= 0).all())
     )
     if not aligned:
-        raise BrokenContractError(f"{rows} rows have {len(written.trial)} trials and offsets that do not cut {total} items")
+        raise BrokenContractError(
+            f"{rows} rows have {len(written.trial)} trials and offsets that do not cut {total} items"
+        )
     columns = {"start_length": written.start_length, "first_target": written.first_target, **written.evidence}
     short = next((name for name, values in columns.items() if values is not None and len(values) != rows), None)
     if short is not None or set(written.evidence) != set(evidence.names):
@@ -108,7 +110,7 @@ def check_written(
     accounted = rows + sum(written.stops.values())
     if accounted != len(sources) * trials:
         raise BrokenContractError(
-            f"{len(sources)} sources with {trials} trials each, but {rows} rows and {accounted - rows} stops came of them"
+            f"{len(sources)} sources with {trials} trials each, but {rows} rows and {accounted - rows} stops came out"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rsir_scale.config.augmenters import augmenter_class, option_fault
 from rsir_scale.config.effect import effective_settings
 from rsir_scale.config.settings import Config
 from rsir_scale.config.strict_yaml import MAX_BYTES, NotYamlError, parse_yaml
@@ -61,7 +62,8 @@ PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
 def deviations(config: Config) -> tuple[str, ...]:
     """Keys whose value is not the default that the config's presets give: what a user must have chosen."""
     presets = {"preset": config.training.preset}, {"reading": config.generation.reading}
-    raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": presets[1]}
+    generation = presets[1] | {"augmenter": config.generation.augmenter}
+    raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": generation}
     defaults, chosen = effective_settings(resolve(raw)), effective_settings(config)
     return tuple(key for key in sorted(chosen) if chosen[key] != defaults.get(key))
 
@@ -131,12 +133,39 @@ def resolve(raw: Mapping[str, Any]) -> Config:
             if isinstance(explicit, Mapping):
                 merged[section] = {**defaults, **explicit}
     try:
-        return Config.model_validate(merged)
+        config = Config.model_validate(merged)
     except ValidationError as error:
-        faults = error.errors()
-        lines = [_fault(fault)[:_FAULT_CHARACTERS] for fault in faults[:_FAULTS_SHOWN]]
-        more = [f"and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
-        raise ConfigError("\n".join([*lines, *more])) from error
+        raise ConfigError(_told(error)) from error
+    return with_augmenter(config, raw)
+
+
+def _told(error: ValidationError) -> str:
+    faults = error.errors()
+    lines = [_fault(fault)[:_FAULT_CHARACTERS] for fault in faults[:_FAULTS_SHOWN]]
+    more = [f"and {len(faults) - _FAULTS_SHOWN} more"] if len(faults) > _FAULTS_SHOWN else []
+    return "\n".join([*lines, *more])
+
+
+def with_augmenter(config: Config, raw: Mapping[str, Any]) -> Config:
+    """Fill in what the named augmenter leaves open: its own options, and its defaults for keys that are not in `raw`.
+
+    Raises:
+        ConfigError: the class cannot be imported, or an option is unknown or breaks its rule.
+    """
+    name = config.generation.augmenter
+    augmenter = augmenter_class(name)
+    try:
+        options = augmenter.Options.model_validate(config.augmenter)
+    except ValidationError as error:
+        raise ConfigError(
+            "\n".join(option_fault(name, fault)[:_FAULT_CHARACTERS] for fault in error.errors()[:_FAULTS_SHOWN])
+        ) from error
+    update: dict[str, Any] = {"augmenter": options.model_dump(mode="json")}
+    for section, defaults in augmenter.defaults.items():
+        explicit = raw.get(section) or {}
+        open_keys = {key: value for key, value in defaults.items() if key not in explicit}
+        update[section] = getattr(config, section).model_copy(update=open_keys)
+    return config.model_copy(update=update)
 
 
 def _chosen(raw: Mapping[str, Any], key: str) -> str:

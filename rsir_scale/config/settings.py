@@ -7,8 +7,9 @@ and why.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from rsir_scale.config.augmenters import known_augmenter
 from rsir_scale.config.effect import effective_settings, fingerprint_of
 from rsir_scale.config.fitting import (
     ModelConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "TrainingConfig",
+    "WritingConfig",
 ]
 
 
@@ -41,8 +43,29 @@ class DataConfig(Section):
     max_length: Size = Field(default=50, description="items of context that the model reads (the latest ones)")
 
 
-class GenerationConfig(Section):
-    """Writing new sequences (paper Sec. 3.2)."""
+class WritingConfig(Section):
+    """Writing new sequences, whichever augmenter writes them."""
+
+    augmenter: str = Field(
+        default="rsir",
+        description="how sequences are written: rsir (the paper's), another built-in one, or a class of yours, "
+        "package.module:Class; options of its own stand in the section augmenter",
+    )
+    trials_per_sequence: PositiveInt = Field(default=5, description="m: attempts for each source sequence")
+    sources: Literal["all", "real"] = Field(default="all", description="generate from D_k or from D_0 only")
+    actors: PositiveInt = Field(default=1, description="Ray actors that generate; changes no result")
+    use_gpu: bool = Field(default=False, description="one GPU for each actor")
+    batch_size: PositiveInt = Field(default=2048, description="(sequence, trial) rows decoded together")
+    shard_sources: PositiveInt = Field(default=4096, description="source sequences of a shard, the unit of commit")
+
+    @field_validator("augmenter")
+    @classmethod
+    def _augmenter_is_known(cls, value: str) -> str:
+        return known_augmenter(value)
+
+
+class GenerationConfig(WritingConfig):
+    """Writing new sequences; what follows the common settings is read by rsir alone (paper Sec. 3.2)."""
 
     reading: Literal["paper", "released"] = Field(default="paper", description="Algorithm 1, or the authors' code")
     start: Literal["first", "prefix"] = Field(default="prefix", description="context begins as first item or prefix")
@@ -50,8 +73,6 @@ class GenerationConfig(Section):
     top_candidates: PositiveInt = Field(default=50, description="best items of the pool that sampling may choose from")
     temperature: Positive = Field(default=1.0, description="divides scores before the softmax")
     exploit_prob: Probability = Field(default=0.5, description="p: probability that the pool is the user's own items")
-    trials_per_sequence: PositiveInt = Field(default=5, description="m: attempts for each source sequence")
-    sources: Literal["all", "real"] = Field(default="all", description="generate from D_k or from D_0 only")
     min_length: PositiveInt = Field(default=2, description="shortest synthetic sequence kept, in items")
     max_length: Size | None = Field(default=None, description="longest context; none: the source's own length")
     allow_repeats: Literal["auto", "true", "false"] = Field(
@@ -62,10 +83,6 @@ class GenerationConfig(Section):
         description="another run's directory, RUN or RUN@ITERATION (else its best by validation): its model writes the "
         "sequences of every iteration; the run keeps a copy and is resumed with the same weights only",
     )
-    actors: PositiveInt = Field(default=1, description="Ray actors that generate; changes no result")
-    use_gpu: bool = Field(default=False, description="one GPU for each actor")
-    batch_size: PositiveInt = Field(default=2048, description="(sequence, trial) rows decoded together")
-    shard_sources: PositiveInt = Field(default=4096, description="source sequences of a shard, the unit of commit")
 
     @model_validator(mode="after")
     def _something_can_be_kept(self) -> "GenerationConfig":
@@ -147,6 +164,10 @@ class EvaluationConfig(Section):
     )
 
 
+# What rsir alone reads of the section `generation`; it is the only one that reads `fidelity`, too.
+RSIR_SETTINGS = frozenset(GenerationConfig.model_fields) - frozenset(WritingConfig.model_fields)
+
+
 class Config(Section):
     """All settings of a run, resolved."""
 
@@ -154,6 +175,9 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     generation: GenerationConfig = GenerationConfig()
+    augmenter: dict[str, JsonValue] = Field(
+        default={}, description="options of the augmenter that generation.augmenter names"
+    )
     fidelity: FidelityConfig = FidelityConfig()
     loop: LoopConfig = LoopConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,6 +1,6 @@
-"""Decoding in a process of its own, so that sources that kill it or never end cost themselves and nobody else.
+"""Writing in a process of its own, so that sources that kill it or never end cost themselves and nobody else.
 
-Comes in: source sequences. Goes out: what `decode` gives for them, by way of a child process that holds the model. A
+Comes in: source sequences. Goes out: what is written from them, by a child process that holds the open augmenter. A
 child that dies or is out of time is replaced, and the loss is an ordinary error here, which `quarantine` narrows down
 to a source. It is used for shards that a pool broke over: sound ones take as long as ever, plus the start of a child.
 
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
@@ -23,13 +22,14 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from rsir_scale.augmenters.rsir.decode import Decoded
+from rsir_scale.augmenters.written import Written
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.errors import RsirError
 from rsir_scale.generation.quarantine import most_failures
-from rsir_scale.generation.shard import LocalWriter, open_writer
+from rsir_scale.generation.shard import Writer, open_writer
 from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 
 _LEAST_S = 20.0
@@ -45,6 +45,11 @@ class Where:
     dataset: str
     iteration: int
     device: str
+
+    def open_run(self) -> Run:
+        """The run, by the settings that it holds. Raises InputError, IntegrityError."""
+        store = open_store(self.run)
+        return Run(store, open_dataset(self.dataset), read_config(store))
 
 
 def narrowing_s(config: Config) -> int:
@@ -79,19 +84,19 @@ class IsolatedWriter:
         self._shard_sources = shard_sources
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
-        self.search_name: str = self._started()
+        self._started()
 
-    def __call__(self, sources: Sequences) -> Decoded:
-        """Decode all trials of the sources.
+    def __call__(self, sources: Sequences) -> Written:
+        """Write all rows of the sources.
 
         Raises:
             LostProcessError: the child died on them, or they took too long.
-            Exception: what decoding raised in the child.
+            Exception: what writing raised in the child.
         """
         seconds = max(_LEAST_S, self._shard_s * len(sources) / self._shard_sources)
-        decoded = self._asked(sources, seconds)
-        assert isinstance(decoded, Decoded)  # noqa: S101
-        return decoded
+        written = self._asked(sources, seconds)
+        assert isinstance(written, Written)  # noqa: S101
+        return written
 
     def close(self) -> None:
         """End the child."""
@@ -102,7 +107,7 @@ class IsolatedWriter:
             self._child.wait()
         self._child = self._pipe = None
 
-    def _started(self) -> str:
+    def _started(self) -> None:
         ours, theirs = Pipe()
         self._pipe = ours
         with theirs:
@@ -112,13 +117,11 @@ class IsolatedWriter:
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
             self._child = subprocess.Popen(command, pass_fds=[number], env=environment)
         try:
-            name = self._answer(self._where, _START_S)
+            self._answer(self._where, _START_S)
         except Exception:
             # One that could not open the run would take the next sources for its address.
             self.close()
             raise
-        assert isinstance(name, str)  # noqa: S101
-        return name
 
     def _asked(self, sources: Sequences, seconds: float) -> object:
         if self._child is None:
@@ -136,7 +139,7 @@ class IsolatedWriter:
         except (EOFError, OSError):
             end = _end_of(self._child)
             self.close()
-            raise LostProcessError(f"the process that decoded it {end}") from None
+            raise LostProcessError(f"the process that wrote from it {end}") from None
         if not answered:
             self.close()
             raise LostProcessError(f"it took more than {seconds:.0f} s and was stopped")
@@ -158,14 +161,14 @@ def _end_of(child: "subprocess.Popen[bytes]") -> str:
 
 def _serve(pipe: Connection) -> None:
     """Answer the other end's questions until it closes."""
-    writer: Callable[[Sequences], Decoded] | None = None
+    writer: Writer | None = None
     while True:
         question = pipe.recv()
         answer: object
         try:
             if writer is None:
-                writer = opened = _opened(question)
-                answer = opened.search_name
+                writer = _opened(question)
+                answer = None
             else:
                 answer = writer(question)
         except Exception as error:  # noqa: BLE001
@@ -173,10 +176,9 @@ def _serve(pipe: Connection) -> None:
         pipe.send(answer)
 
 
-def _opened(where: Where) -> LocalWriter:
+def _opened(where: Where) -> Writer:
     settle_arithmetic(where.device)
-    store = open_store(where.run)
-    return open_writer(store, open_dataset(where.dataset), read_config(store), where.iteration, device=where.device)
+    return open_writer(where.open_run(), where.iteration, device=where.device)
 
 
 def _as_sent(error: Exception) -> Exception:

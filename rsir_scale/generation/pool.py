@@ -25,17 +25,14 @@ from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from rsir_scale import errors
-from rsir_scale.augmenters.rsir.searching import decides, prepare_search
-from rsir_scale.config.settings import GenerationConfig
-from rsir_scale.data.dataset import open_dataset
+from rsir_scale.augmenters.opening import augmenter_of
+from rsir_scale.config.settings import Config
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.generation.isolation import IsolatedWriter, Where, narrowing_s, settle_arithmetic
-from rsir_scale.generation.shard import Generator, Writer, open_generator, open_writer, run_shard
-from rsir_scale.runs.begun import read_config
+from rsir_scale.generation.shard import Generator, Writer, open_writer, run_shard
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.plan import Shard, read_plan
-from rsir_scale.storage.base import Store
-from rsir_scale.storage.opening import open_store
+from rsir_scale.runs.run import Run
 
 Batch = dict[str, Any]
 _POOLS = 3
@@ -45,35 +42,29 @@ _COUNTERS = ("trials", "steps", "accepted_steps", "rows_kept")
 
 
 def generate_with_ray(
-    store: Store,
-    dataset_path: str,
-    iteration: int,
-    shards: Sequence[Shard],
-    config: GenerationConfig,
-    report: Callable[[int, dict[str, int]], None],
+    run: Run, iteration: int, shards: Sequence[Shard], report: Callable[[int, dict[str, int]], None]
 ) -> None:
     """Compute and commit `shards` on `generation.actors` actors.
 
     Args:
-        store: the run; all nodes see its root under the same path.
-        dataset_path: absolute path of the prepared dataset, on all nodes.
+        run: all nodes see its root, and its dataset, under the same path.
         iteration: k; its plan is stored and its model published.
         shards: what is not committed yet.
-        config: how many actors, and whether each has a GPU.
         report: called with each shard's index and counters, in the order in which they finish.
 
     Raises:
         RsirError: what an actor raised, by its kind.
         ResumableError: actors died more often than is tried again.
     """
-    missing = {shard.index: shard for shard in shards}
-    _prepare(store, dataset_path, iteration, config)
+    missing, config = {shard.index: shard for shard in shards}, run.config.generation
+    where = Where(run.store.root, run.dataset.path, iteration, "cuda" if config.use_gpu else "cpu")
+    if augmenter_of(run, iteration).prepares:
+        _prepare(where)
     for attempt in range(1, _POOLS + 1):
         if not missing:
             return
         try:
-            where = Where(store.root, dataset_path, iteration, "cuda" if config.use_gpu else "cpu")
-            pool = _dataset(where, list(missing.values()), config, isolated=attempt > 1)
+            pool = _dataset(where, list(missing.values()), run.config, isolated=attempt > 1)
             for row in pool.iter_rows():
                 if row["error"]:
                     raise _as_error(row["error"], row["message"])
@@ -89,44 +80,35 @@ def generate_with_ray(
             gc.collect()
 
 
-def _prepare(store: Store, dataset_path: str, iteration: int, config: GenerationConfig) -> None:
-    """Have the iteration's search decided where an actor would run."""
-    if not decides(read_config(store).fidelity):
-        return
-    task: Any = ray.remote(
-        num_cpus=0 if config.use_gpu else 1, num_gpus=1 if config.use_gpu else 0, max_retries=_POOLS
-    )(_prepare_here)
+def _prepare(where: Where) -> None:
+    """Have made, where an actor would run, what all shards of the iteration need."""
+    on_gpu = where.device != "cpu"
+    task: Any = ray.remote(num_cpus=0 if on_gpu else 1, num_gpus=1 if on_gpu else 0, max_retries=_POOLS)(_prepare_here)
     try:
-        kind, message = ray.get(task.remote(store.root, dataset_path, iteration, config.use_gpu))
+        kind, message = ray.get(task.remote(where))
     except RayError as error:
         raise ResumableError(
-            f"the search of iteration {iteration} could not be prepared ({_last_line(error)}): see to the cause and "
-            "run the same command again"
+            f"iteration {where.iteration} could not be prepared for writing ({_last_line(error)}): see to the cause "
+            "and run the same command again"
         ) from error
     if kind:
         raise _as_error(kind, message)
 
 
-def _prepare_here(run: str, dataset: str, iteration: int, use_gpu: bool) -> tuple[str, str]:
+def _prepare_here(where: Where) -> tuple[str, str]:
     torch.set_num_threads(1)
-    store = open_store(run)
+    run = where.open_run()
     try:
-        prepare_search(
-            store,
-            open_dataset(dataset),
-            read_config(store),
-            read_plan(store, iteration),
-            device="cuda" if use_gpu else "cpu",
-        )
+        augmenter_of(run, where.iteration, device=where.device).prepare(read_plan(run.store, where.iteration))
     except RsirError as error:
         return _kind(error), str(error)
     return "", ""
 
 
-def _dataset(where: Where, shards: Sequence[Shard], config: GenerationConfig, *, isolated: bool) -> "ray.data.Dataset":
-    begun = read_config(open_store(where.run))
-    still_s = None if isolated else max(_STILL_S, begun.run.shard_timeout_s)
-    _settings(waits_s=ceil(narrowing_s(begun) if still_s is None else still_s + _SPARE_S))
+def _dataset(where: Where, shards: Sequence[Shard], settings: Config, *, isolated: bool) -> "ray.data.Dataset":
+    still_s = None if isolated else max(_STILL_S, settings.run.shard_timeout_s)
+    _settings(waits_s=ceil(narrowing_s(settings) if still_s is None else still_s + _SPARE_S))
+    config = settings.generation
     largest_first = sorted(shards, key=lambda shard: (-shard.rows, shard.index))
     descriptors = ray.data.from_items(
         [{"shard": shard.index} for shard in largest_first], override_num_blocks=len(largest_first)
@@ -174,16 +156,17 @@ class _ShardActor:
 
     def _open(self) -> Generator:
         if self._generator is None:
-            store, dataset = open_store(self._where.run), open_dataset(self._where.dataset)
-            config, plan = read_config(store), read_plan(store, self._where.iteration)
+            run, iteration = self._where.open_run(), self._where.iteration
             writer: Writer
             if self._still_s is None:
                 writer = IsolatedWriter(
-                    self._where, shard_s=config.run.shard_timeout_s, shard_sources=config.generation.shard_sources
+                    self._where,
+                    shard_s=run.config.run.shard_timeout_s,
+                    shard_sources=run.config.generation.shard_sources,
                 )
             else:
-                writer = open_writer(store, dataset, config, plan.iteration, device=self._where.device)
-            self._generator = open_generator(store, dataset, config, plan, writer)
+                writer = open_writer(run, iteration, device=self._where.device)
+            self._generator = Generator(augmenter_of(run, iteration), read_plan(run.store, iteration), writer)
         return self._generator
 
 

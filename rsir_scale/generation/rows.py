@@ -1,7 +1,7 @@
-"""From ended trials to the rows of a part and the shard's counts.
+"""What a shard counts of its rows, and the rows of the sources that were set aside.
 
-Comes in: what the decoder returns. Goes out: an Arrow table of the trials that left a sequence, and counts in which
-every trial is either a row or a stop without a row. Evidence stands beside each row, so that anyone can check it again.
+Comes in: rows that an augmenter wrote, and their sources. Goes out: counts in which every trial is a row, a stop or an
+error, and how new the rows are.
 """
 
 from collections.abc import Sequence
@@ -10,84 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rsir_scale.augmenters.rsir.decode import Decoded
-from rsir_scale.augmenters.rsir.rules import Rules
-from rsir_scale.augmenters.rsir.state import StopReason
-from rsir_scale.data.dataset import Sequences
-from rsir_scale.data.sequences import offsets_of, to_list_array
-from rsir_scale.models.inputs import pad_latest
-from rsir_scale.randomness import content_hashes
-from rsir_scale.runs.columns import ERRORS_SCHEMA, PART_SCHEMA
-
-TOO_SHORT = "too_short"
-COPY = "copy"
+from rsir_scale.augmenters.written import Written
+from rsir_scale.data.sequences import Sequences
+from rsir_scale.runs.columns import ERRORS_SCHEMA
+from rsir_scale.runs.commits import STOP_PREFIX
 
 _COMPARED = 1 << 26  # pairs of items at once
-
-
-def part_rows(
-    decoded: Decoded,
-    sources: Sequences,
-    positions: npt.NDArray[np.int64],
-    rules: Rules,
-    *,
-    first_id: int,
-    iteration: int,
-) -> pa.Table:
-    """Build the rows of the trials that left a sequence, ordered by (source, trial).
-
-    Args:
-        decoded: ended trials.
-        sources: the sequences that they started from.
-        positions: int64, each source's position in the shard plan.
-        rules: `min_length` and `trials_per_sequence`.
-        first_id: the plan's first sequence id.
-        iteration: of the model that wrote them.
-    """
-    kept = np.flatnonzero(keeps(decoded, sources, rules))
-    length, start = decoded.length[kept], decoded.start_length[kept]
-    column = np.arange(decoded.context.shape[1])
-    offsets = offsets_of(length)
-    items = decoded.context[kept][column < length[:, None]]
-    grown = (column >= start[:, None]) & (column < length[:, None])
-    grown_offsets = offsets_of(length - start)
-    source, trial = decoded.source[kept], decoded.trial[kept]
-    names = np.array([reason.name.lower() for reason in StopReason])
-    columns = [
-        pa.array(first_id + positions[source] * rules.trials_per_sequence + trial),
-        to_list_array(offsets, items),
-        pa.array(np.full(len(kept), iteration, dtype=np.int32)),
-        pa.array(sources.ids[source]),
-        pa.array(trial.astype(np.int32)),
-        pa.array(start.astype(np.int32)),
-        pa.array(names[decoded.stop[kept]], type=pa.string()),
-        to_list_array(grown_offsets, decoded.voucher[kept][grown]),
-        to_list_array(grown_offsets, decoded.better[kept][grown]),
-        to_list_array(grown_offsets, decoded.explored[kept][grown]),
-        pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(16), len(kept), [None, pa.py_buffer(content_hashes(offsets, items))]
-        ),
-    ]
-    return pa.Table.from_arrays(columns, schema=PART_SCHEMA)
-
-
-def keeps(decoded: Decoded, sources: Sequences, rules: Rules) -> npt.NDArray[np.bool_]:
-    """Mark trials that left a sequence: long enough, with a generated item, and not their whole source over again."""
-    return _grown(decoded, rules) & ~_copies(decoded, sources)
-
-
-def _grown(decoded: Decoded, rules: Rules) -> npt.NDArray[np.bool_]:
-    return (decoded.length >= rules.min_length) & (decoded.length > decoded.start_length)
-
-
-def _copies(decoded: Decoded, sources: Sequences) -> npt.NDArray[np.bool_]:
-    """Mark trials that put down their source, item by item: nothing about them is new."""
-    same_length = np.flatnonzero(decoded.length == sources.lengths[decoded.source])
-    copies = np.zeros(len(decoded.length), dtype=np.bool_)
-    if len(same_length):
-        source = pad_latest(sources, decoded.source[same_length], max_length=decoded.context.shape[1]).numpy()
-        copies[same_length] = (source == decoded.context[same_length, : source.shape[1]]).all(1)
-    return copies
+Matrix = npt.NDArray[np.int32]
 
 
 def error_rows(source_ids: npt.NDArray[np.int64], reasons: Sequence[str]) -> pa.Table:
@@ -96,55 +25,60 @@ def error_rows(source_ids: npt.NDArray[np.int64], reasons: Sequence[str]) -> pa.
     return pa.Table.from_arrays(columns, schema=ERRORS_SCHEMA)
 
 
-def shard_counts(decoded: Decoded, sources: Sequences, rules: Rules, *, too_short: int, failed: int) -> dict[str, int]:
+def shard_counts(written: Written, sources: Sequences, *, trials: int, failed: int) -> dict[str, int]:
     """Count what became of every trial of a shard; the names are those of `runs.commits`.
 
     Args:
-        decoded: ended trials.
-        sources: the sequences that they started from.
-        rules: the rules that they followed.
-        too_short: sources with fewer than 2 items, which no trial can start from.
-        failed: sources that could not be worked on at all.
+        written: rows and stops.
+        sources: what they were written from.
+        trials: m.
+        failed: sources beside these that could not be worked on at all.
     """
-    kept = keeps(decoded, sources, rules)
-    copies = _grown(decoded, rules) & ~kept
-    counts = {
-        "sources": len(sources) + too_short + failed,
-        "trials": len(decoded.source) + (too_short + failed) * rules.trials_per_sequence,
-        "errors": failed * rules.trials_per_sequence,
-        **decoded.tally.as_counts(),
-        "rows_kept": int(kept.sum()),
-        "pairs": int((decoded.length[kept] - 1).sum()),
-        f"stop_{TOO_SHORT}": too_short * rules.trials_per_sequence,
-        f"stop_{COPY}": int(copies.sum()),
+    return {
+        "sources": len(sources) + failed,
+        "trials": (len(sources) + failed) * trials,
+        "errors": failed * trials,
+        **written.counters,
+        "rows_kept": len(written),
+        "pairs": int((written.lengths - 1).sum()),
+        **{f"{STOP_PREFIX}{reason}": count for reason, count in written.stops.items()},
+        **_novelty(written, sources),
     }
-    for reason in list(StopReason)[1:]:
-        counts[f"stop_{reason.name.lower()}"] = int((decoded.stop[~kept & ~copies] == reason).sum())
-    return counts | _novelty(decoded, sources, np.flatnonzero(kept))
 
 
-def _novelty(decoded: Decoded, sources: Sequences, kept: npt.NDArray[np.int64]) -> dict[str, int]:
-    """Count, in kept rows, items new to the source, rows without any, and rows that are sub-sequences of it."""
+def _novelty(written: Written, sources: Sequences) -> dict[str, int]:
+    """Count items that are new to the source, rows without any, and rows that are sub-sequences of it."""
     novel_steps = own_only = subsequence = 0
-    at_once = max(1, _COMPARED // (decoded.context.shape[1] * int(sources.lengths.max(initial=1))))
-    for start in range(0, len(kept), at_once):
-        rows = kept[start : start + at_once]
-        context = decoded.context[rows]
-        source = pad_latest(sources, decoded.source[rows], max_length=int(sources.lengths.max(initial=1))).numpy()
-        real = context > 0
-        novel = real & ~(context[:, :, None] == source[:, None, :]).any(2)
+    width = int(written.lengths.max(initial=1)) * int(sources.lengths.max(initial=1))
+    at_once = max(1, _COMPARED // width)
+    for start in range(0, len(written), at_once):
+        rows = np.arange(start, min(start + at_once, len(written)))
+        items = _padded(written.offsets, written.items, rows)
+        source = _padded(sources.offsets, sources.items, written.source[rows])
+        real = items > 0
+        novel = real & ~(items[:, :, None] == source[:, None, :]).any(2)
         novel_steps += int(novel.sum())
         own_only += int((~novel.any(1)).sum())
-        subsequence += int(_is_subsequence(context, source).sum())
+        subsequence += int(_is_subsequence(items, source).sum())
     return {"novel_steps": novel_steps, "own_only_rows": own_only, "subsequence_rows": subsequence}
 
 
-def _is_subsequence(context: npt.NDArray[np.int32], source: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether each row of `context` can be had from the same row of `source` by leaving items out (greedy matching)."""
-    matched = np.zeros(len(context), dtype=np.int64)
-    rows = np.arange(len(context))
+def _padded(offsets: npt.NDArray[np.int64], items: Matrix, rows: npt.NDArray[np.int64]) -> Matrix:
+    """Some rows as a matrix, 0 behind their ends."""
+    first, length = offsets[rows], offsets[rows + 1] - offsets[rows]
+    column = np.arange(length.max(initial=1))
+    inside = column < length[:, None]
+    matrix = np.zeros(inside.shape, dtype=np.int32)
+    matrix[inside] = items[(first[:, None] + column)[inside]]
+    return matrix
+
+
+def _is_subsequence(items: Matrix, source: Matrix) -> npt.NDArray[np.bool_]:
+    """Whether each row of `items` can be had from the same row of `source` by leaving items out (greedy matching)."""
+    matched = np.zeros(len(items), dtype=np.int64)
+    rows = np.arange(len(items))
     for column in range(source.shape[1]):
-        awaited = context[rows, np.minimum(matched, context.shape[1] - 1)]
-        matched += (matched < context.shape[1]) & (awaited > 0) & (awaited == source[:, column])
-    complete: npt.NDArray[np.bool_] = matched == (context > 0).sum(1)
+        awaited = items[rows, np.minimum(matched, items.shape[1] - 1)]
+        matched += (matched < items.shape[1]) & (awaited > 0) & (awaited == source[:, column])
+    complete: npt.NDArray[np.bool_] = matched == (items > 0).sum(1)
     return complete

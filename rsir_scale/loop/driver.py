@@ -33,7 +33,7 @@ from rsir_scale.models.repository import try_teacher
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
-from rsir_scale.runs.open_run import Run, open_run
+from rsir_scale.runs.open_run import HeldRun, open_run
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.teacher import find_teacher, read_teacher
 from rsir_scale.runs.trained import read_model
@@ -101,7 +101,7 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
         stopper.tell = partial(_tell, opened, RUN_STOPPED)
         stopper.last_line = _again(store, config)
         try:
-            run_recursion(opened, dataset, phases)
+            run_recursion(opened, phases)
         except KeyboardInterrupt:
             _tell(opened, RUN_STOPPED)
             raise
@@ -116,7 +116,7 @@ def _again(store: Store, config: Config) -> str:
     return f"rsir resume {shlex.quote(store.root)}{own}"
 
 
-def _tell(opened: Run, event: str, **facts: str) -> None:
+def _tell(opened: HeldRun, event: str, **facts: str) -> None:
     """Add how this driver ended, unless another one drives by now; a full disk must not hide why it did."""
     with suppress(ResumableError):
         opened.lease.assert_held()
@@ -234,18 +234,18 @@ class RayPhases:
     cluster: Cluster
     line: ProgressLine = field(default_factory=ProgressLine)
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+    def train(self, run: HeldRun, iteration: int) -> None:
         """Fit theta_k on Ray Train workers."""
         last = run.config.loop.iterations
         shown = TrainingLine(self.line, iteration=iteration, last=last)
         self.line.update(phase_line(iteration, last, "training", "starting workers"))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[0])
-        train_with_ray(run.store, dataset.path, iteration, run.config.training, shown.update)
+        train_with_ray(run.store, run.dataset.path, iteration, run.config.training, shown.update)
         model = read_model(run.store, iteration)
         shown.done(updates=model.updates, score=model.validation_score, seconds=model.train_s)
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """Commit the plan's missing shards on Ray Data actors."""
         missing = missing_shards(run.store, plan)
         if not missing:
@@ -262,6 +262,5 @@ class RayPhases:
         self.line.update(phase_line(plan.iteration, last, "generating", "starting actors"))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[1])
-        config = run.config.generation
-        generate_with_ray(run.store, dataset.path, plan.iteration, missing, config, shown.update)
+        generate_with_ray(run, plan.iteration, missing, shown.update)
         shown.done()

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError
 from rsir_scale.generation.shard import generate_locally
 from rsir_scale.loop.preflight import needs
-from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.training.epoch import Progress, Worker
 from rsir_scale.training.iteration import train_iteration
@@ -23,15 +22,15 @@ class LocalPhases:
 
     report: Callable[[Progress], None] | None = None
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+    def train(self, run: HeldRun, iteration: int) -> None:
         """Fit as the only worker. Raises ConfigError: a GPU is asked for, in either phase."""
         _refuse_gpus(run.config)
-        train_iteration(run.store, dataset, run.config, iteration, worker=Worker(), report=self.report)
+        train_iteration(run.store, run.dataset, run.config, iteration, worker=Worker(), report=self.report)
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """Compute the missing shards one after another. Raises ConfigError: a GPU is asked for, in either phase."""
         _refuse_gpus(run.config)
-        generate_locally(run.store, dataset, run.config, plan)
+        generate_locally(run, plan)
 
 
 def _refuse_gpus(config: Config) -> None:

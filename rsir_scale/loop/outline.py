@@ -7,6 +7,7 @@ what later iterations generate from depends on what is accepted, so their figure
 from collections.abc import Sequence
 from typing import Any
 
+from rsir_scale.augmenters.opening import augmenter_named
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.loop.preflight import Need, Node, check_settings, needs
@@ -59,7 +60,7 @@ def _resources(need: Need) -> dict[str, int]:
 
 def _iterations(config: Config, dataset: PreparedDataset) -> list[dict[str, Any]]:
     real = dataset.training_sequences()
-    trials, users, last = config.generation.trials_per_sequence, dataset.meta.users, config.loop.iterations
+    trials, users, last = augmenter_named(config).trials_of(config), dataset.meta.users, config.loop.iterations
     described = []
     sources = users
     for iteration in range(last + 1):

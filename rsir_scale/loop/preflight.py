@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rsir_scale.augmenters.rsir.rules import rules_of
-from rsir_scale.augmenters.rsir.searching import check_search
+from rsir_scale.augmenters.opening import augmenter_named
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError
@@ -75,8 +74,7 @@ def check_settings(config: Config, dataset: PreparedDataset) -> None:
         ConfigError: the setting, the rule and the way out.
         InputError: there is nothing to learn from.
     """
-    rules_of(config, dataset)
-    check_search(config.fidelity)
+    augmenter_named(config).check(config, dataset)
     check_fit(config, dataset)
 
 

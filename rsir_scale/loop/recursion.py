@@ -9,11 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rsir_scale.augmenters.rsir.searching import read_search, search_files
+from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.config.effect import effective_settings
 from rsir_scale.config.file import deviations
 from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
 from rsir_scale.loop.preflight import check_settings
@@ -31,7 +30,7 @@ from rsir_scale.runs.manifest import (
     write_extension,
     write_manifest,
 )
-from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.owners import held_out_hits
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry, entry_of
@@ -45,16 +44,16 @@ from rsir_scale.storage.base import Store
 class Phases(Protocol):
     """Where the two long phases run."""
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+    def train(self, run: HeldRun, iteration: int) -> None:
         """Leave the iteration's model published, or raise."""
         ...
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """Leave every shard of the plan committed, or raise."""
         ...
 
 
-def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
+def run_recursion(run: HeldRun, phases: Phases) -> None:
     """Bring the run to its end: `loop.iterations` generations, or fewer by `loop.patience`.
 
     Raises:
@@ -62,16 +61,16 @@ def run_recursion(run: Run, dataset: PreparedDataset, phases: Phases) -> None:
         ResumableError: a phase stopped; the same call goes on from there.
         IntegrityError: the run directory holds something damaged.
     """
-    check_settings(run.config, dataset)
+    check_settings(run.config, run.dataset)
     read_chain(run.store)
     append_event(run.store, events.RUN_STARTED)
     scores: list[float] = []
     for iteration in range(run.config.loop.iterations + 1):
-        scores.append(_train_and_evaluate(run, dataset, phases, iteration))
+        scores.append(_train_and_evaluate(run, phases, iteration))
         if _is_last(run.config, scores):
-            _close(run, dataset, iteration)
+            _close(run, iteration)
             break
-        _generate_and_close(run, dataset, phases, iteration)
+        _generate_and_close(run, phases, iteration)
     append_event(run.store, events.RUN_DONE)
 
 
@@ -84,7 +83,7 @@ def _is_last(config: Config, scores: Sequence[float]) -> bool:
     return patience is not None and newest - scores.index(max(scores)) >= patience
 
 
-def _train_and_evaluate(run: Run, dataset: PreparedDataset, phases: Phases, iteration: int) -> float:
+def _train_and_evaluate(run: HeldRun, phases: Phases, iteration: int) -> float:
     """Return theta_k's validation score, training and evaluating it if that was not done."""
     store = run.store
     if store.exists(layout.manifest(iteration)):
@@ -92,8 +91,8 @@ def _train_and_evaluate(run: Run, dataset: PreparedDataset, phases: Phases, iter
     if not has_model(store, iteration):
         append_event(store, events.TRAINING_STARTED, {"iteration": iteration})
         run.lease.assert_held()
-        phases.train(run, dataset, iteration)
-    return _score(store, layout.metrics(iteration), _evaluation(run, dataset, iteration).metrics)
+        phases.train(run, iteration)
+    return _score(store, layout.metrics(iteration), _evaluation(run, iteration).metrics)
 
 
 def _score(store: Store, key: str, metrics: Mapping[str, float]) -> float:
@@ -102,39 +101,40 @@ def _score(store: Store, key: str, metrics: Mapping[str, float]) -> float:
     return metrics[SELECTION_METRIC]
 
 
-def _evaluation(run: Run, dataset: PreparedDataset, iteration: int) -> Evaluation:
+def _evaluation(run: HeldRun, iteration: int) -> Evaluation:
     earlier = read_evaluation(run.store, iteration)
     if earlier is not None:
         return earlier
     append_event(run.store, events.EVALUATION_STARTED, {"iteration": iteration})
-    backbone = load_trained(run.store, iteration, item_name=dataset.item_name)
-    return evaluate_iteration(run.store, dataset, run.config.evaluation, iteration, backbone)
+    backbone = load_trained(run.store, iteration, item_name=run.dataset.item_name)
+    return evaluate_iteration(run.store, run.dataset, run.config.evaluation, iteration, backbone)
 
 
-def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iteration: int) -> None:
+def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
     """Let theta_k, or the teacher, write from D_k, settle duplicates, and write what makes it count."""
-    store = run.store
+    store, augmenter = run.store, augmenter_of(run, iteration)
     exists = store.exists(layout.manifest(iteration))
     if exists and read_manifest(store, iteration).generation is not None:
         return
     started = time.perf_counter()
-    plan = plan_iteration(store, dataset, iteration, run.config.generation)
+    plan = plan_iteration(run, iteration, trials=augmenter.trials)
     append_event(store, events.GENERATION_STARTED, {"iteration": iteration, "shards": len(plan.shards)})
     run.lease.assert_held()
-    phases.generate(run, dataset, plan)
+    phases.generate(run, plan)
     generation, files = settle(
-        store,
-        dataset,
+        run,
         plan,
         attempt=layout.new_attempt(),
         against_existing=run.config.generation.reading == "paper",
+        replaces_source=augmenter.replaces_source,
     )
-    hits = held_out_hits(store, dataset, iteration, files)
+    hits = held_out_hits(store, run.dataset, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
-    files += search_files(store, iteration)
+    files += augmenter.files()
+    facts = augmenter.facts(generation.counters)
     timings = {"generate_s": round(time.perf_counter() - started, 3)}
     if not exists:
-        _close(run, dataset, iteration, generation=generation, files=files, timings=timings)
+        _close(run, iteration, generation=generation, files=files, timings=timings, facts=facts)
         return
     extension = Extension(
         iteration=iteration,
@@ -142,26 +142,26 @@ def _generate_and_close(run: Run, dataset: PreparedDataset, phases: Phases, iter
         files=tuple(files),
         generation=generation,
         timings=timings,
-        facts=(*run.facts, *_search_facts(run, iteration, generation)),
+        facts=(*run.facts, *facts),
     )
     write_extension(store, extension, run.lease)
     append_event(store, events.ITERATION_DONE, {"iteration": iteration})
 
 
 def _close(
-    run: Run,
-    dataset: PreparedDataset,
+    run: HeldRun,
     iteration: int,
     *,
     generation: Generation | None = None,
     files: Sequence[FileEntry] = (),
     timings: dict[str, float] | None = None,
+    facts: Sequence[str] = (),
 ) -> None:
     """Write the manifest, last of all; an iteration that has one is left alone."""
     store, config = run.store, run.config
     if store.exists(layout.manifest(iteration)):
         return
-    evaluation = _evaluation(run, dataset, iteration)
+    evaluation = _evaluation(run, iteration)
     model = read_model(store, iteration)
     manifest = Manifest(
         iteration=iteration,
@@ -169,29 +169,16 @@ def _close(
         config_fingerprint=config.fingerprint(),
         settings=effective_settings(config),
         explicit=deviations(config),
-        dataset_fingerprint=dataset.meta.fingerprint,
+        dataset_fingerprint=run.dataset.meta.fingerprint,
         files=(*_model_files(store, iteration), evaluation.ranks, *files),
         teacher=read_teacher(store),
         generation=generation,
         metrics=evaluation.metrics,
         timings={"train_s": round(model.train_s, 3)} | (timings or {}),
-        facts=(*run.facts, *_search_facts(run, iteration, generation)),
+        facts=(*run.facts, *facts),
     )
     write_manifest(store, manifest, run.lease)
     append_event(store, events.ITERATION_DONE, {"iteration": iteration})
-
-
-def _search_facts(run: Run, iteration: int, generation: Generation | None) -> list[str]:
-    """What was decided about the iteration's search, in words, and whether the check was one."""
-    record = read_search(run.store, iteration)
-    facts = [] if record is None else [f"fidelity is {record.mode}: {record.why}"]
-    counters = {} if generation is None else generation.counters
-    if unfailing := counters.get("unfailing_steps", 0):
-        facts.append(
-            f"{unfailing} of {counters['steps']} checks saw fewer items than fidelity.rank_threshold="
-            f"{run.config.fidelity.rank_threshold} and could not fail: raise fidelity.nprobe, or lower the threshold"
-        )
-    return facts
 
 
 def _model_files(store: Store, iteration: int) -> list[FileEntry]:

@@ -20,7 +20,7 @@ from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
 from rsir_scale.runs.lineage import SequenceFile, located
-from rsir_scale.runs.records import FileEntry, write_entry
+from rsir_scale.runs.records import FileEntry, FileKind, write_entry
 from rsir_scale.storage.base import Store, sha256_of
 
 BUCKET_ROWS = 4_000_000
@@ -62,10 +62,14 @@ def settle_duplicates(
             "again"
         ) from error
     ids = np.sort(np.concatenate(found))
+    return write_ids(store, layout.dropped(iteration, attempt), "dropped", ids)
+
+
+def write_ids(store: Store, key: str, kind: FileKind, ids: npt.NDArray[np.int64]) -> FileEntry:
+    """Write a list of sequence ids that do not count, ascending."""
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.table({SEQUENCE_ID: ids}), buffer, compression="zstd")
-    data = buffer.getvalue().to_pybytes()
-    return write_entry(store, layout.dropped(iteration, attempt), "dropped", data, rows=len(ids))
+    return write_entry(store, key, kind, buffer.getvalue().to_pybytes(), rows=len(ids))
 
 
 def _blame_a_file(
@@ -75,8 +79,7 @@ def _blame_a_file(
     files = [(store, part.key, part.sha256) for part in parts]
     for file in existing:
         files.append((*located(store, dataset, file), file.sha256))
-        if file.dropped_key is not None and file.dropped_sha256 is not None:
-            files.append((store, file.dropped_key, file.dropped_sha256))
+        files.extend((store, omitted.key, omitted.sha256) for omitted in file.without)
     for where, key, expected in files:
         found, _ = sha256_of(where, key)
         if found != expected:
@@ -87,8 +90,8 @@ def _existing_hashes(store: Store, dataset: PreparedDataset, files: Sequence[Seq
     frames = []
     for file in files:
         frame = _scan(*located(store, dataset, file), [SEQUENCE_ID, CONTENT_HASH])
-        if file.dropped_key is not None:
-            frame = frame.join(_scan(store, file.dropped_key, [SEQUENCE_ID]), on=SEQUENCE_ID, how="anti")
+        for omitted in file.without:
+            frame = frame.join(_scan(store, omitted.key, [SEQUENCE_ID]), on=SEQUENCE_ID, how="anti")
         frames.append(frame.select(CONTENT_HASH))
     return frames
 

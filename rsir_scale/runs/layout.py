@@ -134,6 +134,11 @@ def errors(iteration: int, shard: int, attempt: str) -> str:
     return f"{folder(iteration)}/generation/errors/part-{shard:05d}.{attempt}.parquet"
 
 
+def replaced(iteration: int, attempt: str) -> str:
+    """Sequence ids of the sources that an iteration's rows replace."""
+    return f"{folder(iteration)}/generation/replaced.{attempt}.parquet"
+
+
 def dropped(iteration: int, attempt: str) -> str:
     """Sequence ids of an iteration's duplicates."""
     return f"{folder(iteration)}/generation/dropped.{attempt}.parquet"

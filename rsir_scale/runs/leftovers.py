@@ -34,9 +34,11 @@ _DECIDED_BY = (
     (re.compile(r"(iteration=\d{3,})/model/weights-.*"), r"\1/model/model.json"),
     (re.compile(r"(iteration=\d{3,})/ranks\..*"), r"\1/metrics.json"),
     (re.compile(r"(iteration=\d{3,}/generation)/clusters\..*"), r"\1/search.json"),
+    (re.compile(r"(iteration=\d{3,}/generation)/prepared\..*"), r"\1/prepared.json"),
+    (re.compile(r"(iteration=\d{3,}/generation/learned)/weights-.*"), r"\1/model.json"),
     (re.compile(r"(iteration=\d{3,}/generation)/(?:data|errors)/part-(\d{5,})\..*"), r"\1/commits/\2.json"),
 )
-_DROPPED = re.compile(r"iteration=\d{3,}/generation/dropped\.")
+_IDS = re.compile(r"iteration=\d{3,}/generation/(?:dropped|replaced)\.")
 
 
 def leftovers(store: Store) -> list[str]:
@@ -87,10 +89,10 @@ def _is_over(key: str, keys: set[str]) -> bool:
 
 def _is_decided(key: str, keys: set[str], named: set[str]) -> bool:
     """Whether no attempt can make it count any more, however late it comes."""
-    dropped = _DROPPED.match(key)
-    if dropped is not None:
+    ids = _IDS.match(key)
+    if ids is not None:
         # The manifest decides, or where that came without sequences, what extends it.
-        return any(other.startswith(dropped[0]) for other in named)
+        return any(other.startswith(ids[0]) for other in named)
     return any(pattern.sub(record, key) in keys for pattern, record in _DECIDED_BY if pattern.fullmatch(key))
 
 

@@ -1,11 +1,12 @@
 """Where training data comes from: D_k as a list of files, and the sequences in them.
 
 Comes in: a run, its dataset, an iteration k. Goes out: the dataset's training files, then for each earlier iteration
-its committed parts by shard index, less the rows that were settled as duplicates. Nothing is copied and nothing is
-listed: an earlier iteration's manifest names its files. Held-out files are out of reach from here.
+its committed parts by shard index, less the rows that were settled as duplicates and those that later rows replaced.
+Nothing is copied and nothing is listed: an earlier iteration's manifest names its files. Held-out files are out of
+reach from here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
@@ -17,24 +18,31 @@ import pyarrow.parquet as pq
 from rsir_scale.data.columns_check import PARQUET_ERRORS, Bounds, fault_of
 from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID, all_columns
+from rsir_scale.data.sequences import Int64Array
 from rsir_scale.errors import IntegrityError
-from rsir_scale.runs.columns import PART_SCHEMA
+from rsir_scale.runs.columns import FIRST_TARGET, PART_SCHEMA
 from rsir_scale.runs.manifest import read_manifest
-from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
+from rsir_scale.runs.records import Count, FileEntry, FileKind, Record, Sha256
 from rsir_scale.storage.base import Store
 
 _COLUMNS = pa.schema({field.name: field.type for part in (all_columns(), PART_SCHEMA) for field in part}.items())
 
 
+class Omitted(Record):
+    """A file of sequence ids that do not count, ascending."""
+
+    key: str
+    sha256: Sha256
+
+
 class SequenceFile(Record):
-    """A Parquet file of sequences: of the dataset, or a part of the run."""
+    """A Parquet file of sequences: of the dataset, or a part of the run. `rows` counts those of `without`, too."""
 
     where: Literal["dataset", "run"]
     key: str
     rows: Count
     sha256: Sha256
-    dropped_key: str | None = None
-    dropped_sha256: Sha256 | None = None
+    without: tuple[Omitted, ...] = ()
 
 
 class RowSlice(Protocol):
@@ -59,7 +67,10 @@ def training_files(store: Store, dataset: PreparedDataset, iteration: int) -> tu
         for file in dataset.training_files()
     ]
     for earlier in range(iteration):
-        files.extend(committed_files(store, earlier))
+        entries = read_manifest(store, earlier).files
+        replaced = _omitted(entries, "replaced")
+        files = [file.model_copy(update={"without": file.without + replaced}) for file in files]
+        files.extend(part_files(entries))
     return tuple(files)
 
 
@@ -69,20 +80,17 @@ def committed_files(store: Store, iteration: int) -> list[SequenceFile]:
 
 
 def part_files(entries: Sequence[FileEntry]) -> list[SequenceFile]:
-    """The parts among an iteration's files, in their order, each with the ids that were dropped as duplicates."""
-    dropped = next((entry for entry in entries if entry.kind == "dropped"), None)
+    """The parts among an iteration's files, in their order, without the ids that were dropped as duplicates."""
+    dropped = _omitted(entries, "dropped")
     return [
-        SequenceFile(
-            where="run",
-            key=entry.key,
-            rows=entry.rows or 0,
-            sha256=entry.sha256,
-            dropped_key=dropped.key if dropped else None,
-            dropped_sha256=dropped.sha256 if dropped else None,
-        )
+        SequenceFile(where="run", key=entry.key, rows=entry.rows or 0, sha256=entry.sha256, without=dropped)
         for entry in entries
         if entry.kind == "part"
     ]
+
+
+def _omitted(entries: Sequence[FileEntry], kind: FileKind) -> tuple[Omitted, ...]:
+    return tuple(Omitted(key=entry.key, sha256=entry.sha256) for entry in entries if entry.kind == kind)
 
 
 def located(store: Store, dataset: PreparedDataset, file: SequenceFile) -> tuple[Store, str]:
@@ -107,9 +115,9 @@ def load(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) 
 
 def stream(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Iterator[Sequences]:
     """What `load` loads, one file at a time."""
-    dropped = _read_dropped(store, files)
+    omitted = read_omitted(store, files)
     for file in files:
-        yield _filtered(_read(store, dataset, file, None), file, dropped)
+        yield _filtered(_read(store, dataset, file, None), file, omitted)
 
 
 def load_slices(
@@ -120,10 +128,29 @@ def load_slices(
     Only the row groups that a slice touches are read. Raises IntegrityError as `load` does.
     """
     pieces = list(slices)
-    dropped = _read_dropped(store, [files[piece.file] for piece in pieces])
+    omitted = read_omitted(store, [files[piece.file] for piece in pieces])
     return concatenate(
-        [_filtered(_read(store, dataset, files[piece.file], piece), files[piece.file], dropped) for piece in pieces]
+        [_filtered(_read(store, dataset, files[piece.file], piece), files[piece.file], omitted) for piece in pieces]
     )
+
+
+def load_first_targets(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Int64Array | None:
+    """Position of the first item that training predicts, for each sequence that `load` loads, in the same order.
+
+    Returns:
+        int64[N]; None where it is 1, the second item, for all.
+    """
+    omitted = read_omitted(store, files)
+    found: list[Int64Array] = []
+    for file in files:
+        where, key = located(store, dataset, file)
+        columns = [SEQUENCE_ID, FIRST_TARGET] if file.where == "run" else [SEQUENCE_ID]
+        table = read_columns(where, key, columns, expected=file.rows)
+        kept = kept_ids(table.column(0).to_numpy(), file, omitted)
+        first = table.column(1).to_numpy() if file.where == "run" else np.ones(table.num_rows)
+        found.append(first[kept].astype(np.int64))
+    targets = np.concatenate(found)
+    return None if (targets == 1).all() else targets
 
 
 def read_columns(
@@ -180,20 +207,28 @@ def _read(store: Store, dataset: PreparedDataset, file: SequenceFile, piece: Row
     return from_arrow(read_columns(where, key, [SEQUENCE_ID, ITEMS], rows=rows, expected=file.rows, bounds=bounds))
 
 
-def read_dropped(store: Store, key: str) -> npt.NDArray[np.int64]:
-    """Sequence ids of settled duplicates, ascending. Raises IntegrityError."""
-    ids: npt.NDArray[np.int64] = read_columns(store, key, [SEQUENCE_ID]).column(0).to_numpy()
+def read_ids(store: Store, key: str) -> Int64Array:
+    """Sequence ids that do not count, ascending. Raises IntegrityError."""
+    ids: Int64Array = read_columns(store, key, [SEQUENCE_ID]).column(0).to_numpy()
     return ids
 
 
-def _read_dropped(store: Store, files: Iterable[SequenceFile]) -> dict[str, npt.NDArray[np.int64]]:
-    return {key: read_dropped(store, key) for key in {file.dropped_key for file in files} if key is not None}
+def read_omitted(store: Store, files: Iterable[SequenceFile]) -> dict[str, Int64Array]:
+    """What the `without` of some files name, by key. Raises IntegrityError."""
+    return {key: read_ids(store, key) for key in {omitted.key for file in files for omitted in file.without}}
 
 
-def _filtered(sequences: Sequences, file: SequenceFile, dropped: dict[str, npt.NDArray[np.int64]]) -> Sequences:
-    if file.dropped_key is None or not len(sequences):
-        return sequences
-    # Both lists ascend over the files: only the ids near this file's own need a look.
-    ids, gone = sequences.ids, dropped[file.dropped_key]
-    first, last = np.searchsorted(gone, [ids.min(), ids.max() + 1])
-    return sequences.select(np.flatnonzero(~np.isin(ids, gone[first:last])))
+def kept_ids(ids: Int64Array, file: SequenceFile, omitted: Mapping[str, Int64Array]) -> npt.NDArray[np.bool_]:
+    """Which rows of a file count, by their sequence ids."""
+    kept = np.ones(len(ids), dtype=np.bool_)
+    for each in file.without if len(ids) else ():
+        # Of a long list, only the ids near this file's own need a look.
+        gone = omitted[each.key]
+        first, last = np.searchsorted(gone, [ids.min(), ids.max() + 1])
+        kept &= ~np.isin(ids, gone[first:last])
+    return kept
+
+
+def _filtered(sequences: Sequences, file: SequenceFile, omitted: Mapping[str, Int64Array]) -> Sequences:
+    kept = kept_ids(sequences.ids, file, omitted)
+    return sequences if kept.all() else sequences.select(np.flatnonzero(kept))

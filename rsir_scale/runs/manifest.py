@@ -18,7 +18,7 @@ from rsir_scale.runs.records import Count, FileEntry, Record, Sha256
 from rsir_scale.runs.trained import Teacher
 from rsir_scale.storage.base import AlreadyExistsError, Store
 
-FORMAT_VERSION = 2  # since then a held-out item in the masked history comes last
+FORMAT_VERSION = 3  # since then an augmenter is named, and rows may replace their source
 
 
 class Generation(Record):
@@ -30,6 +30,8 @@ class Generation(Record):
     rows: Count
     pairs: Count
     dropped: Count
+    replaced: Count = Field(default=0, description="sources that the rows stand in place of from D_{k+1} on")
+    replaced_pairs: Count = Field(default=0, description="training pairs of these sources")
     content_sha256: Sha256
     counters: dict[str, Count]
     encoders: tuple[str, ...] = Field(default=(), description="what encoded the contexts, each named once")

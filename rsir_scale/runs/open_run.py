@@ -1,6 +1,6 @@
 """Begin a run in an empty folder, or take an existing one up again; refuse whatever would mix two runs.
 
-Comes in: a store, the resolved config, the dataset. Goes out: a `Run` whose lease is held while the `with` block lasts.
+Comes in: a store, the resolved config, the dataset. Goes out: a `HeldRun`, whose lease is held while the block lasts.
 `run.yaml` keeps the resolved config and `provenance.json` where the run began (versions, dataset, host; no secrets). A
 resume under other settings or other data is refused, naming each key that differs; settings that change no result may
 change, and are written back. Everything is compared before the lease is taken, so that a refused call leaves no trace.
@@ -29,6 +29,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.begun import DatasetFacts, Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.lease import Clock, Lease
 from rsir_scale.runs.plan import check_files
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.teacher import adopt, read_teacher, settle_teacher
 from rsir_scale.storage.base import AlreadyExistsError, Store, is_temporary
 
@@ -36,17 +37,15 @@ _PACKAGES = ("rsir-scale", "torch", "ray", "numpy", "polars", "pyarrow", "safete
 
 
 @dataclass(frozen=True)
-class Run:
+class HeldRun(Run):
     """A run that this process drives. `facts` are recorded deviations, for the manifest."""
 
-    store: Store
-    config: Config
     lease: Lease
     facts: tuple[str, ...]
 
 
 @contextmanager
-def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: Clock = time.time) -> Iterator[Run]:
+def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: Clock = time.time) -> Iterator[HeldRun]:
     """Create or open the run directory and hold its lease.
 
     Raises:
@@ -75,7 +74,7 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
             store.put(layout.RUN_CONFIG, as_yaml)
         facts = (*_changed_versions(provenance.versions), *_teacher_facts(store, dataset))
         try:
-            yield Run(store=store, config=config, lease=lease, facts=facts)
+            yield HeldRun(store=store, dataset=dataset, config=config, lease=lease, facts=facts)
         except IntegrityError:
             # What an overtaken driver misses is what others cleaned away: of the run nothing is broken.
             lease.assert_held()

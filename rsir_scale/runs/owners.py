@@ -17,7 +17,7 @@ from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.data.sequences import Int32Array, Int64Array
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, START_LENGTH
-from rsir_scale.runs.lineage import SequenceFile, committed_files, part_files, read_columns, read_dropped
+from rsir_scale.runs.lineage import SequenceFile, committed_files, kept_ids, part_files, read_columns, read_omitted
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage.base import Store
 
@@ -106,12 +106,10 @@ def held_out_hits(store: Store, dataset: PreparedDataset, iteration: int, files:
 
 def kept_rows(store: Store, files: Sequence[SequenceFile], columns: list[str]) -> Iterator[pa.Table]:
     """Columns (`sequence_id` among them) of a run's parts, one part at a time, without dropped rows."""
-    dropped = {key: read_dropped(store, key) for key in {file.dropped_key for file in files} if key is not None}
+    omitted = read_omitted(store, files)
     for file in files:
         table = read_columns(store, file.key, columns, expected=file.rows)
-        if file.dropped_key is not None:
-            table = table.filter(pa.array(~np.isin(_integers(table, SEQUENCE_ID), dropped[file.dropped_key])))
-        yield table
+        yield table.filter(pa.array(kept_ids(_integers(table, SEQUENCE_ID), file, omitted)))
 
 
 def _hits(table: pa.Table, known: Owners, held_out: HeldOut) -> Int64Array:

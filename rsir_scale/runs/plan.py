@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import SequenceFile, training_files
 from rsir_scale.runs.records import Count, Record, Sha256
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import AlreadyExistsError, Store
 
 
@@ -93,22 +93,37 @@ def make_plan(
     )
 
 
-def plan_iteration(store: Store, dataset: PreparedDataset, iteration: int, config: GenerationConfig) -> ShardPlan:
+def expected_plan(run: Run, iteration: int, *, trials: int) -> ShardPlan:
+    """The plan that data and settings give.
+
+    Args:
+        run: its earlier iterations are finished.
+        iteration: k.
+        trials: m, rows that a source may have.
+
+    Raises:
+        IntegrityError: a manifest or the plan of an earlier iteration is missing or damaged.
+    """
+    store, config = run.store, run.config.generation
+    files = training_files(store, run.dataset, iteration)
+    if config.sources == "real":
+        files = tuple(file for file in files if file.where == "dataset")
+    return make_plan(
+        files,
+        iteration=iteration,
+        shard_sources=config.shard_sources,
+        trials_per_sequence=trials,
+        first_sequence_id=read_plan(store, iteration - 1).next_sequence_id if iteration else run.dataset.meta.users,
+    )
+
+
+def plan_iteration(run: Run, iteration: int, *, trials: int) -> ShardPlan:
     """The plan of an iteration: made and stored the first time, the stored one ever after.
 
     Raises:
         IntegrityError: the stored plan is damaged, or is not what data and settings give.
     """
-    files = training_files(store, dataset, iteration)
-    if config.sources == "real":
-        files = tuple(file for file in files if file.where == "dataset")
-    plan = make_plan(
-        files,
-        iteration=iteration,
-        shard_sources=config.shard_sources,
-        trials_per_sequence=config.trials_per_sequence,
-        first_sequence_id=read_plan(store, iteration - 1).next_sequence_id if iteration else dataset.meta.users,
-    )
+    store, plan = run.store, expected_plan(run, iteration, trials=trials)
     try:
         store.create(layout.plan(iteration), plan.to_bytes())
     except AlreadyExistsError:
@@ -168,5 +183,6 @@ def _digest(files: Sequence[SequenceFile]) -> str:
     """Content of the sources, whatever attempt wrote them and wherever they lie."""
     hasher = hashlib.sha256()
     for file in files:
-        hasher.update(f"{file.where} {file.rows} {file.sha256} {file.dropped_sha256}\n".encode())
+        without = " ".join(omitted.sha256 for omitted in file.without)
+        hasher.update(f"{file.where} {file.rows} {file.sha256} {without}\n".encode())
     return hasher.hexdigest()

@@ -8,35 +8,41 @@ dropped as a duplicate. Running it again gives the same content under other atte
 import hashlib
 from collections.abc import Sequence
 
-from rsir_scale.data.dataset import PreparedDataset
+import numpy as np
+
+from rsir_scale.data.schema import SEQUENCE_ID
 from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs import layout
+from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commits, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.dedupe import settle_duplicates
-from rsir_scale.runs.lineage import SequenceFile, read_dropped
+from rsir_scale.runs.dedupe import settle_duplicates, write_ids
+from rsir_scale.runs.lineage import SequenceFile, part_files, read_omitted, stream
 from rsir_scale.runs.manifest import Generation
+from rsir_scale.runs.owners import kept_rows
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.storage.base import Store
+from rsir_scale.runs.run import Run
 
 
 def settle(
-    store: Store, dataset: PreparedDataset, plan: ShardPlan, *, attempt: str, against_existing: bool
+    run: Run, plan: ShardPlan, *, attempt: str, against_existing: bool, replaces_source: bool = False
 ) -> tuple[Generation, list[FileEntry]]:
     """Settle duplicates and sum up an iteration's generation.
 
     Args:
-        attempt: names the file of dropped ids.
+        attempt: names the files of ids that do not count.
         against_existing: drop rows, too, that repeat a sequence of the plan's own files.
+        replaces_source: whether kept rows stand in D_{k+1} in place of their sources.
 
     Returns:
-        The summary, and the entries of plan, commits, parts (by shard), errors and dropped ids.
+        The summary, and the entries of plan, commits, parts (by shard), errors, dropped and replaced ids.
 
     Raises:
         ResumableError: a shard is not committed yet.
         IntegrityError: the counts do not add up, or a file is damaged.
     """
+    store, dataset = run.store, run.dataset
     records = read_commits(store, plan)
     if len(records) < len(plan.shards):
         raise ResumableError(
@@ -54,10 +60,12 @@ def settle(
         parts=parts,
         existing=plan.files if against_existing else (),
     )
-    content = content_of(store, dataset, [_as_file(part, dropped) for part in parts])
+    files = part_files([*parts, dropped])
+    content = content_of(store, dataset, files)
     counters = total_counts(records)
-    sources = _sources(store, plan)
+    sources = _sources(run, plan)
     _check(plan, counters, sources=sources, kept=content.rows, dropped=dropped.rows or 0)
+    replaced, replaced_pairs = _replaced(run, plan, files, attempt) if replaces_source else ((), 0)
     plan_entry = _entry(layout.plan(plan.iteration), plan.to_bytes())
     generation = Generation(
         plan_sha256=plan_entry.sha256,
@@ -66,23 +74,29 @@ def settle(
         rows=content.rows,
         pairs=content.pairs,
         dropped=dropped.rows or 0,
+        replaced=sum(entry.rows or 0 for entry in replaced),
+        replaced_pairs=replaced_pairs,
         content_sha256=content.sha256,
         counters=counters,
         encoders=tuple(sorted({record.encoder for record in records})),
         searches=tuple(sorted({record.search for record in records})),
     )
-    return generation, [plan_entry, *_entries(records), dropped]
+    return generation, [plan_entry, *_entries(records), dropped, *replaced]
 
 
-def _as_file(part: FileEntry, dropped: FileEntry) -> SequenceFile:
-    return SequenceFile(
-        where="run",
-        key=part.key,
-        rows=part.rows or 0,
-        sha256=part.sha256,
-        dropped_key=dropped.key,
-        dropped_sha256=dropped.sha256,
+def _replaced(
+    run: Run, plan: ShardPlan, files: Sequence[SequenceFile], attempt: str
+) -> tuple[tuple[FileEntry, ...], int]:
+    """List the sources of the kept rows, and count the training pairs that go with them."""
+    tables = kept_rows(run.store, files, [SEQUENCE_ID, SOURCE_SEQUENCE_ID])
+    named = [table.column(SOURCE_SEQUENCE_ID).to_numpy() for table in tables]
+    ids = np.unique(np.concatenate([np.empty(0, np.int64), *named]))
+    entry = write_ids(run.store, layout.replaced(plan.iteration, attempt), "replaced", ids)
+    pairs = sum(
+        int(np.maximum(sequences.lengths[np.isin(sequences.ids, ids)] - 1, 0).sum())
+        for sequences in stream(run.store, run.dataset, plan.files)
     )
+    return (entry,), pairs
 
 
 def _entry(key: str, data: bytes, *, kind: str = "plan") -> FileEntry:
@@ -99,10 +113,12 @@ def _entries(records: Sequence[CommitRecord]) -> list[FileEntry]:
     return [*commits, *(record.part for record in records), *errors]
 
 
-def _sources(store: Store, plan: ShardPlan) -> int:
-    """Rows of the plan's files that were not dropped as duplicates when they were written."""
-    dropped = {file.dropped_key for file in plan.files if file.dropped_key is not None}
-    return plan.rows - sum(len(read_dropped(store, key)) for key in dropped)
+def _sources(run: Run, plan: ShardPlan) -> int:
+    """Rows of the plan's files that count."""
+    written = any(file.where == "run" for file in plan.files)
+    omitted = read_omitted(run.store, plan.files).values()
+    # A replaced id may be that of a written row, which a plan from real sequences alone does not have.
+    return plan.rows - sum(len(ids) if written else int((ids < run.dataset.meta.users).sum()) for ids in omitted)
 
 
 def _check(plan: ShardPlan, counters: dict[str, int], *, sources: int, kept: int, dropped: int) -> None:

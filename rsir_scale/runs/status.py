@@ -81,8 +81,9 @@ def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) ->
             entry |= _shares(written.counters)
             entry["errors"] = written.counters.get("errors", 0)
             entry |= {"sources": written.sources, "new_sequences": written.rows, "new_pairs": written.pairs}
-            entry["growth"] = _ratio(pairs + written.pairs, pairs)
-            pairs += written.pairs
+            grown = pairs + written.pairs - written.replaced_pairs
+            entry["growth"] = _ratio(grown, pairs)
+            pairs = grown
         elif still_writing:
             entry |= _progress(store, manifest.iteration)
         entry |= {name: manifest.timings.get(name) for name in ("train_s", "generate_s")}

@@ -7,45 +7,41 @@ damaged, what would be computed from it is left out.
 
 from functools import partial
 
-from rsir_scale.config.settings import Config, GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commit, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.lineage import committed_files, training_files
+from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.manifest import Generation, Manifest
 from rsir_scale.runs.owners import held_out_hits
-from rsir_scale.runs.plan import ShardPlan, make_plan, read_plan
+from rsir_scale.runs.plan import ShardPlan, expected_plan, read_plan
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store
 from rsir_scale.verification.faults import Ledger
 
 
 def check_generation(
-    store: Store,
-    dataset: PreparedDataset,
-    config: Config,
-    manifest: Manifest,
-    ledger: Ledger,
-    *,
-    earlier_whole: bool,
+    run: Run, manifest: Manifest, ledger: Ledger, *, trials: int, earlier_whole: bool
 ) -> ShardPlan | None:
     """Check one iteration's generation; its rows are the business of `verify_rows`.
 
     Args:
         manifest: of an iteration that wrote sequences.
         ledger: knows the damaged files of this iteration; takes the faults.
+        trials: m, rows that a source may have.
         earlier_whole: whether the dataset and all earlier iterations are undamaged.
 
     Returns:
         The plan, if it and all its commits can be trusted; else None.
     """
+    store, dataset = run.store, run.dataset
     iteration, recorded = manifest.iteration, manifest.generation
     key = layout.plan(iteration)
     plan = None if ledger.blames(key) else ledger.guard(key, lambda: read_plan(store, iteration))
     if plan is None or recorded is None:
         return None
     if earlier_whole:
-        expected = ledger.guard(key, lambda: _expected_plan(store, dataset, iteration, config.generation))
+        expected = ledger.guard(key, lambda: expected_plan(run, iteration, trials=trials))
         if expected is None or not plan.is_work_of(expected):
             ledger.add(key, "it is not the plan that data and settings give")
             return None
@@ -59,17 +55,6 @@ def check_generation(
             _check_counters(store, dataset, manifest, recorded, totals, ledger)
         _check_content(store, dataset, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
     return plan
-
-
-def _expected_plan(store: Store, dataset: PreparedDataset, iteration: int, settings: GenerationConfig) -> ShardPlan:
-    files = training_files(store, dataset, iteration)
-    return make_plan(
-        [file for file in files if settings.sources == "all" or file.where == "dataset"],
-        iteration=iteration,
-        shard_sources=settings.shard_sources,
-        trials_per_sequence=settings.trials_per_sequence,
-        first_sequence_id=read_plan(store, iteration - 1).next_sequence_id if iteration else dataset.meta.users,
-    )
 
 
 def _commits(store: Store, plan: ShardPlan, manifest: Manifest, ledger: Ledger) -> list[CommitRecord] | None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.config.effect import fingerprint_of
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
@@ -24,6 +25,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.begun import check_dataset, is_run, read_config
 from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest, require_no_later
 from rsir_scale.runs.plan import check_files
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store, sha256_of
 from rsir_scale.verification.faults import Fault, Ledger
 from rsir_scale.verification.generation import check_generation
@@ -42,7 +44,7 @@ class VerifyReport:
         ok: no fault was found.
         files: files hashed again.
         rows: stored synthetic rows, settled duplicates included.
-        rows_rechecked: those of them that were encoded and scored again.
+        rows_rechecked: those of them that were scored, or written, again.
         faults: sorted by file and row, the first hundred.
         fault_count: all of them.
     """
@@ -94,9 +96,11 @@ def verify(
         if manifest.generation is None or config is None:
             continue
         rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
-        plan = check_generation(store, dataset, config, manifest, ledger, earlier_whole=earlier_whole)
+        run = Run(store, dataset, config)
+        augmenter = augmenter_of(run, manifest.iteration)
+        plan = check_generation(run, manifest, ledger, trials=augmenter.trials, earlier_whole=earlier_whole)
         if plan is not None:
-            rechecked += verify_rows(store, dataset, config, plan, ledger, limit=rows_per_iteration, tell=tell)
+            rechecked += verify_rows(augmenter, manifest, plan, ledger, limit=rows_per_iteration, tell=tell)
     faults = ledger.sorted_faults()
     return VerifyReport(
         ok=not faults,

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rsir_scale.augmenters.part import RowFault
 from rsir_scale.augmenters.rsir.rescore import Probing, ScoredRows, rescore
+from rsir_scale.augmenters.rsir.rows import BETTER_ITEMS, EVIDENCE, EXPLORED, STOP_REASON, VOUCHING_ITEMS
 from rsir_scale.augmenters.rsir.rules import Rules
 from rsir_scale.augmenters.rsir.state import StopReason
 from rsir_scale.data.dataset import Sequences, from_arrow
@@ -23,15 +25,12 @@ from rsir_scale.data.sequences import flatten_lists, offsets_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.randomness import Purpose, content_hashes, uniforms
 from rsir_scale.runs.columns import (
-    BETTER_ITEMS,
-    EXPLORED,
+    FIRST_TARGET,
     ITERATION,
-    PART_SCHEMA,
     SOURCE_SEQUENCE_ID,
     START_LENGTH,
-    STOP_REASON,
     TRIAL,
-    VOUCHING_ITEMS,
+    with_evidence,
 )
 
 BoolArray = npt.NDArray[np.bool_]
@@ -39,14 +38,6 @@ Int64Array = npt.NDArray[np.int64]
 Matrix = npt.NDArray[Any]
 _COMPARED = 1 << 26  # pairs of items at once
 _STOPS = [reason.name.lower() for reason in StopReason if reason != StopReason.GOING]
-
-
-@dataclass(frozen=True)
-class RowFault:
-    """What is wrong with a stored row; `row` is its sequence_id, None for a table that cannot be read as rows."""
-
-    row: int | None
-    what: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +97,7 @@ def recheck_rows(
     Returns:
         Faults, one a row and kind at most; empty for a good part.
     """
-    if table.schema.remove_metadata() != PART_SCHEMA or any(column.null_count for column in table.columns):
+    if table.schema.remove_metadata() != with_evidence(EVIDENCE) or any(column.null_count for column in table.columns):
         return [RowFault(None, "columns are not those of a part, or hold nulls")]
     faults = list(_unalignable(table, facts))
     if faults:
@@ -150,6 +141,7 @@ def _bookkeeping(table: pa.Table, rows: _Rows, facts: ShardFacts) -> Iterator[tu
     stored, computed = _hashes(table)
     yield stored != computed, "content_hash is not that of the items"
     yield _integers(table, ITERATION) != facts.iteration, f"iteration is not {facts.iteration}"
+    yield _integers(table, FIRST_TARGET) != 1, "first_target is not 1"
     yield np.diff(rows.ids, prepend=-1) <= 0, "sequence_id does not rise from row to row"
 
 

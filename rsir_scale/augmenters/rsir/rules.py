@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsir_scale.config.settings import Config, FidelityConfig, GenerationConfig
-from rsir_scale.data.dataset import PreparedDataset, Sequences
-from rsir_scale.data.sequences import offsets_of
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.sequences import Sequences, offsets_of
 from rsir_scale.errors import ConfigError
 from rsir_scale.ranking.lists import require_within_gpu_limits
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from rsir_scale.augmenters.rsir.calibration import Verdict, calibrate
 from rsir_scale.augmenters.rsir.rules import Rules, cluster_count, cut_sources, rules_of
 from rsir_scale.config.settings import Config, FidelityConfig
-from rsir_scale.data.dataset import PreparedDataset, Sequences
+from rsir_scale.data.sequences import Sequences, empty
 from rsir_scale.errors import ConfigError, IntegrityError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.kmeans import has_faiss, load_faiss
@@ -31,6 +31,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import Count, FileEntry, Record, entry_of, write_entry
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import AlreadyExistsError, Store, sha256_of
 
 _SAMPLE_SOURCES = 256
@@ -53,9 +54,7 @@ class SearchRecord(Record):
     clusters: FileEntry | None
 
 
-def prepare_search(
-    store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, *, device: str = "cpu"
-) -> None:
+def prepare_search(run: Run, plan: ShardPlan, *, device: str = "cpu") -> None:
     """Decide an iteration's search and make its clusters, if that is needed and was not done.
 
     Args:
@@ -66,12 +65,13 @@ def prepare_search(
         ConfigError: the settings cannot work on this catalogue, or FAISS is missing.
         IntegrityError: the model is damaged, or an item vector is not finite.
     """
-    if not decides(config.fidelity) or store.exists(layout.search(plan.iteration)):
+    store, name = run.store, run.dataset.item_name
+    if not decides(run.config.fidelity) or store.exists(layout.search(plan.iteration)):
         return
-    backbone = load_writing_model(store, config.generation, plan.iteration, device=device, item_name=dataset.item_name)
-    require_finite(backbone.item_vectors(), dataset)
-    maker = _Maker(store, config, plan.iteration, backbone.item_vectors())
-    verdict = _verdict(store, dataset, config, plan, backbone, maker)
+    backbone = load_writing_model(store, run.config.generation, plan.iteration, device=device, item_name=name)
+    require_finite_items(backbone.item_vectors(), name=name)
+    maker = _Maker(store, run.config, plan.iteration, backbone.item_vectors())
+    verdict = _verdict(run, plan, backbone, maker)
     clusters = maker.publish() if verdict.mode == "clustered" else None
     record = SearchRecord(
         iteration=plan.iteration, mode=verdict.mode, why=verdict.why, figures=verdict.figures, clusters=clusters
@@ -115,17 +115,16 @@ def search_files(store: Store, iteration: int) -> list[FileEntry]:
     return [entry] if record.clusters is None else [entry, record.clusters]
 
 
-def open_search(
-    store: Store, dataset: PreparedDataset, fidelity: FidelityConfig, iteration: int, items_VD: Tensor
-) -> ItemSearch:
+def open_search(run: Run, iteration: int, items_VD: Tensor) -> ItemSearch:
     """Build the iteration's search over its item vectors, on their device.
 
     Raises:
         IntegrityError: an item vector is not finite, or the clusters are not those of the record.
         ConfigError: the search cannot serve the table here.
     """
-    require_finite(items_VD, dataset)
-    clusters = open_clusters(store, iteration) if decides(fidelity) else None
+    fidelity = run.config.fidelity
+    require_finite_items(items_VD, name=run.dataset.item_name)
+    clusters = open_clusters(run.store, iteration) if decides(fidelity) else None
     if clusters is None:
         return exact_search(items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan)
     return clustered_search(
@@ -145,11 +144,6 @@ def open_clusters(store: Store, iteration: int) -> Clusters | None:
         return Clusters(**load(store.read(key)))
     except (SafetensorError, TypeError) as error:
         raise IntegrityError(f"{store.root}/{key} holds no clusters ({error}): restore it") from error
-
-
-def require_finite(items_VD: Tensor, dataset: PreparedDataset) -> None:
-    """Refuse a model whose item vectors hold NaN or an infinity. Raises IntegrityError, which names the log's item."""
-    require_finite_items(items_VD, name=dataset.item_name)
 
 
 @dataclass
@@ -187,25 +181,23 @@ class _Maker:
         return write_entry(self.store, key, "clusters", save(tensors))
 
 
-def _verdict(
-    store: Store, dataset: PreparedDataset, config: Config, plan: ShardPlan, backbone: Backbone, maker: _Maker
-) -> Verdict:
-    fidelity = config.fidelity
-    count = cluster_count(fidelity, dataset.meta.items)
+def _verdict(run: Run, plan: ShardPlan, backbone: Backbone, maker: _Maker) -> Verdict:
+    config, fidelity = run.config, run.config.fidelity
+    count = cluster_count(fidelity, run.dataset.meta.items)
     probed = f"{fidelity.nprobe} of {count} clusters are probed"
     if fidelity.mode == "clustered":
         return Verdict("clustered", f"{probed}, semantics {fidelity.semantics}")
-    earlier = read_search(store, 0) if plan.iteration else None
+    earlier = read_search(run.store, 0) if plan.iteration else None
     if earlier is not None:
         return Verdict(earlier.mode, f"as in iteration 0: {earlier.why}")
-    if fidelity.nprobe >= min(count, dataset.meta.items):
+    if fidelity.nprobe >= min(count, run.dataset.meta.items):
         return Verdict("exact", f"{probed}: nothing would be left out")
     if not has_faiss():
         return Verdict("exact", "FAISS is not installed, so that no clusters can be made")
-    rules = rules_of(config, dataset)
+    rules = rules_of(config, run.dataset)
     verdict = calibrate(
         backbone,
-        _sample(store, dataset, plan, rules),
+        _sample(run, plan, rules),
         rules,
         identity=(config.seed, plan.iteration),
         exact=exact_search(maker.items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan),
@@ -217,11 +209,11 @@ def _verdict(
     return replace(verdict, why=f"{probed}, semantics {fidelity.semantics}; {verdict.why}")
 
 
-def _sample(store: Store, dataset: PreparedDataset, plan: ShardPlan, rules: Rules) -> Sequences:
+def _sample(run: Run, plan: ShardPlan, rules: Rules) -> Sequences:
     """Some usable sources of the first shard, spread evenly over it."""
     if not plan.shards:
-        return dataset.training_sequences().select(np.empty(0, dtype=np.int64))
-    sources = cut_sources(load_slices(store, dataset, plan.files, plan.shards[0].slices), rules)
+        return empty()
+    sources = cut_sources(load_slices(run.store, run.dataset, plan.files, plan.shards[0].slices), rules)
     usable = np.flatnonzero(sources.lengths >= 2)
     places = np.linspace(0, max(0, len(usable) - 1), min(len(usable), _SAMPLE_SOURCES)).astype(np.int64)
     return sources.select(usable[np.unique(places)])

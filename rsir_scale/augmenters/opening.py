@@ -1,0 +1,30 @@
+"""From the name in a run's settings to the augmenter that writes its sequences."""
+
+import numpy as np
+
+from rsir_scale.augmenters.base import Augmenter
+from rsir_scale.augmenters.written import BoolArray
+from rsir_scale.config.augmenters import augmenter_class
+from rsir_scale.config.settings import Config
+from rsir_scale.runs.run import Run
+
+
+def augmenter_named(config: Config) -> type[Augmenter]:
+    """The class that a run's settings name. Raises ConfigError: it cannot be imported."""
+    found: type[Augmenter] = augmenter_class(config.generation.augmenter)
+    return found
+
+
+def augmenter_of(run: Run, iteration: int, *, device: str = "cpu") -> Augmenter:
+    """The augmenter of an iteration, not opened yet. Raises ConfigError: its class cannot be imported."""
+    return augmenter_named(run.config)(run, iteration, device=device)
+
+
+def known_items(augmenter: Augmenter) -> BoolArray | None:
+    """bool[V + 1], the items that its rows may hold: those of training sequences; None: the whole catalogue."""
+    if augmenter.beyond_training_items:
+        return None
+    dataset = augmenter.run.dataset
+    known_V = np.zeros(dataset.meta.items + 1, dtype=np.bool_)
+    known_V[dataset.training_sequences().items] = True
+    return known_V

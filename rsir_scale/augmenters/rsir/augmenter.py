@@ -1,0 +1,110 @@
+"""The paper's augmenter: theta_k, or a teacher, continues prefixes of a source, and each step must pass the check.
+
+Comes in: sources. Goes out: rows with the evidence of every step. Its settings are the section `fidelity` and those of
+`generation` that no other augmenter reads.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from rsir_scale.augmenters.base import Augmenter
+from rsir_scale.augmenters.part import Part, RowFault
+from rsir_scale.augmenters.rsir.decode import decode
+from rsir_scale.augmenters.rsir.recheck import ShardFacts, recheck_rows
+from rsir_scale.augmenters.rsir.rescore import Probing
+from rsir_scale.augmenters.rsir.rows import EVIDENCE, TOO_SHORT, written_rows
+from rsir_scale.augmenters.rsir.rules import cut_sources, rules_of
+from rsir_scale.augmenters.rsir.searching import (
+    check_search,
+    decides,
+    open_clusters,
+    open_search,
+    prepare_search,
+    read_search,
+    search_files,
+)
+from rsir_scale.augmenters.written import Written
+from rsir_scale.config.settings import Config
+from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.sequences import Sequences
+from rsir_scale.models.repository import load_writing_model
+from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.records import FileEntry
+
+
+class Rsir(Augmenter):
+    """Recursive self-improvement (paper Sec. 3.2, Algorithm 1)."""
+
+    evidence = EVIDENCE
+    beyond_training_items = True  # the pool of exploration is the whole catalogue
+
+    @classmethod
+    def check(cls, config: Config, dataset: PreparedDataset) -> None:
+        """Refuse rules that cannot work on the catalogue, or a search that is not installed. Raises ConfigError."""
+        rules_of(config, dataset)
+        check_search(config.fidelity)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the settings leave something to be decided."""
+        return decides(self.run.config.fidelity)
+
+    def prepare(self, plan: ShardPlan) -> None:
+        """Decide what the iteration searches, where that is left open, and make its clusters."""
+        prepare_search(self.run, plan, device=self.device)
+
+    def files(self) -> list[FileEntry]:
+        """The record of the search and its clusters, if any."""
+        return search_files(self.run.store, self.iteration)
+
+    def facts(self, counters: Mapping[str, int]) -> list[str]:
+        """What was decided about the search, and whether the check could fail at all."""
+        record = read_search(self.run.store, self.iteration)
+        facts = [] if record is None else [f"fidelity is {record.mode}: {record.why}"]
+        if unfailing := counters.get("unfailing_steps", 0):
+            facts.append(
+                f"{unfailing} of {counters['steps']} checks saw fewer items than fidelity.rank_threshold="
+                f"{self.run.config.fidelity.rank_threshold} and could not fail: raise fidelity.nprobe, or lower the "
+                "threshold"
+            )
+        return facts
+
+    def open(self) -> None:
+        """Load the model that writes, and build the search over its item table.
+
+        Raises:
+            ObjectMissingError: there is no such model.
+            IntegrityError: its weights or its clusters are damaged, or an item vector is not finite.
+            ConfigError: the settings cannot work on this dataset, or the search not on this device.
+        """
+        run = self.run
+        self._rules = rules_of(run.config, run.dataset)
+        self._backbone = load_writing_model(
+            run.store, run.config.generation, self.iteration, device=self.device, item_name=run.dataset.item_name
+        )
+        self._search = open_search(run, self.iteration, self._backbone.item_vectors())
+
+    def write(self, sources: Sequences) -> Written:
+        """Run every trial of every source to its end."""
+        usable = cut_sources(sources, self._rules)
+        tried = np.flatnonzero(usable.lengths >= 2)
+        identity = (self.run.config.seed, self.iteration)
+        chosen = usable.select(tried)
+        decoded = decode(self._backbone, self._search, chosen, self._rules, identity=identity)
+        written = written_rows(decoded, chosen, self._rules, search=self._search.name)
+        too_short = (len(sources) - len(tried)) * self.trials
+        return replace(written, source=tried[written.source], stops={TOO_SHORT: too_short, **written.stops})
+
+    def recheck(self, part: Part) -> Iterator[RowFault]:
+        """Hold every row to the rules and the draws of its trial, and score the chosen ones again by a full scan."""
+        facts = ShardFacts(
+            sources=cut_sources(part.sources, self._rules),
+            first_id=part.first_id,
+            seed=self.run.config.seed,
+            iteration=self.iteration,
+        )
+        clusters, fidelity = open_clusters(self.run.store, self.iteration), self.run.config.fidelity
+        probing = None if clusters is None else Probing(clusters, fidelity.nprobe, fidelity.semantics)
+        yield from recheck_rows(part.table, facts, self._rules, self._backbone, probing=probing, score=part.chosen)

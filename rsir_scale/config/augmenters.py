@@ -1,0 +1,73 @@
+"""Which augmenters there are by name, where each one's class stands, and what is said of options that it lacks.
+
+Comes in: `generation.augmenter`. Goes out: a class of `rsir_scale.augmenters`, imported by its name and only when a
+user's config names it: nothing in a run directory brings code along. A built-in augmenter is one line here.
+"""
+
+import re
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from rsir_scale.errors import ConfigError, shown
+
+BUILT_IN = {
+    "rsir": "rsir_scale.augmenters.rsir.augmenter:Rsir",
+}
+_CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def known_augmenter(name: str) -> str:
+    """Return the name if it is one. Raises ValueError, which says what comes near it."""
+    if name in BUILT_IN or _CLASS.fullmatch(name):
+        return name
+    near = get_close_matches(name, BUILT_IN, n=1)
+    raise ValueError(
+        f"{'did you mean ' + near[0] + '? ' if near else ''}There are {', '.join(BUILT_IN)}; for a class of yours "
+        "write package.module:Class"
+    )
+
+
+def is_own_class(name: str) -> bool:
+    """Whether the augmenter is a class that the user brings."""
+    return name not in BUILT_IN
+
+
+def augmenter_class(name: str) -> Any:
+    """Import the class of an augmenter.
+
+    Raises:
+        ConfigError: it cannot be imported, or is no augmenter.
+    """
+    module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
+    if not is_own_class(name):
+        return getattr(import_module(module_name), class_name)
+    try:
+        found = getattr(import_module(module_name), class_name)
+    except Exception as error:  # whatever the module of the user raises when it is run
+        raise ConfigError(
+            f"generation.augmenter={name} cannot be imported ({type(error).__name__}: {error}): install its package, "
+            "or put the folder that holds it on PYTHONPATH, on every node of a cluster"
+        ) from error
+    base = import_module("rsir_scale.augmenters.base").Augmenter
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigError(
+            f"generation.augmenter={name} is {found!r}, which is not a subclass of "
+            "rsir_scale.augmenters.base.Augmenter: name one that is (docs/augmenter.md shows how to write it)"
+        )
+    return found
+
+
+def option_fault(name: str, fault: Any) -> str:
+    """Say what is wrong with an option, and which augmenter has it or what its name comes near."""
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        rule = str(fault["msg"]).removeprefix("Value error, ")
+        return f"augmenter.{key}={shown(fault['input'])}: {rule}; see docs/configuration.md for what it takes"
+    own = list(augmenter_class(name).Options.model_fields)
+    near = get_close_matches(key, own, n=1)
+    owners = [other for other in BUILT_IN if key in augmenter_class(other).Options.model_fields]
+    hint = f"did you mean augmenter.{near[0]}? " if near else ""
+    whose = f"it is an option of {', '.join(owners)}: leave it out, or set generation.augmenter" if owners else ""
+    reads = f"{name} reads {', '.join(own)}" if own else f"{name} has no options"
+    return f"augmenter.{key} would be read by nothing, as generation.augmenter={name}: {hint}{whose or reads}"
