@@ -21,7 +21,7 @@ from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import settle_ray
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
-from rsir_scale.runs.begun import dataset_of, read_config, read_config_to_load
+from rsir_scale.runs.begun import dataset_of, read_config, read_config_to_load, read_config_to_write
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 
@@ -47,7 +47,9 @@ OwnClass = Annotated[
 ]
 RowsAgain = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Rows of an iteration to score again, spread evenly; all unless given."),
+    typer.Option(
+        min=1, metavar="N", help="Rows of an iteration to score or write again, spread evenly; all unless given."
+    ),
 ]
 Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteration; its default is in the text above.")]
 
@@ -99,10 +101,10 @@ def run(
 
 
 @app.command()
-def resume(run_dir: RunDir, backbone: OwnClass = None) -> None:
+def resume(run_dir: RunDir, backbone: OwnClass = None, augmenter: OwnClass = None) -> None:
     """Go on with a run by the settings that it holds."""
     store = open_store(run_dir)
-    config = read_config_to_load(store, backbone)
+    config = read_config_to_write(store, backbone=backbone, augmenter=augmenter)
     # The driver does not know that it is the run that names the dataset, and so cannot say so.
     dataset_of(store, config)
     _drive(config, run_dir)
@@ -117,12 +119,19 @@ def status(run_dir: RunDir, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(run_dir: RunDir, backbone: OwnClass = None, rows: RowsAgain = None, as_json: AsJson = False) -> None:
-    """Re-hash the chain of manifests and re-check stored rows with the plain exact reference."""
+def verify(
+    run_dir: RunDir,
+    backbone: OwnClass = None,
+    augmenter: OwnClass = None,
+    rows: RowsAgain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hash every file of the run again, and check its stored rows with the plain exact reference."""
     from rsir_scale.loop.progress import ProgressLine
     from rsir_scale.verification.verify import verify as check_run
 
-    store, dataset = _open_with_model(run_dir, backbone)
+    store = open_store(run_dir)
+    dataset = dataset_of(store, read_config_to_write(store, backbone=backbone, augmenter=augmenter))
     line = ProgressLine(at_once=False)
     try:
         report = check_run(store, dataset, rows_per_iteration=rows, tell=line.update)

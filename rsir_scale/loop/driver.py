@@ -20,6 +20,7 @@ import ray
 import torch
 from ray.exceptions import RayError
 
+from rsir_scale.config.augmenters import is_own_class
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import check_faiss_packages, settle_ray
@@ -112,7 +113,9 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
 
 def _again(store: Store, config: Config) -> str:
     """The command that goes on with a run: a class of the user's is imported only where it is named."""
-    own = f" --backbone {shlex.quote(config.model.backbone)}" if config.model.is_plugin else ""
+    backbone, augmenter = config.model.backbone, config.generation.augmenter
+    own = f" --backbone {shlex.quote(backbone)}" if config.model.is_plugin else ""
+    own += f" --augmenter {shlex.quote(augmenter)}" if is_own_class(augmenter) else ""
     return f"rsir resume {shlex.quote(store.root)}{own}"
 
 

@@ -4,7 +4,8 @@ Comes in: a run, its dataset and k. Goes out: groups of sequences, each with use
 synthetic sequence is named `<user>~<sequence_id>` after the user it descends from (with more `~` where a user of the
 log has such a name). It gets times of its own, evenly from that user's first training time on, strictly rising and
 below the first held-out one: so it never looks newer than what must be predicted. No held-out item is read for it.
-Of the synthetic sequences a share may be taken alone; whether one is among them depends on its id and nothing else.
+A sequence that replaces a user's own keeps that user's id. Of the others a share may be taken alone; whether one is
+among them depends on its id and nothing else.
 """
 
 from collections.abc import Iterator
@@ -12,15 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from rsir_scale.data import schema
 from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow
 from rsir_scale.data.sequences import Float64Array, Int64Array, flatten_lists
 from rsir_scale.randomness import Purpose, uniforms
+from rsir_scale.runs import layout
 from rsir_scale.runs.begun import read_config
-from rsir_scale.runs.lineage import committed_files, read_columns, stream
+from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
+from rsir_scale.runs.lineage import SequenceFile, part_files, read_columns, read_omitted, stream, training_files
 from rsir_scale.runs.manifest import read_chain
-from rsir_scale.runs.owners import Owners, owners
+from rsir_scale.runs.owners import Owners, kept_rows, owners
 from rsir_scale.storage.base import Store
 
 _ULPS_APART = 16
@@ -64,6 +68,10 @@ class AugmentedData:
         self._store = store
         self._iteration = iteration
         self._separator = _separator(self.user_ids)
+        self._files = training_files(store, dataset, iteration)
+        omitted = read_omitted(store, [file for file in self._files if file.where == "dataset"])
+        self._replaced = np.concatenate([np.empty(0, np.int64), *omitted.values()])
+        self._in_place = _in_place(store, dataset, iteration) if len(self._replaced) else self._replaced
         self._seed = read_config(store).seed
         written = sum(manifest.generation.rows for manifest in read_chain(store)[:iteration] if manifest.generation)
         wanted = None if synthetic_share is None else synthetic_share * dataset.meta.users
@@ -88,15 +96,20 @@ class AugmentedData:
             until = np.where(np.isnan(validation), until, validation)
         known = owners(self._store, self.dataset, self._iteration)
         for iteration in range(self._iteration):
-            for sequences in stream(self._store, self.dataset, committed_files(self._store, iteration)):
+            for sequences in stream(self._store, self.dataset, self._written(iteration)):
                 yield self._synthetic(self._taken(sequences), known, iteration, (first, until))
+
+    def _written(self, iteration: int) -> list[SequenceFile]:
+        prefix = f"{layout.folder(iteration)}/"
+        return [file for file in self._files if file.where == "run" and file.key.startswith(prefix)]
 
     def _real(self) -> Iterator[Group]:
         files = self.dataset.store
         columns = [schema.SEQUENCE_ID, schema.ITEMS] + ([schema.TIMES] if self.dataset.meta.has_times else [])
         for file in self.dataset.training_files():
             table = read_columns(files, file.path, columns, expected=file.rows, bounds=self.dataset.bounds)
-            sequences = from_arrow(table)
+            table = table.filter(pa.array(~np.isin(table.column(schema.SEQUENCE_ID).to_numpy(), self._replaced)))
+            sequences = from_arrow(table.combine_chunks())
             times = positions(sequences).astype(np.float64)
             if self.dataset.meta.has_times:
                 times = flatten_lists(table.column(schema.TIMES))[1]
@@ -105,7 +118,8 @@ class AugmentedData:
     def _taken(self, sequences: Sequences) -> Sequences:
         if self._kept_share == 1.0:
             return sequences
-        return sequences.select(np.flatnonzero(uniforms(self._seed, sequences.ids, Purpose.EXPORT) < self._kept_share))
+        drawn = uniforms(self._seed, sequences.ids, Purpose.EXPORT) < self._kept_share
+        return sequences.select(np.flatnonzero(drawn | np.isin(sequences.ids, self._in_place)))
 
     def _synthetic(
         self, sequences: Sequences, known: Owners, iteration: int, window: tuple[Float64Array, Float64Array]
@@ -115,7 +129,23 @@ class AugmentedData:
         times = positions(sequences).astype(np.float64)
         if self.dataset.meta.has_times:
             times = spread_times(window[0][sources], window[1][sources], sequences)
-        return Group(sequences, self.user_ids.gather(sources) + self._separator + ids, sources, iteration, times)
+        users = self.user_ids.gather(sources)
+        in_place = pl.Series(np.isin(sequences.ids, self._in_place))
+        names = pl.select(pl.when(in_place).then(users).otherwise(users + self._separator + ids)).to_series()
+        return Group(sequences, names, sources, iteration, times)
+
+
+def _in_place(store: Store, dataset: PreparedDataset, until: int) -> Int64Array:
+    """Ids of the rows that stand in place of a user's own sequence, or of a row that does: the first trial of each."""
+    found = np.empty(0, dtype=np.int64)
+    for manifest in read_chain(store)[:until]:
+        if manifest.generation is None or not manifest.generation.replaced:
+            continue
+        for table in kept_rows(store, part_files(manifest.files), [schema.SEQUENCE_ID, SOURCE_SEQUENCE_ID, TRIAL]):
+            ids, source, trial = (table.column(number).to_numpy() for number in range(3))
+            own = (source < dataset.meta.users) | np.isin(source, found)
+            found = np.concatenate([found, ids[own & (trial == 0)]])
+    return found
 
 
 def positions(sequences: Sequences) -> Int64Array:

@@ -5,6 +5,7 @@ Comes in: a run's store. Goes out: validated records, or an error that names the
 
 from pydantic import ValidationError
 
+from rsir_scale.config.augmenters import is_own_class
 from rsir_scale.config.settings import Config
 from rsir_scale.config.strict_yaml import NotYamlError, parse_yaml
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
@@ -84,6 +85,28 @@ def read_config_to_load(store: Store, backbone: str | None) -> Config:
         raise ConfigError(
             f"{store.root} was made with the class {wanted.backbone}, and a class is imported only when you name it, "
             f"not a run directory: add --backbone {wanted.backbone} (in Python backbone=…) if it is yours"
+        )
+    return config
+
+
+def read_config_to_write(store: Store, *, backbone: str | None, augmenter: str | None) -> Config:
+    """The config of a run whose sequences are to be written, or written again; see `read_config_to_load`.
+
+    Args:
+        store: of the run.
+        backbone: `package.module:Class` from the user, not from the run.
+        augmenter: the same of the class that writes.
+
+    Raises:
+        ConfigError: the run has a class, and it is not the one named.
+        InputError, IntegrityError: see `read_config`.
+    """
+    config = read_config_to_load(store, backbone)
+    wanted = config.generation.augmenter
+    if is_own_class(wanted) and wanted != augmenter:
+        raise ConfigError(
+            f"{store.root} was written by the class {wanted}, and a class is imported only when you name it, not a "
+            f"run directory: add --augmenter {wanted} if it is yours"
         )
     return config
 
