@@ -73,14 +73,14 @@ class Augmenter(ABC):
         return
 
     @classmethod
-    def trials_of(cls, config: Config) -> int:
+    def trials_of(cls, config: Config, dataset: PreparedDataset) -> int:  # noqa: ARG003
         """m: rows that a source may have."""
         return cls.fixed_trials or config.generation.trials_per_sequence
 
     @property
     def trials(self) -> int:
         """M of this run; see `trials_of`."""
-        return self.trials_of(self.run.config)
+        return self.trials_of(self.run.config, self.run.dataset)
 
     def learner(self) -> "Learner | None":
         """What is fitted for the iteration before `prepare`, by the project's own fit; None: nothing."""

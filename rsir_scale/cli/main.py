@@ -47,9 +47,7 @@ OwnClass = Annotated[
 ]
 RowsAgain = Annotated[
     int | None,
-    typer.Option(
-        min=1, metavar="N", help="Rows of an iteration to score or write again, spread evenly; all unless given."
-    ),
+    typer.Option(min=1, metavar="N", help="Rows of an iteration to make again, spread evenly; all unless given."),
 ]
 Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteration; its default is in the text above.")]
 

@@ -75,6 +75,11 @@ class GenerationConfig(WritingConfig):
     exploit_prob: Probability = Field(default=0.5, description="p: probability that the pool is the user's own items")
     min_length: PositiveInt = Field(default=2, description="shortest synthetic sequence kept, in items")
     max_length: Size | None = Field(default=None, description="longest context; none: the source's own length")
+    keep: Literal["trial", "prefixes"] = Field(
+        default="trial",
+        description="what a trial leaves: its last context, or one row for each step that passed (Algorithm 1 adds "
+        "inside its loop)",
+    )
     allow_repeats: Literal["auto", "true", "false"] = Field(
         default="auto", description="may an item be chosen twice; auto: where a tenth of the interactions repeat"
     )
@@ -103,14 +108,20 @@ class GenerationConfig(WritingConfig):
 class FidelityConfig(Section):
     """The check that bounds exploration (paper Eq. 1)."""
 
-    mode: Literal["exact", "clustered", "auto", "off"] = Field(
+    mode: Literal["exact", "clustered", "auto", "off", "random"] = Field(
         default="exact",
         description="clustered looks at the nearest clusters only (paper Sec. D.5); auto times both on a sample and "
-        "records its choice; off accepts everything (paper Table 2)",
+        "records its choice; off accepts everything (paper Table 2); random, a control, tosses a coin that accepts as "
+        "often as the exact check does on a sample",
     )
     rank_threshold: PositiveInt = Field(default=5, description="tau: worst rank that still vouches for a step")
     remaining: Literal["before_choice", "after_choice"] = Field(
         default="before_choice", description="does an own item just chosen still count in its own check"
+    )
+    start_vouches: bool = Field(
+        default=False,
+        description="may the items that a trial starts with vouch, too (Algorithm 1: S_tgt = s_u); else only those "
+        "that are not in the context (Sec. 3.2)",
     )
     clusters: PositiveInt | None = Field(default=None, description="of the catalogue; none: 4 sqrt(items)")
     nprobe: PositiveInt = Field(default=32, description="clusters looked at for a row, the nearest ones")
@@ -188,7 +199,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _faiss_scans_clusters(self) -> "Config":
-        if self.fidelity.scan == "faiss" and self.fidelity.mode in ("exact", "off"):
+        if self.fidelity.scan == "faiss" and self.fidelity.mode not in ("clustered", "auto"):
             raise ValueError(
                 f"fidelity.scan=faiss scans clusters, and fidelity.mode={self.fidelity.mode} has none: set "
                 "fidelity.mode=clustered, or leave the scan out"
@@ -210,6 +221,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _released_checks_no_choice(self) -> "Config":
+        if self.generation.reading == "released" and (self.fidelity.start_vouches or self.generation.keep != "trial"):
+            raise ValueError(
+                f"fidelity.start_vouches={str(self.fidelity.start_vouches).lower()} and generation.keep="
+                f"{self.generation.keep} are readings of Algorithm 1: leave them out, or set generation.reading=paper"
+            )
         if self.generation.reading == "released" and self.fidelity.remaining == "before_choice":
             raise ValueError(
                 "fidelity.remaining=before_choice has no meaning under generation.reading=released, which checks "

@@ -60,7 +60,7 @@ def _resources(need: Need) -> dict[str, int]:
 
 def _iterations(config: Config, dataset: PreparedDataset) -> list[dict[str, Any]]:
     real = dataset.training_sequences()
-    trials, users, last = augmenter_named(config).trials_of(config), dataset.meta.users, config.loop.iterations
+    trials, users, last = augmenter_named(config).trials_of(config, dataset), dataset.meta.users, config.loop.iterations
     described = []
     sources = users
     for iteration in range(last + 1):

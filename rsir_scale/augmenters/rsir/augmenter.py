@@ -15,8 +15,9 @@ from rsir_scale.augmenters.rsir.decode import decode
 from rsir_scale.augmenters.rsir.recheck import ShardFacts, recheck_rows
 from rsir_scale.augmenters.rsir.rescore import Probing
 from rsir_scale.augmenters.rsir.rows import EVIDENCE, TOO_SHORT, written_rows
-from rsir_scale.augmenters.rsir.rules import cut_sources, rules_of
+from rsir_scale.augmenters.rsir.rules import cut_sources, lengths_of, rules_of
 from rsir_scale.augmenters.rsir.searching import (
+    acceptance,
     check_search,
     decides,
     open_clusters,
@@ -45,6 +46,12 @@ class Rsir(Augmenter):
         """Refuse rules that cannot work on the catalogue, or a search that is not installed. Raises ConfigError."""
         rules_of(config, dataset)
         check_search(config.fidelity)
+
+    @classmethod
+    def trials_of(cls, config: Config, dataset: PreparedDataset) -> int:
+        """m, times the lengths at which a trial may leave a row."""
+        lengths = lengths_of(config.generation, longest=dataset.meta.max_length)
+        return config.generation.trials_per_sequence * lengths
 
     @property
     def prepares(self) -> bool:
@@ -80,7 +87,8 @@ class Rsir(Augmenter):
             ConfigError: the settings cannot work on this dataset, or the search not on this device.
         """
         run = self.run
-        self._rules = rules_of(run.config, run.dataset)
+        rules = rules_of(run.config, run.dataset)
+        self._rules = replace(rules, acceptance=acceptance(run.store, self.iteration))
         self._backbone = load_writing_model(
             run.store, run.config.generation, self.iteration, device=self.device, item_name=run.dataset.item_name
         )

@@ -21,13 +21,14 @@ SOON_ENOUGH_S = 60.0
 LEAST_GAIN = 2.0
 MOST_FALSE_ACCEPTS = 0.05
 _QUERIES_KEPT = 8
+Mode = Literal["exact", "clustered", "random"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What was chosen, why, and the measurements: seconds projected for one actor, and rates of the sample."""
 
-    mode: Literal["exact", "clustered"]
+    mode: Mode
     why: str
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -95,6 +96,22 @@ def calibrate(
     return _verdict(figures)
 
 
+def coin(
+    backbone: Backbone, sources: Sequences, rules: Rules, *, identity: tuple[int, int], search: ItemSearch
+) -> Verdict:
+    """Measure how often the check passes a step, for a coin that passes as many.
+
+    Args:
+        sources: the sample, as `calibrate` takes it.
+        rules: those of the check.
+        search: exact.
+    """
+    tally = decode(backbone, search, sources, rules, identity=identity).tally
+    rate = tally.accepted_steps / max(1, tally.steps)
+    said = f"a coin passes {rate:.1%} of the steps, as the check with tau {rules.rank_threshold} did of {tally.steps}"
+    return Verdict("random", said, {"acceptance": rate})
+
+
 def _compare(approximate: ItemSearch, listening: _Listening, rules: Rules, threshold: int) -> dict[str, float]:
     """Ask the kept questions again: the time against the exact one's, and the share of failed rows that now pass."""
     failed = wrong = 0
@@ -117,7 +134,7 @@ def _verdict(figures: dict[str, float]) -> Verdict:
         f"exact takes about {figures['exact_s']:.0f} s an actor, clustered {figures['clustered_s']:.0f} s, and passes "
         f"{wrong:.1%} of the rows that exact fails"
     )
-    mode: Literal["exact", "clustered"] = "clustered" if gain >= LEAST_GAIN and wrong <= MOST_FALSE_ACCEPTS else "exact"
+    mode: Mode = "clustered" if gain >= LEAST_GAIN and wrong <= MOST_FALSE_ACCEPTS else "exact"
     return Verdict(mode, said, _rounded(figures))
 
 

@@ -120,6 +120,8 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
     )
     result = search.search(query, rank_threshold=rules.rank_threshold or 1, top_candidates=rules.top_candidates)
     judged_B, passed_B = judged_U[context_B], result.passed_B[context_B]
+    if rules.acceptance is not None:
+        passed_B = rows.draws(Purpose.COIN)[0] < rules.acceptance
     unfailing_U = (result.seen_B < (rules.rank_threshold or 0)) & (result.voucher_B > 0)
     counted = tally_checks(rows, judged_B, passed_B, unfailing_U[context_B])
     evidence = result.better_B[context_B], result.voucher_B[context_B]
@@ -147,7 +149,7 @@ def _pool(
 def _to_judge(rows: DecodingRows, row_U: Tensor, rules: Rules) -> tuple[Tensor, Tensor]:
     """Which own items may vouch, `[U, R]`, and whether there is something to judge, `[U]`, in the given rows."""
     own_UR, proposed_U = rows.own_BR.index_select(0, row_U), rows.proposed_B[row_U]
-    remaining_UR = (own_UR > 0) & ~rows.used_BR.index_select(0, row_U)
+    remaining_UR = (own_UR > 0) & ~rows.spent_BR.index_select(0, row_U)
     if not rules.own_vouches_for_itself:
         remaining_UR &= ~(proposed_U[:, None] & (own_UR == rows.last_item()[row_U, None]))
     if not rules.check_before_choice:
@@ -177,10 +179,11 @@ def _settle(
     better_B, voucher_B = evidence
     accepted_B = rows.proposed_B & ~failed_B
     last_B1 = rows.last_item()[:, None]
-    used_BR = rows.used_BR | (accepted_B[:, None] & (rows.own_BR == last_B1) & (rows.own_BR > 0))
+    accepted_BR = accepted_B[:, None] & (rows.own_BR == last_B1) & (rows.own_BR > 0)
+    spent_BR = rows.spent_BR | accepted_BR
     length_B = torch.where(failed_B & rows.proposed_B, rows.length_B - 1, rows.length_B)
     kept_BL = torch.arange(rows.context_BL.shape[1], device=length_B.device) < length_B[:, None]
-    complete_B = ~((rows.own_BR > 0) & ~used_BR).any(1) | (failed_B & ~vouched_B)
+    complete_B = ~((rows.own_BR > 0) & ~spent_BR).any(1) | (failed_B & ~vouched_B)
     stop_B = torch.where(length_B >= rows.limit_B, StopReason.LENGTH, StopReason.GOING)
     stop_B = torch.where(failed_B, StopReason.FIDELITY, stop_B)
     stop_B = torch.where(complete_B, StopReason.COMPLETE, stop_B)
@@ -190,7 +193,8 @@ def _settle(
     record_B1 = (judged_B & ~failed_B & (better_B >= 0))[:, None]
     return replace(
         rows,
-        used_BR=used_BR,
+        used_BR=rows.used_BR | accepted_BR,
+        spent_BR=spent_BR,
         length_B=length_B,
         context_BL=rows.context_BL.masked_fill(~kept_BL, 0),
         proposed_B=torch.zeros_like(rows.proposed_B),
@@ -205,12 +209,12 @@ def _propose(rows: DecodingRows, item_B: Tensor, explore_B: Tensor, rules: Rules
     going_B = rows.stop_B == StopReason.GOING
     chosen_B = going_B & (item_B > 0)
     position_B1 = rows.length_B[:, None].clamp(max=rows.context_BL.shape[1] - 1)
-    used_BR = rows.used_BR
-    if rules.check_before_choice:
-        used_BR = used_BR | (chosen_B[:, None] & (rows.own_BR == item_B[:, None]))
+    chosen_BR = rows.own_BR == item_B[:, None] if rules.check_before_choice else torch.zeros_like(rows.used_BR)
+    chosen_BR = chosen_BR & chosen_B[:, None]
     return replace(
         rows,
-        used_BR=used_BR,
+        used_BR=rows.used_BR | chosen_BR,
+        spent_BR=rows.spent_BR | chosen_BR,
         faithful_B=rows.faithful_B & (rows.last_item() == rows.source_BL.gather(1, (rows.length_B - 1)[:, None])[:, 0]),
         context_BL=_record(rows.context_BL, position_B1, chosen_B[:, None], item_B),
         explored_BL=_record(rows.explored_BL, position_B1, chosen_B[:, None], explore_B),

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from rsir_scale.augmenters.part import RowFault
 from rsir_scale.augmenters.rsir.rescore import Probing, ScoredRows, rescore
-from rsir_scale.augmenters.rsir.rows import BETTER_ITEMS, EVIDENCE, EXPLORED, STOP_REASON, VOUCHING_ITEMS
+from rsir_scale.augmenters.rsir.rows import BETTER_ITEMS, EVIDENCE, EXPLORED, PREFIX, STOP_REASON, VOUCHING_ITEMS
 from rsir_scale.augmenters.rsir.rules import Rules
 from rsir_scale.augmenters.rsir.state import StopReason
 from rsir_scale.data.dataset import Sequences, from_arrow
@@ -63,6 +63,7 @@ class _Rows:
 
     ids: Int64Array
     source: Int64Array
+    slot: Int64Array
     trial: Int64Array
     start: Int64Array
     length: Int64Array
@@ -150,23 +151,30 @@ def _structure(rows: _Rows, facts: ShardFacts, rules: Rules, *, item_count: int)
     column = np.arange(rows.items.shape[1])
     inside = column < rows.length[:, None]
     start_inside = column < rows.start[:, None]
-    m = rules.trials_per_sequence
+    m = rules.trials_per_sequence * rules.lengths
     source_length = facts.sources.lengths[rows.source]
+    known = [*_STOPS, PREFIX] if rules.lengths > 1 else _STOPS
     yield np.any(inside & ((rows.items < 1) | (rows.items > item_count)), axis=1), f"an item is not in 1..{item_count}"
-    yield (rows.trial < 0) | (rows.trial >= m), f"trial is not in 0..{m - 1}"
-    yield rows.ids != facts.first_id + rows.source * m + rows.trial, "sequence_id is not that of its source and trial"
+    yield (rows.slot < 0) | (rows.slot >= m), f"trial is not in 0..{m - 1}"
+    yield rows.ids != facts.first_id + rows.source * m + rows.slot, "sequence_id is not that of its source and trial"
+    if rules.lengths > 1:
+        yield rows.slot % rules.lengths != rows.length - 2, "trial is not that of the row's length"
     yield source_length < 2, "the source is too short to start from"
     yield rows.start != _starts(rows, facts, rules, source_length), "start_length is not the one drawn for this trial"
     yield (start_inside & (rows.items != rows.own)).any(1), "the start is not a prefix of the source"
     yield rows.length < rules.min_length, f"fewer items than generation.min_length={rules.min_length}"
     yield (rows.length == source_length) & (rows.items == rows.own).all(1), "the row is its source over again"
     yield rows.length > rows.limit, "more items than the longest context allowed"
-    yield np.array([stop not in _STOPS for stop in rows.stop], dtype=np.bool_), "stop_reason is unknown"
+    yield np.array([stop not in known for stop in rows.stop], dtype=np.bool_), "stop_reason is unknown"
     at_limit = np.array([stop == "length" for stop in rows.stop], dtype=np.bool_)
     yield at_limit & (rows.length < rows.limit), "stop_reason is length, but the limit is not reached"
     generated = inside & ~start_inside
     drawn = _explores(rows, facts, rules)
     yield (generated & (rows.explored != drawn)).any(1), "explored is not what was drawn for this trial"
+    if rules.acceptance is not None:
+        judged_at = 0 if rules.check_before_choice else 1
+        coins = _draws(rows, facts, Purpose.COIN, first=judged_at)
+        yield np.any(generated & (coins >= rules.acceptance), axis=1), "an item was accepted against its coin"
     if not rules.allow_repeats:
         seen = _is_among(rows.items, rows.items, earlier=True)
         yield np.any(generated & seen, axis=1), "a generated item repeats an earlier one"
@@ -194,10 +202,13 @@ def _starts(rows: _Rows, facts: ShardFacts, rules: Rules, source_length: Int64Ar
 
 
 def _explores(rows: _Rows, facts: ShardFacts, rules: Rules) -> BoolArray:
+    return np.asarray(_draws(rows, facts, Purpose.POOL) >= rules.exploit_prob)
+
+
+def _draws(rows: _Rows, facts: ShardFacts, purpose: Purpose, *, first: int = 0) -> Matrix:
+    """What was drawn for the item at each position, where the context had `first` items more than stand before it."""
     ids, trial = facts.sources.ids[rows.source][:, None], rows.trial[:, None]
-    position = np.arange(rows.items.shape[1])
-    drawn = uniforms(facts.seed, facts.iteration, ids, trial, position, Purpose.POOL)
-    return np.asarray(drawn >= rules.exploit_prob)
+    return uniforms(facts.seed, facts.iteration, ids, trial, first + np.arange(rows.items.shape[1]), purpose)
 
 
 def _hashes(table: pa.Table) -> tuple[Matrix, Matrix]:
@@ -224,7 +235,8 @@ def _read(table: pa.Table, facts: ShardFacts, rules: Rules) -> _Rows:
     return _Rows(
         ids=sequences.ids,
         source=source,
-        trial=_integers(table, TRIAL),
+        slot=_integers(table, TRIAL),
+        trial=_integers(table, TRIAL) // rules.lengths,
         start=start,
         length=sequences.lengths,
         limit=limit,

@@ -184,7 +184,10 @@ def _fidelity(
     position_B = context.length if rules.check_before_choice else context.length - 1
     judged_B = (position_B >= context.start) & (position_B < context.whole)
     item_B, voucher_B, better_B, _ = context.at(position_B)
-    remaining_BL = ~_among(context.own, context.first(position_B)) & (context.own > 0)
+    before_BL = context.first(position_B)
+    if rules.start_vouches:
+        before_BL = before_BL.masked_fill(torch.arange(before_BL.shape[1]) < context.start[:, None], 0)
+    remaining_BL = ~_among(context.own, before_BL) & (context.own > 0)
     if not rules.check_before_choice and not rules.own_vouches_for_itself:
         remaining_BL &= context.own != item_B[:, None]
     least, most = (scores.sure_BV, scores.maybe_BV) if members_only else (scores.all_BV, scores.all_BV)

@@ -5,8 +5,6 @@ for it, how many items of the catalogue scored higher than that one (-1 where no
 chosen by exploration: so that anyone can check it again.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,6 +18,8 @@ from rsir_scale.models.inputs import pad_latest
 
 TOO_SHORT = "too_short"
 COPY = "copy"
+PREFIX = "prefix"  # of a row that its trial went beyond
+UNREACHED = "unreached"  # of a length that a trial did not come to
 
 STOP_REASON = "stop_reason"
 VOUCHING_ITEMS = "vouching_items"
@@ -45,30 +45,47 @@ def written_rows(decoded: Decoded, sources: Sequences, rules: Rules, *, search: 
         rules: `min_length` and `trials_per_sequence`.
         search: what scanned the items.
     """
-    kept = np.flatnonzero(keeps(decoded, sources, rules))
-    length, start = decoded.length[kept], decoded.start_length[kept]
+    kept, length = _left(decoded, sources, rules)
+    start = decoded.start_length[kept]
     column = np.arange(decoded.context.shape[1])
     grown = (column >= start[:, None]) & (column < length[:, None])
     grown_offsets = offsets_of(length - start)
     names = np.array([reason.name.lower() for reason in StopReason])
+    stop = np.where(length < decoded.length[kept], PREFIX, names[decoded.stop[kept]])
     evidence = (
-        pa.array(names[decoded.stop[kept]], type=pa.string()),
+        pa.array(stop, type=pa.string()),
         to_list_array(grown_offsets, decoded.voucher[kept][grown]),
         to_list_array(grown_offsets, decoded.better[kept][grown]),
         to_list_array(grown_offsets, decoded.explored[kept][grown]),
     )
+    stops = _stops(decoded, sources, rules)
+    if rules.lengths > 1:
+        trials = len(decoded.source) * rules.lengths
+        stops[UNREACHED] = trials - len(kept) - sum(stops.values())
     return Written(
         source=decoded.source[kept],
-        trial=decoded.trial[kept],
+        trial=decoded.trial[kept] * rules.lengths + (length - 2 if rules.lengths > 1 else 0),
         offsets=offsets_of(length),
         items=decoded.context[kept][column < length[:, None]],
-        stops=_stops(decoded, sources, rules),
+        stops=stops,
         start_length=start,
         evidence=dict(zip(EVIDENCE.names, evidence, strict=True)),
         counters=decoded.tally.as_counts(),
         encoder=decoded.encoder,
         search=search,
     )
+
+
+def _left(decoded: Decoded, sources: Sequences, rules: Rules) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The trial and the length of each row that trials left: their ends, or every context from the shortest on."""
+    kept = np.flatnonzero(keeps(decoded, sources, rules))
+    last = decoded.length[kept]
+    if rules.lengths == 1:
+        return kept, last
+    first = np.maximum(decoded.start_length[kept] + 1, rules.min_length)
+    counts = last - first + 1
+    step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(kept, counts), np.repeat(first, counts) + step
 
 
 def keeps(decoded: Decoded, sources: Sequences, rules: Rules) -> npt.NDArray[np.bool_]:
@@ -90,7 +107,7 @@ def _copies(decoded: Decoded, sources: Sequences) -> npt.NDArray[np.bool_]:
     return copies
 
 
-def _stops(decoded: Decoded, sources: Sequences, rules: Rules) -> Mapping[str, int]:
+def _stops(decoded: Decoded, sources: Sequences, rules: Rules) -> dict[str, int]:
     kept = keeps(decoded, sources, rules)
     copies = _grown(decoded, rules) & ~kept
     counts = {COPY: int(copies.sum())}

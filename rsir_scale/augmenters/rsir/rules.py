@@ -31,6 +31,9 @@ class Rules:
         allow_repeats: an item of the context may be chosen again.
         max_length: longest context; None is the source's own length.
         rank_threshold: tau; None switches the check off.
+        start_vouches: items that a trial starts with stay among the remaining ones (Algorithm 1: S_tgt = s_u).
+        lengths: rows that a trial may leave: 1, its end; or one for each length from 2 on (Algorithm 1, line 739).
+        acceptance: probability that a coin passes a step, in place of the check; None: there is no coin.
         (The others mean what the settings of the same name say.)
     """
 
@@ -48,10 +51,13 @@ class Rules:
     max_length: int | None
     rank_threshold: int | None
     batch_size: int
+    start_vouches: bool = False
+    lengths: int = 1
+    acceptance: float | None = None
 
 
 def resolve_rules(
-    generation: GenerationConfig, fidelity: FidelityConfig, *, item_count: int, repeat_share: float
+    generation: GenerationConfig, fidelity: FidelityConfig, *, item_count: int, repeat_share: float, longest: int
 ) -> Rules:
     """Resolve the settings for one dataset.
 
@@ -60,12 +66,13 @@ def resolve_rules(
         fidelity: the section of that name.
         item_count: V, the catalogue size.
         repeat_share: share of training interactions that repeat an earlier item of their sequence.
+        longest: items of the longest sequence.
 
     Raises:
         ConfigError: the threshold would accept everything without saying so, there are more clusters than items, or
             more are to be probed than there are, or more is wanted of FAISS than it finds on a GPU.
     """
-    threshold = None if fidelity.mode == "off" else fidelity.rank_threshold
+    threshold = None if fidelity.mode in ("off", "random") else fidelity.rank_threshold
     if threshold is not None and threshold >= item_count:
         raise ConfigError(
             f"fidelity.rank_threshold={threshold} is not below the catalogue size {item_count}: nothing could be "
@@ -93,7 +100,14 @@ def resolve_rules(
         max_length=generation.max_length,
         rank_threshold=threshold,
         batch_size=generation.batch_size,
+        start_vouches=fidelity.start_vouches,
+        lengths=lengths_of(generation, longest=longest),
     )
+
+
+def lengths_of(generation: GenerationConfig, *, longest: int) -> int:
+    """How many rows a trial may leave; `longest` is that of the sequences."""
+    return 1 if generation.keep == "trial" else max(longest, generation.max_length or 0, 2) - 1
 
 
 def cluster_count(fidelity: FidelityConfig, item_count: int) -> int:
@@ -119,7 +133,13 @@ def _check_clusters(fidelity: FidelityConfig, item_count: int) -> None:
 def rules_of(config: Config, dataset: PreparedDataset) -> Rules:
     """Resolve a run's rules of a trial on its dataset. Raises ConfigError."""
     meta = dataset.meta
-    return resolve_rules(config.generation, config.fidelity, item_count=meta.items, repeat_share=meta.repeat_share)
+    return resolve_rules(
+        config.generation,
+        config.fidelity,
+        item_count=meta.items,
+        repeat_share=meta.repeat_share,
+        longest=meta.max_length,
+    )
 
 
 def cut_sources(sources: Sequences, rules: Rules) -> Sequences:

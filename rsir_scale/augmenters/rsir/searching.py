@@ -7,14 +7,13 @@ absent, which says what every shard of the iteration uses. Clusters start from t
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rsir_scale.augmenters.rsir.calibration import Verdict, calibrate
+from rsir_scale.augmenters.rsir.calibration import Mode, Verdict, calibrate, coin
 from rsir_scale.augmenters.rsir.rules import Rules, cluster_count, cut_sources, rules_of
 from rsir_scale.config.settings import Config, FidelityConfig
 from rsir_scale.data.sequences import Sequences, empty
@@ -48,7 +47,7 @@ class SearchRecord(Record):
     """
 
     iteration: Count
-    mode: Literal["exact", "clustered"]
+    mode: Mode
     why: str
     figures: dict[str, float]
     clusters: FileEntry | None
@@ -96,7 +95,7 @@ def check_search(fidelity: FidelityConfig) -> None:
 
 def decides(fidelity: FidelityConfig) -> bool:
     """Whether the settings leave something to be decided or made for each iteration."""
-    return fidelity.mode in ("clustered", "auto")
+    return fidelity.mode in ("clustered", "auto", "random")
 
 
 def read_search(store: Store, iteration: int) -> SearchRecord | None:
@@ -104,6 +103,12 @@ def read_search(store: Store, iteration: int) -> SearchRecord | None:
     key = layout.search(iteration)
     data = store.read_if_exists(key)
     return None if data is None else SearchRecord.from_bytes(data, f"{store.root}/{key}")
+
+
+def acceptance(store: Store, iteration: int) -> float | None:
+    """How often the iteration's coin passes a step; None where a check decides. Raises IntegrityError."""
+    record = read_search(store, iteration)
+    return None if record is None or record.mode != "random" else record.figures["acceptance"]
 
 
 def search_files(store: Store, iteration: int) -> list[FileEntry]:
@@ -187,6 +192,16 @@ def _verdict(run: Run, plan: ShardPlan, backbone: Backbone, maker: _Maker) -> Ve
     probed = f"{fidelity.nprobe} of {count} clusters are probed"
     if fidelity.mode == "clustered":
         return Verdict("clustered", f"{probed}, semantics {fidelity.semantics}")
+    if fidelity.mode == "random":
+        checked = config.model_copy(update={"fidelity": fidelity.model_copy(update={"mode": "exact"})})
+        rules = rules_of(checked, run.dataset)
+        return coin(
+            backbone,
+            _sample(run, plan, rules),
+            rules,
+            identity=(config.seed, plan.iteration),
+            search=exact_search(maker.items_VD, scan=fidelity.scan),
+        )
     earlier = read_search(run.store, 0) if plan.iteration else None
     if earlier is not None:
         return Verdict(earlier.mode, f"as in iteration 0: {earlier.why}")

@@ -44,6 +44,7 @@ class DecodingRows:
         node_BL: where the context's positions stand in the tree of contexts; `NO_NODE` where they do not yet.
         own_BR: the source's distinct items, by rising item index, with zeros among and after them.
         used_BR: own items in the context, a proposed one left out.
+        spent_BR: own items that vouch no more: those used, or of them those that were generated alone.
         proposed_B: whether the context's last item still awaits its check.
         faithful_B: whether the context before its last item is a prefix of the source.
         better_BL, voucher_BL, explored_BL: evidence of the item at each position (see `runs.columns`).
@@ -61,6 +62,7 @@ class DecodingRows:
     node_BL: Tensor
     own_BR: Tensor
     used_BR: Tensor
+    spent_BR: Tensor
     proposed_B: Tensor
     faithful_B: Tensor
     better_BL: Tensor

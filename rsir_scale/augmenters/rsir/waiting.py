@@ -100,6 +100,7 @@ def begin(
     start_B = torch.from_numpy(start).to(device)
     own_BR, first_BR = _distinct(source_BL)
     nothing_BL = torch.zeros_like(source_BL, dtype=torch.int32)
+    used_BR = (own_BR > 0) & (first_BR < start_B[:, None])
     return DecodingRows(
         source_B=torch.from_numpy(source).to(device),
         trial_B=torch.from_numpy(trial).to(device),
@@ -111,7 +112,8 @@ def begin(
         source_BL=source_BL,
         node_BL=torch.full_like(source_BL, NO_NODE),
         own_BR=own_BR,
-        used_BR=(own_BR > 0) & (first_BR < start_B[:, None]),
+        used_BR=used_BR,
+        spent_BR=torch.zeros_like(used_BR) if rules.start_vouches else used_BR,
         proposed_B=torch.zeros_like(start_B, dtype=torch.bool),
         faithful_B=torch.ones_like(start_B, dtype=torch.bool),
         better_BL=torch.full_like(nothing_BL, -1),

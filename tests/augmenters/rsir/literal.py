@@ -71,7 +71,8 @@ class Literal:
 
     def _paper(self, trial: Trial, source: list[int], draw: Callable[[int, Purpose], float]) -> Trial:
         while True:
-            remaining = {item for item in source if item not in trial.context}
+            spent = trial.context[trial.start :] if self.rules.start_vouches else trial.context
+            remaining = {item for item in source if item not in spent}
             if not remaining:
                 return _ended(trial, "COMPLETE")
             if len(trial.context) >= self._limit(source):
@@ -84,6 +85,7 @@ class Literal:
                 remaining.discard(chosen)
             trial.context.append(chosen)
             accepted, vouchers, better = self._check(trial.context, remaining)
+            accepted = self._by_coin(accepted, draw(len(trial.context), Purpose.COIN))
             trial.count(source=source, accepted=accepted)
             if not accepted:
                 trial.context.pop()
@@ -98,6 +100,7 @@ class Literal:
             if len(trial.context) >= self._limit(source):
                 return _ended(trial, "LENGTH")
             accepted, vouchers, better = self._check(trial.context, remaining)
+            accepted = self._by_coin(accepted, draw(len(trial.context), Purpose.COIN))
             trial.count(source=source, accepted=accepted)
             if not accepted:
                 return _ended(trial, "FIDELITY")
@@ -107,6 +110,9 @@ class Literal:
                 return _ended(trial, "EXHAUSTED")
             trial.context.append(chosen)
             _note(trial, vouchers, better, explore)
+
+    def _by_coin(self, accepted: bool, uniform: float) -> bool:
+        return accepted if self.rules.acceptance is None else uniform < self.rules.acceptance
 
     def _limit(self, source: list[int]) -> int:
         return len(source) if self.rules.max_length is None else self.rules.max_length

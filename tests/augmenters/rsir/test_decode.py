@@ -56,7 +56,7 @@ def test_exploration_alone_explores_each_step(world: World) -> None:
 @given(world=worlds())
 def test_a_laxer_threshold_lets_each_trial_go_at_least_as_far(world: World) -> None:
     thresholds = [*range(1, min(5, world.backbone.item_count)), None]
-    decoded = [_contexts(_decode(world, rank_threshold=threshold)) for threshold in thresholds]
+    decoded = [_contexts(_decode(world, rank_threshold=threshold, acceptance=None)) for threshold in thresholds]
     for strict, lax in pairwise(decoded):
         assert all(long[: len(short)] == short for short, long in zip(strict, lax, strict=True))
 
@@ -64,7 +64,7 @@ def test_a_laxer_threshold_lets_each_trial_go_at_least_as_far(world: World) -> N
 @few_examples
 @given(world=worlds())
 def test_without_the_check_everything_is_accepted(world: World) -> None:
-    decoded = _decode(world, rank_threshold=None)
+    decoded = _decode(world, rank_threshold=None, acceptance=None)
     assert decoded.tally.accepted_steps == decoded.tally.steps
     assert StopReason.FIDELITY not in decoded.stop
 

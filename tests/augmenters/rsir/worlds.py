@@ -116,8 +116,11 @@ def sasrec(item_count: int, *, seed: int, max_length: int = 12) -> Backbone:
 def rules(draw: st.DrawFn, item_count: int) -> Rules:
     """Rules of either reading, at the edges and between them."""
     base = draw(st.sampled_from([PAPER, RELEASED]))
+    threshold = draw(st.none() | st.integers(1, min(item_count - 1, 8)) | st.just(item_count - 1))
     return replace(
         base,
+        start_vouches=base is PAPER and draw(st.booleans()),
+        acceptance=draw(st.sampled_from([None, 0.0, 0.4, 1.0])) if threshold is None else None,
         own_vouches_for_itself=draw(st.booleans()),
         start_at_prefix=draw(st.booleans()),
         greedy=draw(st.booleans()),
@@ -128,7 +131,7 @@ def rules(draw: st.DrawFn, item_count: int) -> Rules:
         trials_per_sequence=draw(st.integers(1, 4)),
         min_length=draw(st.integers(2, 4)),
         max_length=draw(st.none() | st.integers(1, 12)),
-        rank_threshold=draw(st.none() | st.integers(1, min(item_count - 1, 8)) | st.just(item_count - 1)),
+        rank_threshold=threshold,
         batch_size=draw(st.integers(2, 7)),
     )
 
