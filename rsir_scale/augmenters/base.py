@@ -12,7 +12,7 @@ A process makes one instance for a run and an iteration, and calls `open` before
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -62,6 +62,7 @@ class Augmenter(ABC):
         self.run = run
         self.iteration = iteration
         self.device = device
+        self.options: Any = self.Options.model_validate(run.config.augmenter)
 
     @classmethod
     def check(cls, config: Config, dataset: PreparedDataset) -> None:  # noqa: ARG003

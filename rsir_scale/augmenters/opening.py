@@ -4,8 +4,9 @@ import numpy as np
 
 from rsir_scale.augmenters.base import Augmenter
 from rsir_scale.augmenters.written import BoolArray
-from rsir_scale.config.augmenters import augmenter_class
-from rsir_scale.config.settings import Config
+from rsir_scale.config.augmenters import RSIR, augmenter_class
+from rsir_scale.config.file import deviations
+from rsir_scale.config.settings import RSIR_SETTINGS, Config
 from rsir_scale.runs.run import Run
 
 
@@ -18,6 +19,15 @@ def augmenter_named(config: Config) -> type[Augmenter]:
 def augmenter_of(run: Run, iteration: int, *, device: str = "cpu") -> Augmenter:
     """The augmenter of an iteration, not opened yet. Raises ConfigError: its class cannot be imported."""
     return augmenter_named(run.config)(run, iteration, device=device)
+
+
+def unread_settings(config: Config) -> list[str]:
+    """Facts for the manifest: settings that somebody chose and that the named augmenter does not read."""
+    name, fixed = config.generation.augmenter, augmenter_named(config).fixed_trials
+    unread = {f"generation.{key}" for key in RSIR_SETTINGS} if name != RSIR else set()
+    unread |= {"generation.trials_per_sequence"} if fixed is not None else set()
+    chosen = [key for key in deviations(config) if key in unread or (name != RSIR and key.startswith("fidelity."))]
+    return [f"{', '.join(chosen)}: generation.augmenter={name} does not read this"] if chosen else []
 
 
 def known_items(augmenter: Augmenter) -> BoolArray | None:

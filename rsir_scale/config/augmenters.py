@@ -11,8 +11,9 @@ from typing import Any
 
 from rsir_scale.errors import ConfigError, shown
 
+RSIR = "rsir"
 BUILT_IN = {
-    "rsir": "rsir_scale.augmenters.rsir.augmenter:Rsir",
+    RSIR: "rsir_scale.augmenters.rsir.augmenter:Rsir",
 }
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

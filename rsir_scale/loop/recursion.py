@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rsir_scale.augmenters.opening import augmenter_of
+from rsir_scale.augmenters.opening import augmenter_of, unread_settings
 from rsir_scale.config.effect import effective_settings
 from rsir_scale.config.file import deviations
 from rsir_scale.config.settings import Config
@@ -131,7 +131,7 @@ def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
     hits = held_out_hits(store, run.dataset, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
     files += augmenter.files()
-    facts = augmenter.facts(generation.counters)
+    facts = [*augmenter.facts(generation.counters), *unread_settings(run.config)]
     timings = {"generate_s": round(time.perf_counter() - started, 3)}
     if not exists:
         _close(run, iteration, generation=generation, files=files, timings=timings, facts=facts)
