@@ -57,13 +57,14 @@ def as_plan(arguments: list[str]) -> list[str]:
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("taught", ["planned", pytest.param("run", marks=pytest.mark.slow)])
-def test_every_command_on_ones_own_log_works_as_written(desk: Path, taught: str) -> None:
+def test_every_command_on_ones_own_log_works_as_written(desk: Path, taught: str, cluster: str) -> None:
     commands = own_log_commands()
     assert sum(map(is_taught, commands)) == 1
     for command in commands:
         arguments = [*command[1:], *(SMALL if command[1] in {"plan", "run"} else [])]
         is_planned = is_taught(command) and taught == "planned"
-        run(desk, ["-m", "rsir_scale", *(as_plan(arguments) if is_planned else arguments)])
+        words = as_plan(arguments) if is_planned else arguments
+        run(desk, ["-m", "rsir_scale", *words], address=cluster if words[0] == "run" else None)
     assert (desk / "mine-augmented").is_dir()
     assert (desk / "top10.parquet").is_file()
     run(desk, ["-c", blocks("python")[0]])
@@ -78,9 +79,10 @@ def test_files_and_targets_that_the_readme_names_exist() -> None:
         assert f"\n{target}:" in (ROOT / "Makefile").read_text(), target
 
 
-def run(folder: Path, arguments: list[str]) -> None:
-    """Run Python in `folder` and fail with what it printed."""
+def run(folder: Path, arguments: list[str], *, address: str | None = None) -> None:
+    """Run Python in `folder`, with the Ray cluster of an address if any, and fail with what it printed."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {} if address is None else {"RAY_ADDRESS": address}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=400
     )

@@ -1,11 +1,9 @@
-"""One Ray cluster for all tests here, whose workers can be told to fail, and a tiny market to run on."""
+"""A tiny market to run on; workers of the cluster can be told to fail."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from rsir_scale.config.file import resolve
 from rsir_scale.config.settings import Config
@@ -16,7 +14,6 @@ from rsir_scale.loop.recursion import Phases, run_recursion
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage.opening import open_store
-from tests.ray import faults
 
 Make = Callable[..., Config]
 
@@ -45,36 +42,12 @@ def settings(market: PreparedDataset) -> Make:
     return make
 
 
-@pytest.fixture(scope="session")
-def fault_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a test lays down what workers shall do; see `faults`."""
-    folder = tmp_path_factory.mktemp("faults")
-    os.environ[faults.FOLDER] = str(folder)
-    return folder
-
-
 @pytest.fixture
 def order(fault_folder: Path) -> Iterator[Path]:
     """The folder of faults, empty again afterwards."""
     yield fault_folder
     for file in fault_folder.iterdir():
         file.unlink()
-
-
-@pytest.fixture(scope="session")
-def cluster(fault_folder: Path) -> Iterator[None]:
-    """Four logical CPUs, started once."""
-    ray.cloudpickle.register_pickle_by_value(faults)
-    ray.init(
-        address="local",
-        num_cpus=4,
-        object_store_memory=256 << 20,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"worker_process_setup_hook": faults.install},
-    )
-    yield
-    ray.shutdown()
 
 
 def finish(config: Config, run_dir: Path, phases: Phases) -> str:

@@ -1,6 +1,5 @@
 """A bucket of a real S3 server over HTTP keeps the contract, also while its answers are late, refused, cut or lost."""
 
-import time
 from functools import partial
 
 import pytest
@@ -47,11 +46,9 @@ def test_half_of_all_requests_may_go_wrong(server: S3Server, bucket: str, kind: 
 def test_a_store_that_stays_away_is_a_fault_that_can_be_resumed(server: S3Server, bucket: str) -> None:
     store = ObjectStore(bucket, retry_s=1.0)
     server.fail(1.0, ["refuse"])
-    started = time.monotonic()
     for call in (lambda: store.create("a", b""), lambda: store.read("a"), lambda: list(store.list(""))):
         with pytest.raises(ResumableError, match="the store failed"):
             call()
-    assert time.monotonic() - started < 30
 
 
 def test_a_store_that_ignores_the_condition_is_refused_by_name(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
