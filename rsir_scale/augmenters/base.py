@@ -83,8 +83,12 @@ class Augmenter(ABC):
         """M of this run; see `trials_of`."""
         return self.trials_of(self.run.config, self.run.dataset)
 
-    def learner(self) -> "Learner | None":
-        """What is fitted for the iteration before `prepare`, by the project's own fit; None: nothing."""
+    def learner(self) -> "Learner[Any] | None":
+        """Make what is fitted for the iteration before `prepare`, by the project's own fit; None: nothing is.
+
+        Where the weights go, and how they come back, is `training.learned`'s business; the shard plan is stored before.
+        Of an augmenter that overrides this, a learner is expected.
+        """
         return None
 
     @property

@@ -12,8 +12,9 @@ from rsir_scale.generation.shard import generate_locally
 from rsir_scale.loop.preflight import needs
 from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
-from rsir_scale.training.epoch import Progress, Worker
+from rsir_scale.training.epoch import Progress
 from rsir_scale.training.iteration import train_iteration
+from rsir_scale.training.worker import Worker
 
 
 @dataclass(frozen=True)

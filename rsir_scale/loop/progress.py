@@ -129,7 +129,7 @@ class TrainingLine:
                 f"update {progress.update:,}/{progress.maximum:,}",
                 f"{rate:.1f} updates/s" if rate else None,
                 f"loss {progress.loss:.3f}",
-                f"validation NDCG@20 {progress.score:.4f} (best {progress.best_score:.4f})",
+                f"{progress.score_name} {progress.score:.4f} (best {progress.best_score:.4f})",
                 f"at most {left} left" if left else None,
             )
         )

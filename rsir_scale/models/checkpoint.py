@@ -5,9 +5,10 @@ Pieces of weights go straight into the backbone, so that loading holds one table
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
@@ -22,6 +23,7 @@ from rsir_scale.models.shards import Piece, assemble
 from rsir_scale.runs.trained import ModelDescription
 
 Build = Callable[..., Backbone]
+Model = TypeVar("Model", bound=nn.Module)
 BACKBONES: dict[str, Build] = {
     "sasrec": SASRec,
     "cl4srec": CL4SRec,
@@ -51,9 +53,9 @@ def build_backbone(description: ModelDescription, *, seed: int = 0) -> Backbone:
         return build(description.model, item_count=description.item_count, max_length=description.max_length)
 
 
-def copy_weights(backbone: Backbone) -> dict[str, Tensor]:
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
     """Copy the weights to CPU memory, by name."""
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in backbone.state_dict().items()}
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in model.state_dict().items()}
 
 
 def backbone_from(
@@ -75,12 +77,21 @@ def backbone_from(
         IntegrityError: weights and description disagree, or a weight is not finite.
         ConfigError: the description names a class of the user's that cannot be imported here.
     """
-    backbone = build_backbone(description)
-    # Entries of a state_dict share their memory with the backbone's own tensors.
-    own = backbone.state_dict()
+    return with_weights(build_backbone(description), pieces, device=device, item_name=item_name)
+
+
+def with_weights(
+    model: Model, pieces: Iterable[Piece], *, device: str = "cpu", item_name: Callable[[int], str] | None = None
+) -> Model:
+    """Return a model that was just built with trained weights in place of its own, in evaluation mode.
+
+    Other arguments and errors as of `backbone_from`.
+    """
+    # Entries of a state_dict share their memory with the model's own tensors.
+    own = model.state_dict()
     found = assemble(_checked(pieces, own, item_name), into=own)
     _refuse_misfits(own.keys() - found.keys())
-    return backbone.to(device).eval()
+    return model.to(device).eval()
 
 
 def _checked(

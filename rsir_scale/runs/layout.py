@@ -45,23 +45,28 @@ def extension(iteration: int) -> str:
 
 
 def training(iteration: int) -> str:
-    """All of an iteration's training that is gone when it is done."""
+    """All of the fit of theta_k that is gone when it is done."""
     return f"{folder(iteration)}/training"
 
 
-def training_state(iteration: int) -> str:
-    """Where training stands, and which files hold its tensors; gone when it is done."""
-    return f"{training(iteration)}/state.json"
+def learning(iteration: int) -> str:
+    """All of the fit of what the iteration's augmenter learns; what is not of its state stays."""
+    return f"{folder(iteration)}/generation/learned"
 
 
-def training_tensors(iteration: int, attempt: str, part: int) -> str:
+def fit_state(fit: str) -> str:
+    """Where a fit stands, and which files hold its tensors, in its folder `fit`; gone when it is done."""
+    return f"{fit}/state.json"
+
+
+def fit_tensors(fit: str, attempt: str, part: int) -> str:
     """Some tensors of a state; they count while the state names them."""
-    return f"{training(iteration)}/state-{part:05d}.{attempt}.safetensors"
+    return f"{fit}/state-{part:05d}.{attempt}.safetensors"
 
 
-def training_progress(iteration: int) -> str:
-    """How far training is, for the driver to show; gone when it is done."""
-    return f"{training(iteration)}/progress.json"
+def fit_progress(fit: str) -> str:
+    """How far a fit is, for the driver to show; gone when it is done."""
+    return f"{fit}/progress.json"
 
 
 def weights(iteration: int, attempt: str, part: int) -> str:
@@ -111,12 +116,12 @@ def prepared_table(iteration: int, attempt: str) -> str:
 
 def learned(iteration: int) -> str:
     """What an augmenter fitted for the iteration, and which weights are its own."""
-    return f"{folder(iteration)}/generation/learned/model.json"
+    return f"{learning(iteration)}/model.json"
 
 
 def learned_weights(iteration: int, attempt: str, part: int) -> str:
     """Weights of it, or some of them."""
-    return f"{folder(iteration)}/generation/learned/weights-{part:05d}.{attempt}.safetensors"
+    return f"{learning(iteration)}/weights-{part:05d}.{attempt}.safetensors"
 
 
 def commit(iteration: int, shard: int) -> str:

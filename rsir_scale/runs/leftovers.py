@@ -23,8 +23,13 @@ from rsir_scale.storage.base import Store, is_temporary, size_of
 
 _ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _OF_AN_ATTEMPT = re.compile(r"\.[0-9a-f]{12}\.(safetensors|parquet)$")
-_OF_A_TRAINING = re.compile(
-    r"(iteration=\d{3,})/training/(?:state\.json|progress\.json|state-\d{5,}\.[0-9a-f]{12}\.safetensors)"
+# Of a fit, in the folder of one kind; which record says that it is done.
+_OF_A_FIT = tuple(
+    (re.compile(rf"{fit}/(?:state\.json|progress\.json|state-\d{{5,}}\.[0-9a-f]{{12}}\.safetensors)"), record)
+    for fit, record in (
+        (r"(iteration=\d{3,})/training", r"\1/model/model.json"),
+        (r"(iteration=\d{3,}/generation/learned)", r"\1/model.json"),
+    )
 )
 # What names objects lies in these folders; JSON elsewhere is the user's, or names none.
 _RECORD = re.compile(r"(?:teacher|iteration=\d{3,})/.*\.json")
@@ -33,6 +38,7 @@ _DECIDED_BY = (
     (re.compile(r"teacher/weights-.*"), layout.TEACHER),
     (re.compile(r"(iteration=\d{3,})/model/weights-.*"), r"\1/model/model.json"),
     (re.compile(r"(iteration=\d{3,})/ranks\..*"), r"\1/metrics.json"),
+    (re.compile(r"(iteration=\d{3,}/generation/learned)/weights-.*"), r"\1/model.json"),
     (re.compile(r"(iteration=\d{3,}/generation)/clusters\..*"), r"\1/search.json"),
     (re.compile(r"(iteration=\d{3,}/generation)/prepared\..*"), r"\1/prepared.json"),
     (re.compile(r"(iteration=\d{3,}/generation/learned)/weights-.*"), r"\1/model.json"),
@@ -82,9 +88,10 @@ def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> d
 
 
 def _is_over(key: str, keys: set[str]) -> bool:
-    """Whether it is a torn temporary file, or of a training whose model is published."""
-    found = _OF_A_TRAINING.fullmatch(key)
-    return is_temporary(key) or (found is not None and f"{found[1]}/model/model.json" in keys)
+    """Whether it is a torn temporary file, or of a fit whose model is published."""
+    return is_temporary(key) or any(
+        pattern.fullmatch(key) is not None and pattern.sub(record, key) in keys for pattern, record in _OF_A_FIT
+    )
 
 
 def _is_decided(key: str, keys: set[str], named: set[str]) -> bool:

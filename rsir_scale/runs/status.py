@@ -97,7 +97,7 @@ def _unfinished(store: Store, iteration: int, *, begun: bool) -> dict[str, Any]:
         return _entry(iteration, GENERATING) | _progress(store, iteration)
     if store.exists(layout.model(iteration)):
         return _entry(iteration, EVALUATING)
-    begun = begun or store.exists(layout.training_state(iteration))
+    begun = begun or store.exists(layout.fit_state(layout.training(iteration)))
     return _entry(iteration, TRAINING if begun or iteration else PLANNED)
 
 

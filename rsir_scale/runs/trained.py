@@ -26,7 +26,7 @@ class ModelDescription(BaseModel):
 
 
 class CurvePoint(Record):
-    """A validation during a fit: updates done, mean loss of those since the one before, NDCG@20."""
+    """A score taken during a fit: updates done, mean loss of those since the one before, and the score (NDCG@20)."""
 
     update: int
     loss: float

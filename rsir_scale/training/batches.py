@@ -68,7 +68,7 @@ class Updates:
         real_count: ids below it are real.
         batch_size: rows an update; real ones alone where there is a share.
         synthetic_share: synthetic rows of an update for each real one; None: all are shuffled together.
-        identity: (seed, iteration).
+        identity: of the fit.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Updates:
         real_count: int,
         batch_size: int,
         synthetic_share: float | None,
-        identity: tuple[int, int],
+        identity: tuple[int, ...],
     ) -> None:
         rows = trainable_rows(sequences)
         apart = synthetic_share is not None
@@ -114,7 +114,7 @@ def pass_batches(rows: Rows, *, batch_size: int, key: tuple[int, ...]) -> list[R
     Args:
         rows: rows to deal, each once.
         batch_size: rows a batch; only the last of the pass may hold fewer.
-        key: identity of the pass (seed, iteration, pass).
+        key: identity of the pass: that of the fit, and its number.
     """
     order = generator(*key, Purpose.SHUFFLE).permutation(rows)
     return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]

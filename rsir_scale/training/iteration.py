@@ -1,8 +1,7 @@
 """Training theta_k of a run: from the files of D_k to the iteration's published model.
 
 The same function runs in this process and in every Ray Train worker. It resumes from the state that the last attempt
-saved, and leaves the model behind when the budget or the patience is spent. A state that is damaged is no loss but of
-time: the fit begins anew.
+saved (`resuming`), and leaves the model behind when the budget or the patience is spent.
 """
 
 from collections.abc import Callable
@@ -10,18 +9,19 @@ from collections.abc import Callable
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.vectors import read_item_vectors
-from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
 from rsir_scale.models.repository import load_trained, publish_weights
-from rsir_scale.runs import events, layout
-from rsir_scale.runs.events import append_event
+from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load, training_files
 from rsir_scale.runs.trained import TrainedModel, publish_model
 from rsir_scale.storage.base import Store
-from rsir_scale.training.epoch import Progress, Worker, fit
-from rsir_scale.training.state import FitState, StateFiles
+from rsir_scale.training.epoch import Progress
+from rsir_scale.training.recommender import Recommender
+from rsir_scale.training.resuming import resumed_fit
+from rsir_scale.training.state import StateFiles
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights, settings_of, starts_warm
+from rsir_scale.training.worker import Worker
 
 
 def training_task(
@@ -88,17 +88,13 @@ def train_iteration(
         task: what is fitted; None for what `training_task` makes of the run. Studies train on other data this way.
     """
     task = task or training_task(store, dataset, config, iteration)
-    saved = StateFiles(store, iteration)
+    saved = StateFiles(store, layout.training(iteration))
     warm_start = None
     if starts_warm(config, iteration):
         warm_start = copy_weights(load_trained(store, iteration - 1))
-    result = fit(
-        task,
-        worker,
-        resume_from=_last_state(store, saved, iteration, worker),
-        warm_start=warm_start,
-        save_state=saved.write,
-        report=report,
+    recommender = Recommender(task, name=f"the recommender of iteration {iteration}")
+    result = resumed_fit(
+        store, iteration, recommender, saved=saved, worker=worker, warm_start=warm_start, report=report
     )
     if worker.rank != 0:
         return
@@ -117,13 +113,3 @@ def train_iteration(
         ),
     )
     saved.delete()
-
-
-def _last_state(store: Store, saved: StateFiles, iteration: int, worker: Worker) -> FitState | None:
-    """Where the fit goes on; None where it begins, or has to begin anew, which ends in the same weights."""
-    try:
-        return saved.read()
-    except IntegrityError as error:
-        if worker.rank == 0:
-            append_event(store, events.TRAINING_RESTARTED, {"iteration": iteration, "why": str(error)})
-        return None

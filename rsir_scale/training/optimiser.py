@@ -31,33 +31,36 @@ _ROWS_AT_ONCE = 1 << 16
 _POWERS = 1 << 15  # Adam's slowest, .999, is 6e-15 there
 
 
-def optimiser_of(config: TrainingConfig, backbone: Backbone, *, maximum: int) -> "RowAdam":
+def optimiser_of(config: TrainingConfig, model: nn.Module, *, maximum: int) -> "RowAdam":
     """Build the optimiser that the settings name; with sparse updates the backbone's items give gradients of rows.
 
     Args:
-        config: the training section.
-        backbone: whose parameters change.
+        config: the training section, or a learner's own.
+        model: whose parameters change.
         maximum: updates of the budget, which the learning rate may depend on.
 
     Raises:
         ConfigError: the updates are to be sparse, and the backbone has no row of its own for each item.
+        TypeError: they are to be sparse, and the model is no backbone: its learner asks for what it cannot have.
     """
     schedule = schedule_of(config, maximum)
-    optimiser = RowAdam(backbone.parameters(), schedule, weight_decay=config.weight_decay, fused=True)
+    optimiser = RowAdam(model.parameters(), schedule, weight_decay=config.weight_decay, fused=True)
     if config.item_updates == "sparse":
-        embedding = require_item_embedding(backbone)
+        if not isinstance(model, Backbone):
+            raise TypeError(f"{type(model).__name__} has no rows of items: its learner must set item_updates to dense")
+        embedding = require_item_embedding(model)
         embedding.sparse = True
         embedding.register_forward_pre_hook(optimiser.before_lookup)
     return optimiser
 
 
-def row_tables(backbone: Backbone) -> tuple[Tensor, ...]:
+def row_tables(model: nn.Module) -> tuple[Tensor, ...]:
     """The parameters whose gradients are of single rows."""
-    embedding = backbone.item_embedding()
+    embedding = model.item_embedding() if isinstance(model, Backbone) else None
     return (embedding.weight,) if embedding is not None and embedding.sparse else ()
 
 
-def require_rows(tables: Sequence[Tensor], backbone: Backbone) -> None:
+def require_rows(tables: Sequence[Tensor], model: nn.Module) -> None:
     """Refuse a gradient of a whole table where one of rows was asked for.
 
     Raises:
@@ -65,7 +68,7 @@ def require_rows(tables: Sequence[Tensor], backbone: Backbone) -> None:
     """
     if any(table.grad is not None and not table.grad.is_sparse for table in tables):
         raise ConfigError(
-            f"training.item_updates=sparse, but {type(backbone).__name__} gave a gradient of all items: let hidden and "
+            f"training.item_updates=sparse, but {type(model).__name__} gave a gradient of all items: let hidden and "
             "vectors_of read rows by calling the module that item_embedding returns, or set "
             "training.item_updates=dense"
         )

@@ -29,10 +29,10 @@ class Position(Record):
 
     Attributes:
         update: optimiser updates done.
-        best_update: update of the best validation so far.
-        best_score: its NDCG@20; negative before the first validation.
+        best_update: update of the best score so far.
+        best_score: that score; of no meaning before the first.
         seconds: wall time spent so far, over all starts.
-        curve: every validation so far.
+        curve: every score so far.
     """
 
     update: Count = 0
@@ -42,8 +42,8 @@ class Position(Record):
     curve: tuple[CurvePoint, ...] = ()
 
     def after(self, point: CurvePoint, *, seconds: float) -> "Position":
-        """The position after one more validation."""
-        better = point.score > self.best_score
+        """The position after one more score."""
+        better = not self.update or point.score > self.best_score
         return Position(
             update=point.update,
             best_update=point.update if better else self.best_update,
@@ -67,7 +67,7 @@ class FitState:
 
 
 class _StateRecord(Position):
-    """What `training/state.json` holds."""
+    """What a fit's `state.json` holds."""
 
     tensors: tuple[FileEntry, ...] = Field(min_length=1)
 
@@ -114,19 +114,19 @@ def restore_state(
 
 
 class StateFiles:
-    """The saved state of one iteration's training.
+    """The saved state of one fit.
 
     Args:
         store: of the run.
-        iteration: k.
+        folder: of the fit: `layout.training` for theta_k, `layout.learning` for what an augmenter learns.
         shard_bytes: bytes of tensors in one object, about.
     """
 
-    def __init__(self, store: Store, iteration: int, *, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(self, store: Store, folder: str, *, shard_bytes: int = SHARD_BYTES) -> None:
         self._store = store
-        self._iteration = iteration
+        self._folder = folder
         self._shard_bytes = shard_bytes
-        self._key = layout.training_state(iteration)
+        self._key = layout.fit_state(folder)
 
     def read(self) -> FitState | None:
         """The last state that was saved whole; None before any.
@@ -154,7 +154,7 @@ class StateFiles:
         begun: list[str] = []
 
         def key(part: int) -> str:
-            begun.append(layout.training_tensors(self._iteration, attempt, part))
+            begun.append(layout.fit_tensors(self._folder, attempt, part))
             return begun[-1]
 
         try:
@@ -175,9 +175,7 @@ class StateFiles:
         """Remove the state and what killed attempts left of others: its training is done."""
         self._store.delete(self._key)
         prefix = self._key.removesuffix(".json")
-        self._delete(
-            key for key in list(self._store.list(layout.training(self._iteration))) if key.startswith(f"{prefix}-")
-        )
+        self._delete(key for key in list(self._store.list(self._folder)) if key.startswith(f"{prefix}-"))
 
     def _record(self) -> _StateRecord | None:
         data = self._store.read_if_exists(self._key)

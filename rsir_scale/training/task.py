@@ -42,9 +42,9 @@ class TrainingTask:
         weights: float32 loss weight of each sequence.
         validation: users whose next item decides when to stop; never trained on.
         description: the backbone to build.
-        config: the training section.
+        config: the training section, or settings of the fit's own.
         budget: limits in updates.
-        identity: (seed, iteration); every draw of the fit is keyed by it.
+        identity: keys every draw of the fit; (seed, iteration) is theta_k's.
         mask_history: whether validation masks the items of the context.
         item_vectors: float32[V, d], what the user knows of each item; see `Backbone.prepare`.
     """
@@ -56,7 +56,7 @@ class TrainingTask:
     description: ModelDescription
     config: TrainingConfig
     budget: Budget
-    identity: tuple[int, int]
+    identity: tuple[int, ...]
     mask_history: bool
     item_vectors: npt.NDArray[np.float32] | None = None
 

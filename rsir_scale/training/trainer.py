@@ -1,9 +1,9 @@
-"""Training theta_k on Ray Train workers: the Ray shell around `train_iteration`.
+"""Fits of a run on Ray Train workers: the Ray shell around `train_iteration` and whatever else is fitted like it.
 
-Comes in: where the run and its dataset lie, and k. Goes out: the iteration's published model. What resumes is our own
-state in the run directory, not a Ray checkpoint: so a worker that dies costs at most one validation interval, and a new
-attempt may start with a fresh trainer. Workers tell how far they are through a small file in the run directory;
-`ray.train.report` is left out, because it is a barrier that waits for the controller's next look.
+Comes in: where the run and its dataset lie, and what each worker does. Goes out: what the fit publishes. What resumes
+is our own state in the run directory, not a Ray checkpoint: so a worker that dies costs at most one interval of the
+fit, and a new attempt may start with a fresh trainer. Workers tell how far they are through a small file in the run
+directory; `ray.train.report` is left out, because it is a barrier that waits for the controller's next look.
 """
 
 import json
@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
 from ray.exceptions import RayError
@@ -28,13 +28,15 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.trained import has_model
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.epoch import Progress, Worker
+from rsir_scale.training.epoch import Progress
 from rsir_scale.training.iteration import train_iteration
 from rsir_scale.training.network import NodeTorchConfig
 from rsir_scale.training.reservations import let_go, reservations
+from rsir_scale.training.worker import Worker
 
 Report = Callable[[Progress], None]
 _ATTEMPTS = 3
@@ -42,13 +44,52 @@ _LOOK_EVERY_S = 0.5
 _WRITE_EVERY_S = 1.0
 
 
+class Work(Protocol):
+    """What each worker of a fit does; a function of a module, because workers import it by its name."""
+
+    def __call__(self, run: Run, iteration: int, *, worker: Worker, report: Report | None) -> None:
+        """Fit this worker's share and, on rank 0, publish what was fitted."""
+        ...
+
+
+@dataclass(frozen=True)
+class RayFit:
+    """A fit of a run, as Ray Train workers are given it.
+
+    Attributes:
+        name: what is fitted, for errors.
+        iteration: k.
+        work: what each worker does.
+        folder: of the fit, where its progress is told (`layout.training` and the like).
+        is_done: whether it is published.
+    """
+
+    name: str
+    iteration: int
+    work: Work
+    folder: str
+    is_done: Callable[[Store, int], bool]
+
+
 def train_with_ray(store: Store, dataset_path: str, iteration: int, config: TrainingConfig, report: Report) -> None:
-    """Fit theta_k on `training.workers` workers and leave its model published.
+    """Fit theta_k on `training.workers` workers and leave its model published; see `fit_with_ray`."""
+    fit = RayFit(
+        name=f"training of iteration {iteration}",
+        iteration=iteration,
+        work=_train,
+        folder=layout.training(iteration),
+        is_done=has_model,
+    )
+    fit_with_ray(store, dataset_path, fit, config, report)
+
+
+def fit_with_ray(store: Store, dataset_path: str, fit: RayFit, config: TrainingConfig, report: Report) -> None:
+    """Fit on `training.workers` workers and leave what was fitted published.
 
     Args:
         store: the run; all nodes reach it under the same path or address.
         dataset_path: absolute path or address of the prepared dataset, for all nodes.
-        iteration: k.
+        fit: what is fitted.
         config: how many workers, and what each of them occupies.
         report: called in this thread with the latest progress.
 
@@ -62,36 +103,36 @@ def train_with_ray(store: Store, dataset_path: str, iteration: int, config: Trai
         before = reservations()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                trainer = _trainer(store, dataset_path, iteration, config, scratch)
-                _await(_start(trainer), store, iteration, report)
+                trainer = _trainer(store, dataset_path, fit, config, scratch)
+                _await(_start(trainer), store, fit.folder, report)
                 break
             except (TrainingFailedError, RayError, TimeoutError) as error:
                 let_go(before)
                 _raise_own(error)
                 if attempt == _ATTEMPTS:
                     raise ResumableError(
-                        f"training of iteration {iteration} failed {_ATTEMPTS} times, last with {_last_line(error)}; "
+                        f"{fit.name} failed {_ATTEMPTS} times, last with {_last_line(error)}; "
                         "what was trained is kept: see to the cause and run the same command again"
                     ) from error
     finally:
-        store.delete(layout.training_progress(iteration))
+        store.delete(layout.fit_progress(fit.folder))
         shutil.rmtree(scratch, ignore_errors=True)
-    if not has_model(store, iteration):
-        raise ResumableError(f"training of iteration {iteration} ended without a model: run the same command again")
+    if not fit.is_done(store, fit.iteration):
+        raise ResumableError(f"{fit.name} ended without a model: run the same command again")
 
 
-def _trainer(store: Store, dataset_path: str, iteration: int, config: TrainingConfig, scratch: str) -> TorchTrainer:
+def _trainer(store: Store, dataset_path: str, fit: RayFit, config: TrainingConfig, scratch: str) -> TorchTrainer:
     resources = {"GPU": 1.0} if config.use_gpu else {"CPU": float(config.threads)}
     return TorchTrainer(
         _work,
-        train_loop_config={"run": store.root, "dataset": dataset_path, "iteration": iteration},
+        train_loop_config={"run": store.root, "dataset": dataset_path, "fit": fit},
         torch_config=NodeTorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
         ),
         run_config=RunConfig(
             storage_path=scratch,
-            name=f"iteration-{iteration}-{layout.new_attempt()}",
+            name=f"iteration-{fit.iteration}-{layout.new_attempt()}",
             # Attempts are counted here, where an error of ours can be told from a worker that died.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),
         ),
@@ -99,30 +140,30 @@ def _trainer(store: Store, dataset_path: str, iteration: int, config: TrainingCo
 
 
 def _work(arguments: dict[str, Any]) -> None:
-    """What each worker does; the group's process group exists already."""
+    """What each worker runs; the group's process group exists already."""
     context = get_context()
+    fit: RayFit = arguments["fit"]
     store = open_store(arguments["run"])
-    config = read_config(store)
-    torch.set_num_threads(config.training.threads)
-    device = torch.device("cuda", torch.cuda.current_device()) if config.training.use_gpu else torch.device("cpu")
-    torch.use_deterministic_algorithms(config.training.use_gpu, warn_only=True)
+    run = Run(store, open_dataset(arguments["dataset"]), read_config(store))
+    config = run.config.training
+    torch.set_num_threads(config.threads)
+    device = torch.device("cuda", torch.cuda.current_device()) if config.use_gpu else torch.device("cpu")
+    torch.use_deterministic_algorithms(config.use_gpu, warn_only=True)
     worker = Worker(rank=context.get_world_rank(), size=context.get_world_size(), device=device)
-    train_iteration(
-        store,
-        open_dataset(arguments["dataset"]),
-        config,
-        arguments["iteration"],
-        worker=worker,
-        report=_Teller(store, arguments["iteration"]) if worker.rank == 0 else None,
-    )
+    report = _Teller(store, fit.folder) if worker.rank == 0 else None
+    fit.work(run, fit.iteration, worker=worker, report=report)
+
+
+def _train(run: Run, iteration: int, *, worker: Worker, report: Report | None) -> None:
+    train_iteration(run.store, run.dataset, run.config, iteration, worker=worker, report=report)
 
 
 class _Teller:
     """Puts progress where the driver looks, at most once a second."""
 
-    def __init__(self, store: Store, iteration: int) -> None:
+    def __init__(self, store: Store, folder: str) -> None:
         self._store = store
-        self._key = layout.training_progress(iteration)
+        self._key = layout.fit_progress(folder)
         self._last = float("-inf")
 
     def __call__(self, progress: Progress) -> None:
@@ -148,19 +189,19 @@ def _start(trainer: TorchTrainer) -> "Future[None]":
     return done
 
 
-def _await(done: "Future[None]", store: Store, iteration: int, report: Report) -> None:
+def _await(done: "Future[None]", store: Store, folder: str, report: Report) -> None:
     latest: Progress | None = None
     while True:
         if wait({done}, timeout=_LOOK_EVERY_S).done:
             return done.result()
-        found = _read_progress(store, iteration)
+        found = _read_progress(store, folder)
         if found is not None and found != latest:
             latest = found
             report(found)
 
 
-def _read_progress(store: Store, iteration: int) -> Progress | None:
-    data = store.read_if_exists(layout.training_progress(iteration))
+def _read_progress(store: Store, folder: str) -> Progress | None:
+    data = store.read_if_exists(layout.fit_progress(folder))
     return None if data is None else Progress(**json.loads(data))
 
 

@@ -1,4 +1,4 @@
-"""One process's place among the data-parallel workers of a fit."""
+"""One process's place among those that fit one model together."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ import torch
 
 @dataclass(frozen=True)
 class Worker:
-    """This process's place among the data-parallel workers."""
+    """A data-parallel worker: its number among how many, and the device that it computes on."""
 
     rank: int = 0
     size: int = 1
