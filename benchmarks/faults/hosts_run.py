@@ -150,7 +150,7 @@ class HostsRun:
 def _is_at(store: Store, phase: str) -> bool:
     """Whether something of the phase is saved."""
     if phase == TRAINING:
-        return store.exists(layout.training_state(0))
+        return store.exists(layout.fit_state(layout.training(0)))
     # Actors take shards of equal size in order.
     return any(store.exists(layout.commit(0, shard)) for shard in range(2))
 
@@ -160,7 +160,9 @@ def _left(store: Store, phase: str) -> float:
     if phase == TRAINING:
         if store.exists(layout.model(0)):
             return 0.0
-        told = json.loads(store.read_if_exists(layout.training_progress(0)) or b'{"update": 0, "maximum": 1}')
+        told = json.loads(
+            store.read_if_exists(layout.fit_progress(layout.training(0))) or b'{"update": 0, "maximum": 1}'
+        )
         return 1.0 - float(told["update"]) / float(told["maximum"])
     plan = read_plan(store, 0)
     return len(missing_shards(store, plan)) / len(plan.shards)
@@ -169,5 +171,5 @@ def _left(store: Store, phase: str) -> float:
 def _progress(store: Store, phase: str) -> Any:
     """What changes as the phase goes on; 0 when it is done."""
     if phase == TRAINING:
-        return 0 if store.exists(layout.model(0)) else store.read_if_exists(layout.training_state(0))
+        return 0 if store.exists(layout.model(0)) else store.read_if_exists(layout.fit_state(layout.training(0)))
     return len(missing_shards(store, read_plan(store, 0)))

@@ -20,8 +20,8 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training import epoch
-from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
+from rsir_scale.training.worker import Worker
 
 USERS, EPOCHS, SEED = 4096, 3, 2023
 SMALL = 1000  # items of the fit that goes before

@@ -44,8 +44,10 @@ from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.evaluation.evaluate import EvaluationSet
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.batches import trainable_rows
-from rsir_scale.training.epoch import Worker, fit
+from rsir_scale.training.epoch import fit
 from rsir_scale.training.iteration import training_task
+from rsir_scale.training.recommender import Recommender
+from rsir_scale.training.worker import Worker
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "rectools-requirements.txt"
@@ -110,7 +112,7 @@ def fit_ours(config_path: str, overrides: list[str]) -> Row:
         ends.append(progress.seconds)
         losses.append(progress.loss)
 
-    fit(replace(task, validation=nobody, budget=patient), Worker(), report=note)
+    fit(Recommender(replace(task, validation=nobody, budget=patient)), Worker(), report=note)
     return _epochs(np.diff(ends).tolist(), losses, len(trainable_rows(task.sequences)), config.training.batch_size)
 
 

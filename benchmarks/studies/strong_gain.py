@@ -44,8 +44,8 @@ from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.runs import layout
 from rsir_scale.runs.trained import has_model
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
+from rsir_scale.training.worker import Worker
 
 WINDOW_SHARE = 0.2
 MOST_LEFT_OUT = 0.5

@@ -35,8 +35,8 @@ from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs.trained import has_model, read_model
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration, training_task
+from rsir_scale.training.worker import Worker
 
 METRICS = (("NDCG", 10), ("NDCG", 20), ("Recall", 10))
 SORTED_BY = "validation/NDCG@20"

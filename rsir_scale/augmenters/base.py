@@ -83,13 +83,17 @@ class Augmenter(ABC):
         """M of this run; see `trials_of`."""
         return self.trials_of(self.run.config, self.run.dataset)
 
-    def learner(self) -> "Learner[Any] | None":
-        """Make what is fitted for the iteration before `prepare`, by the project's own fit; None: nothing is.
+    @property
+    def learns(self) -> bool:
+        """Whether something is fitted before `prepare`."""
+        return type(self).learner is not Augmenter.learner
 
-        Where the weights go, and how they come back, is `training.learned`'s business; the shard plan is stored before.
-        Of an augmenter that overrides this, a learner is expected.
+    def learner(self) -> "Learner[Any]":
+        """Make what is fitted for the iteration, once the shard plan is stored, by the project's own fit.
+
+        `training.learned` publishes the weights and reads them back.
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} learns nothing")
 
     @property
     def prepares(self) -> bool:

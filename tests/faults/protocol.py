@@ -135,7 +135,7 @@ def drive(process: Process | None, store: Store, *, clock: Clock) -> None:
 
 def train(process: Process | None, store: Store, *, iteration: int) -> None:
     """What `train_iteration` does: a fit whose weights tell of each update."""
-    saved, state = StateFiles(store, iteration), None
+    saved, state = StateFiles(store, layout.training(iteration)), None
     with suppress(IntegrityError):
         state = saved.read()
     state = state or FitState(Position(), {"model/weight": torch.zeros(3, dtype=torch.float64)})

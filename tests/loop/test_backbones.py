@@ -114,7 +114,7 @@ def _refused(config: Config, folder: Path, error: type[Exception], said: str) ->
     with open_run(store, config, tiny_dataset()) as run, pytest.raises(error, match=said):
         run_recursion(run, tiny_dataset(), LocalPhases())
     assert not store.exists(layout.model(0))
-    assert not store.exists(layout.training_state(0))
+    assert not store.exists(layout.fit_state(layout.training(0)))
 
 
 def test_a_class_that_cannot_work_is_refused_before_training(tmp_path: Path) -> None:

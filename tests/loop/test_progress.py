@@ -87,7 +87,9 @@ def test_training_calls_its_time_left_an_upper_bound() -> None:
     shown = TrainingLine(ProgressLine(stream, clock=clock), iteration=1, last=2)
     for update in (100, 200):
         clock.now += 20
-        shown.update(Progress(update, 1000, loss=2.5, score=0.1, best_score=0.12, seconds=1.0))
+        shown.update(
+            Progress(update, 1000, loss=2.5, score=0.1, best_score=0.12, seconds=1.0, score_name="validation NDCG@20")
+        )
     first, second = stream.getvalue().splitlines()
     assert first == "iteration 1/2  training  update 100/1,000  loss 2.500  validation NDCG@20 0.1000 (best 0.1200)"
     assert "at most" in second

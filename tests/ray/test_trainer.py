@@ -16,4 +16,4 @@ def test_what_ended_the_training_is_raised_even_where_it_is_a_timeout(tmp_path: 
     done: Future[None] = Future()
     done.set_exception(error)
     with pytest.raises(type(error), match=str(error)):
-        _await(done, open_store(tmp_path), 0, lambda progress: None)
+        _await(done, open_store(tmp_path), "fit", lambda progress: None)

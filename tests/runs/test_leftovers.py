@@ -18,7 +18,7 @@ ATTEMPT = "0123456789ab"
 LEFT = {
     layout.part(0, 0, ATTEMPT): b"half a par",
     layout.weights(1, ATTEMPT, 0): b"weights of a worker that was killed",
-    layout.training_tensors(2, ATTEMPT, 3): b"",
+    layout.fit_tensors(layout.training(2), ATTEMPT, 3): b"",
     layout.ranks(0, ATTEMPT): b"x",
     f"iteration=000/.tmp-{'0f' * 16}": b"torn",
 }
@@ -95,7 +95,9 @@ def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, 
         (layout.commit(0, 0), layout.part(0, 0, ATTEMPT)),
         (layout.commit(0, 0), layout.errors(0, 0, ATTEMPT)),
         (layout.model(1), layout.weights(1, ATTEMPT, 0)),
-        (layout.model(2), layout.training_tensors(2, ATTEMPT, 3)),
+        (layout.model(2), layout.fit_tensors(layout.training(2), ATTEMPT, 3)),
+        (layout.learned(1), layout.learned_weights(1, ATTEMPT, 0)),
+        (layout.learned(1), layout.fit_tensors(layout.learning(1), ATTEMPT, 2)),
         (layout.metrics(0), layout.ranks(0, ATTEMPT)),
         (layout.search(0), layout.clusters(0, ATTEMPT)),
         (layout.TEACHER, layout.teacher_weights(ATTEMPT, 0)),
@@ -112,8 +114,12 @@ def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun
 
 
 def test_the_state_of_a_training_goes_once_its_model_is_there(littered: TinyRun) -> None:
-    tensors = layout.training_tensors(1, ATTEMPT, 0)
-    state = {layout.training_state(1): json.dumps([tensors]).encode(), tensors: b"t", layout.training_progress(1): b""}
+    tensors = layout.fit_tensors(layout.training(1), ATTEMPT, 0)
+    state = {
+        layout.fit_state(layout.training(1)): json.dumps([tensors]).encode(),
+        tensors: b"t",
+        layout.fit_progress(layout.training(1)): b"",
+    }
     for key, data in state.items():
         littered.store.put(key, data)
     assert set(state) <= set(clean(littered.store)["keys"])

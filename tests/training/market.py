@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,12 @@ from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.runs.trained import ModelDescription
-from rsir_scale.training.epoch import FitResult
+from rsir_scale.training import epoch
+from rsir_scale.training.epoch import Fit, FitResult
+from rsir_scale.training.recommender import Recommender
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights
+from rsir_scale.training.worker import Worker
 
 ITEMS, USERS, LENGTH = 80, 257, 20
 MODEL = ModelConfig(width=16, blocks=1, heads=2, feed_forward=16, dropout=0.2)
@@ -62,6 +66,22 @@ def sequences_of(rows: list[list[int]]) -> Sequences:
     """Put rows of items together."""
     items = np.array([item for row in rows for item in row], dtype=np.int32)
     return Sequences(np.arange(len(rows)), offsets_of([len(row) for row in rows]), items)
+
+
+def fit(fitted: TrainingTask, worker: Worker, **rest: Any) -> FitResult:
+    """Fit a recommender to its end; `rest` as of `epoch.fit`."""
+    return epoch.fit(Recommender(fitted), worker, **rest)
+
+
+def begun(
+    fitted: TrainingTask,
+    worker: Worker | None = None,
+    *,
+    resume_from: FitState | None = None,
+    warm_start: dict[str, Any] | None = None,
+) -> Fit[Backbone]:
+    """The fit of a recommender before its next interval."""
+    return Fit(Recommender(fitted), worker or Worker(), resume_from=resume_from, warm_start=warm_start)
 
 
 def copied(state: FitState) -> FitState:

@@ -15,11 +15,12 @@ from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.checkpoint import copy_weights
 from rsir_scale.runs.trained import CurvePoint
-from rsir_scale.training.epoch import Fit, FitResult, Progress, Worker, fit
+from rsir_scale.training.epoch import Fit, FitResult, Progress
 from rsir_scale.training.schedule import schedule_of
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
-from tests.training.market import ITEMS, copied, market, task, trained_backbone, without_dropout
+from rsir_scale.training.worker import Worker
+from tests.training.market import ITEMS, begun, copied, fit, market, task, trained_backbone, without_dropout
 
 ALONE = Worker()
 
@@ -122,7 +123,7 @@ def test_bfloat16_rounds_what_is_encoded_and_neither_weights_nor_scores() -> Non
     losses = {}
     for precision in ("float32", "bfloat16"):
         fitted = without_dropout(task(precision=precision, learning_rate=5e-2))
-        running = Fit(fitted, ALONE, resume_from=None, warm_start=None)
+        running = begun(fitted, ALONE)
         # The first losses are those of tables near zero, and alike to the last digit.
         losses[precision] = [running._update(number) for number in range(4)][-1]
         assert {tensor.dtype for tensor in running.state().tensors.values()} == {torch.float32}
@@ -131,7 +132,7 @@ def test_bfloat16_rounds_what_is_encoded_and_neither_weights_nor_scores() -> Non
 
 def test_each_update_has_the_rate_of_the_schedule_over_the_whole_budget() -> None:
     falling = task(max_epochs=4, schedule="linear")
-    running = Fit(falling, ALONE, resume_from=None, warm_start=None)
+    running = begun(falling, ALONE)
     schedule = schedule_of(falling.config, falling.budget.maximum)
     for update in range(falling.budget.maximum):
         running._update(update)
@@ -151,7 +152,7 @@ def test_sparse_updates_make_the_moves_put_off_before_a_row_is_read_and_before_t
     # So many items that most of them rest at most updates.
     small = task(item_updates="sparse", negatives=8)
     large = replace(small, description=small.description.model_copy(update={"item_count": 5_000}))
-    running = Fit(large, ALONE, resume_from=None, warm_start=None)
+    running = begun(large, ALONE)
     embedding = running.model.item_embedding()
     assert embedding is not None
     resting = []
@@ -190,7 +191,7 @@ def test_validation_items_change_no_weight() -> None:
     other = replace(fitted, validation=validation_set(market().training_sequences(), others))
     runs = []
     for chosen in (fitted, other):
-        running = Fit(chosen, ALONE, resume_from=None, warm_start=None)
+        running = begun(chosen, ALONE)
         progress = running.run_interval()
         runs.append((copy_weights(running.model), progress.loss, progress.score))
     assert _same(runs[0][0], runs[1][0])
@@ -206,13 +207,13 @@ def test_a_warm_start_begins_with_the_weights_given() -> None:
 
 
 def test_sparse_updates_leave_items_alone_that_no_batch_and_no_negative_holds() -> None:
-    running = Fit(task(item_updates="sparse", negatives=1), ALONE, resume_from=None, warm_start=None)
+    running = begun(task(item_updates="sparse", negatives=1), ALONE)
     before = running.model.item_vectors().detach().clone()
     running.model.train()
     running._update(0)
     changed = set((running.model.item_vectors() != before).any(1).nonzero()[:, 0].tolist())
-    sequences = running.task.sequences
-    held = {item for row in running._updates.rows(0) for item in sequences.row(row).tolist()}
+    sequences = running.learner.task.sequences
+    held = {item for row in running.learner.rows(0) for item in sequences.row(row).tolist()}
     assert changed
     assert len(changed - held) <= 1
     assert len(changed) < ITEMS
@@ -242,7 +243,7 @@ def test_a_sparse_update_makes_nothing_of_the_size_of_the_catalogue(item_updates
     catalogue = 50_000
     small = task(item_updates=item_updates, negative_sampling=negative_sampling, logq_correction=True, negatives=8)
     large = replace(small, description=small.description.model_copy(update={"item_count": catalogue}))
-    running = Fit(large, ALONE, resume_from=None, warm_start=None)
+    running = begun(large, ALONE)
     running.model.train()
     running._update(0)
     moments = [value for state in running.optimiser.state.values() for value in state.values()]
@@ -289,8 +290,7 @@ def test_synthetic_weight_scales_the_share_of_synthetic_sequences() -> None:
     assert not _same(one, less)
     # Sequences that are alike have the same mean loss, whatever weight they have in it.
     whole, almost_alone = (
-        Fit(without_dropout(task(sequences=both, synthetic_weight=weight)), ALONE, resume_from=None, warm_start=None)
-        for weight in (1.0, 1e-6)
+        begun(without_dropout(task(sequences=both, synthetic_weight=weight))) for weight in (1.0, 1e-6)
     )
     assert almost_alone._update(0) == pytest.approx(whole._update(0), rel=0.05)
 
@@ -301,8 +301,8 @@ def test_a_share_of_synthetic_sequences_adds_to_an_update_and_not_to_the_number_
     alone, mixed = task(), task(sequences=both, synthetic_share=0.5)
     assert alone.budget == mixed.budget
     sizes = [
-        sum(len(running._updates.rows(update)) for update in range(alone.budget.interval))
-        for running in (Fit(one, ALONE, resume_from=None, warm_start=None) for one in (alone, mixed))
+        sum(len(running.learner.rows(update)) for update in range(alone.budget.interval))
+        for running in (begun(one, ALONE) for one in (alone, mixed))
     ]
     assert sizes[1] == len(real) + round(0.5 * len(real)) > sizes[0] == len(real)
 
@@ -312,7 +312,7 @@ def test_each_update_of_each_worker_seeds_its_dropout_anew(monkeypatch: pytest.M
     monkeypatch.setattr(torch, "manual_seed", seeds.append)
     fitted = task()
     for worker in (ALONE, replace(ALONE, rank=1)):
-        running = Fit(fitted, worker, resume_from=None, warm_start=None)
+        running = begun(fitted, worker)
         seeds.pop()  # that of the initial weights
         for _ in range(2):
             running.run_interval()

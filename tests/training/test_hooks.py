@@ -7,8 +7,8 @@ from torch import Tensor
 
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.models.sasrec import SASRec
-from rsir_scale.training.epoch import Fit, Worker, fit
-from tests.training.market import MODEL, TRAINING, USERS, market, task
+from rsir_scale.training.worker import Worker
+from tests.training.market import MODEL, TRAINING, USERS, begun, fit, market, task
 
 
 @pytest.fixture
@@ -32,23 +32,21 @@ def test_a_fresh_fit_lets_the_backbone_look_at_its_data_once(looks: list[tuple[S
 
 
 def test_a_fit_that_goes_on_or_starts_warm_does_not_look_again(looks: list[tuple[Sequences, object, int]]) -> None:
-    running = Fit(task(), Worker(), resume_from=None, warm_start=None)
+    running = begun(task(), Worker())
     state = running.state()
-    Fit(task(), Worker(), resume_from=state, warm_start=None)
-    Fit(task(), Worker(), resume_from=None, warm_start=running.best)
+    begun(task(), Worker(), resume_from=state)
+    begun(task(), Worker(), warm_start=running.best)
     assert len(looks) == 1
 
 
 def test_an_auxiliary_loss_is_added_as_a_mean_over_the_rows_of_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Fit(task(max_epochs=1), Worker(), resume_from=None, warm_start=None).run_interval().loss
+    plain = begun(task(max_epochs=1), Worker()).run_interval().loss
 
     def five_a_row(_: SASRec, context_BL: Tensor, *, draws: torch.Generator) -> Tensor:
         return torch.tensor(5.0 * len(context_BL))
 
     monkeypatch.setattr(SASRec, "auxiliary_loss", five_a_row)
-    assert Fit(task(max_epochs=1), Worker(), resume_from=None, warm_start=None).run_interval().loss == pytest.approx(
-        plain + 5.0, rel=1e-6
-    )
+    assert begun(task(max_epochs=1), Worker()).run_interval().loss == pytest.approx(plain + 5.0, rel=1e-6)
 
 
 def test_an_auxiliary_loss_trains_and_draws_by_update(monkeypatch: pytest.MonkeyPatch) -> None:

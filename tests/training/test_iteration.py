@@ -63,13 +63,13 @@ def test_fine_tuning_starts_from_the_model_before_and_retraining_from_none(
     settings["loop"] |= {"variant": variant}
     settings["training"] |= {"max_epochs": 1}
     started_from: list[dict[str, torch.Tensor] | None] = []
-    fit = iteration_module.fit
+    fit = iteration_module.resumed_fit
 
     def listening(*given: object, warm_start: dict[str, torch.Tensor] | None, **named: object) -> object:
         started_from.append(warm_start)
         return fit(*given, warm_start=warm_start, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(iteration_module, "fit", listening)
+    monkeypatch.setattr(iteration_module, "resumed_fit", listening)
     with open_run(store, resolve(settings), dataset) as run:
         run_recursion(run, dataset, LocalPhases())
     assert len(started_from) == 3

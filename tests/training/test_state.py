@@ -10,11 +10,12 @@ from rsir_scale.errors import IntegrityError, StorageFullError
 from rsir_scale.runs import layout
 from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.epoch import Fit, Worker, fit
 from rsir_scale.training.state import FitState, StateFiles
-from tests.training.market import MODEL, copied, task
+from rsir_scale.training.worker import Worker
+from tests.training.market import MODEL, begun, copied, fit, task
 
 SMALL = 1 << 13
+FOLDER = layout.training(0)
 
 
 class Killed(BaseException):
@@ -40,35 +41,35 @@ def _same(one: FitState | None, other: FitState) -> bool:
 @pytest.mark.parametrize("shard_bytes", [SMALL, 1 << 28])
 def test_a_state_comes_back_and_replaces_the_last_one(tmp_path: Path, shard_bytes: int) -> None:
     store = open_store(tmp_path)
-    files = StateFiles(store, 0, shard_bytes=shard_bytes)
+    files = StateFiles(store, FOLDER, shard_bytes=shard_bytes)
     assert files.read() is None
     for state in _states():
         files.write(state)
         assert _same(files.read(), state)
-        parts = [key for key in store.list(layout.training(0)) if key.endswith(".safetensors")]
+        parts = [key for key in store.list(FOLDER) if key.endswith(".safetensors")]
         assert len({key.split(".")[-2] for key in parts}) == 1
     files.delete()
-    assert list(store.list(layout.training(0))) == []
+    assert list(store.list(FOLDER)) == []
 
 
 def test_a_state_of_a_class_that_was_changed_meanwhile_is_refused_and_names_what_differs() -> None:
     (state, _), other = _states(), task(MODEL.model_copy(update={"blocks": 2}))
     with pytest.raises(IntegrityError, match=r"another SASRec: \d+ tensors differ, 'blocks\.1\..* put the class back"):
-        Fit(other, Worker(), resume_from=state, warm_start=None)
+        begun(other, Worker(), resume_from=state)
 
 
 def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_end_clears_up(tmp_path: Path) -> None:
     old, new = _states()
     steps: list[tuple[str, str]] = []
     store = LocalStore(tmp_path / "whole", before=lambda *step: steps.append(step))
-    StateFiles(store, 0, shard_bytes=1 << 15).write(old)
+    StateFiles(store, FOLDER, shard_bytes=1 << 15).write(old)
     begin = len(steps)
-    StateFiles(store, 0, shard_bytes=1 << 15).write(new)
+    StateFiles(store, FOLDER, shard_bytes=1 << 15).write(new)
     total = len(steps) - begin
     found = []
     for stop in range(total):
         folder = tmp_path / f"stop-{stop}"
-        StateFiles(open_store(folder), 0, shard_bytes=1 << 15).write(old)
+        StateFiles(open_store(folder), FOLDER, shard_bytes=1 << 15).write(old)
         left = [stop]
 
         def before(step: str, key: str, left: list[int] = left) -> None:
@@ -77,8 +78,8 @@ def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_end_cle
                 raise Killed
 
         with pytest.raises(Killed):
-            StateFiles(LocalStore(folder, before=before), 0, shard_bytes=1 << 15).write(new)
-        files = StateFiles(open_store(folder), 0, shard_bytes=1 << 15)
+            StateFiles(LocalStore(folder, before=before), FOLDER, shard_bytes=1 << 15).write(new)
+        files = StateFiles(open_store(folder), FOLDER, shard_bytes=1 << 15)
         state = files.read()
         assert _same(state, old) or _same(state, new)
         found.append(_same(state, new))
@@ -94,10 +95,10 @@ def test_a_crash_at_any_step_leaves_the_old_state_or_the_new_one_and_the_end_cle
 def test_two_that_save_beside_each_other_leave_a_whole_state_whatever_their_order(tmp_path: Path) -> None:
     first, second = _states()
     steps: list[str] = []
-    StateFiles(LocalStore(tmp_path / "whole", before=lambda step, key: steps.append(step)), 0).write(first)
+    StateFiles(LocalStore(tmp_path / "whole", before=lambda step, key: steps.append(step)), FOLDER).write(first)
     for moment in range(len(steps)):
         folder = tmp_path / f"moment-{moment}"
-        files = StateFiles(open_store(folder), 0, shard_bytes=1 << 15)
+        files = StateFiles(open_store(folder), FOLDER, shard_bytes=1 << 15)
         files.write(first)
         left = [moment]
 
@@ -106,14 +107,14 @@ def test_two_that_save_beside_each_other_leave_a_whole_state_whatever_their_orde
             if left[0] == -1:
                 files.write(second)
 
-        StateFiles(LocalStore(folder, before=before), 0, shard_bytes=1 << 15).write(first)
+        StateFiles(LocalStore(folder, before=before), FOLDER, shard_bytes=1 << 15).write(first)
         found = files.read()
         assert _same(found, first) or _same(found, second)
 
 
 def test_a_state_that_is_replaced_while_it_is_read_is_read_anew(tmp_path: Path) -> None:
     first, second = _states()
-    files = StateFiles(open_store(tmp_path), 0, shard_bytes=SMALL)
+    files = StateFiles(open_store(tmp_path), FOLDER, shard_bytes=SMALL)
     files.write(first)
     begun: list[str] = []
 
@@ -122,16 +123,16 @@ def test_a_state_that_is_replaced_while_it_is_read_is_read_anew(tmp_path: Path) 
         if len(begun) == 4:
             files.write(second)
 
-    assert _same(StateFiles(LocalStore(tmp_path, before=before), 0).read(), second)
+    assert _same(StateFiles(LocalStore(tmp_path, before=before), FOLDER).read(), second)
     store = open_store(tmp_path)
-    store.delete(next(key for key in store.list(layout.training(0)) if "state-00003" in key))
+    store.delete(next(key for key in store.list(FOLDER) if "state-00003" in key))
     with pytest.raises(IntegrityError, match="state-00003"):
         files.read()
 
 
 def test_a_full_disk_keeps_nothing_of_the_state_that_it_had_no_room_for(tmp_path: Path) -> None:
     first, second = _states()
-    StateFiles(open_store(tmp_path), 0, shard_bytes=SMALL).write(first)
+    StateFiles(open_store(tmp_path), FOLDER, shard_bytes=SMALL).write(first)
     kept = sorted(open_store(tmp_path).list(""))
 
     def before(step: str, key: str) -> None:
@@ -139,15 +140,15 @@ def test_a_full_disk_keeps_nothing_of_the_state_that_it_had_no_room_for(tmp_path
             raise OSError(errno.ENOSPC, "full")
 
     with pytest.raises(StorageFullError):
-        StateFiles(LocalStore(tmp_path, before=before), 0, shard_bytes=SMALL).write(second)
+        StateFiles(LocalStore(tmp_path, before=before), FOLDER, shard_bytes=SMALL).write(second)
     assert sorted(open_store(tmp_path).list("")) == kept
 
 
 def test_a_damaged_part_of_a_state_is_named(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    files = StateFiles(store, 0, shard_bytes=SMALL)
+    files = StateFiles(store, FOLDER, shard_bytes=SMALL)
     files.write(_states()[0])
-    key = next(key for key in store.list(layout.training(0)) if "state-00003" in key)
+    key = next(key for key in store.list(FOLDER) if "state-00003" in key)
     data = bytearray(store.read(key))
     data[-1] ^= 1
     store.put(key, bytes(data))
@@ -158,22 +159,22 @@ def test_a_damaged_part_of_a_state_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b'{"best_', b"[]", b'{"tensors": []}', b'{"update": -3, "tensors": []}'])
 def test_a_state_whose_record_is_damaged_is_replaced_by_the_next_one(tmp_path: Path, damage: bytes) -> None:
     store, (first, second) = open_store(tmp_path), _states()
-    files = StateFiles(store, 0, shard_bytes=SMALL)
+    files = StateFiles(store, FOLDER, shard_bytes=SMALL)
     files.write(first)
-    store.put(layout.training_state(0), damage)
+    store.put(layout.fit_state(FOLDER), damage)
     with pytest.raises(IntegrityError):
         files.read()
     files.write(second)
     assert _same(files.read(), second)
     files.delete()
-    assert list(store.list(layout.training(0))) == []
+    assert list(store.list(FOLDER)) == []
 
 
 def test_what_other_files_of_the_training_hold_is_left_alone(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    store.put(layout.training_progress(0), b"{}")
-    running = Fit(task(), Worker(), resume_from=None, warm_start=None)
-    files = StateFiles(store, 0)
+    store.put(layout.fit_progress(FOLDER), b"{}")
+    running = begun(task(), Worker())
+    files = StateFiles(store, FOLDER)
     files.write(running.state())
     files.delete()
-    assert list(store.list(layout.training(0))) == [layout.training_progress(0)]
+    assert list(store.list(FOLDER)) == [layout.fit_progress(FOLDER)]

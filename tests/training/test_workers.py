@@ -11,11 +11,12 @@ from safetensors.torch import load, save
 from rsir_scale.config.settings import ModelConfig
 from rsir_scale.errors import ResumableError
 from rsir_scale.models.sasrec import SASRec
-from rsir_scale.training.epoch import Progress, Worker, fit
+from rsir_scale.training.epoch import Progress
 from rsir_scale.training.state import FitState
 from rsir_scale.training.task import TrainingTask
+from rsir_scale.training.worker import Worker
 from tests.models.test_plugin import Plain
-from tests.training.market import MODEL, copied, task, without_dropout
+from tests.training.market import MODEL, copied, fit, task, without_dropout
 
 
 class Pulled(SASRec):

@@ -18,9 +18,9 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.ranking.build import clustered_search
 from rsir_scale.ranking.clusters import Clusters
 from rsir_scale.ranking.exact import ExactSearch
-from rsir_scale.training.epoch import Worker, fit
+from rsir_scale.training.worker import Worker
 from tests.augmenters.rsir.worlds import PAPER, RELEASED, World, few_examples, worlds
-from tests.training.market import ITEMS, market, task, trained_backbone
+from tests.training.market import ITEMS, fit, market, task, trained_backbone
 
 
 def _decode(world: World, **changes: object) -> Decoded:
