@@ -105,7 +105,7 @@ class Augmenter(ABC):
         return
 
     def files(self) -> list[FileEntry]:
-        """What `prepare` and the fit left, for the manifest to name."""
+        """What `prepare` left, for the manifest to name."""
         return []
 
     def facts(self, counters: Mapping[str, int]) -> list[str]:  # noqa: ARG002

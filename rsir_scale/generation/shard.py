@@ -15,6 +15,7 @@ from rsir_scale.augmenters.opening import augmenter_of, known_items
 from rsir_scale.augmenters.part import part_table
 from rsir_scale.augmenters.written import BoolArray, Written, check_written
 from rsir_scale.data.sequences import Sequences
+from rsir_scale.generation.learning import fit_augmenter_locally
 from rsir_scale.generation.quarantine import Rows, survive
 from rsir_scale.generation.rows import error_rows, shard_counts
 from rsir_scale.runs import layout
@@ -128,6 +129,7 @@ def generate_locally(run: Run, plan: ShardPlan) -> None:
     if not missing:
         return
     augmenter = augmenter_of(run, plan.iteration)
+    fit_augmenter_locally(augmenter)
     augmenter.prepare(plan)
     augmenter.open()
     generator = Generator(augmenter, plan, augmenter.write)

@@ -20,12 +20,15 @@ import ray
 import torch
 from ray.exceptions import RayError
 
+from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.config.augmenters import is_own_class
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import check_faiss_packages, settle_ray
 from rsir_scale.errors import ConfigError, ResumableError, RsirError
+from rsir_scale.generation.learning import is_to_be_fitted
 from rsir_scale.generation.pool import generate_with_ray
+from rsir_scale.generation.trainer import fit_augmenter_with_ray
 from rsir_scale.loop.preflight import Need, Node, check, check_settings, local_nodes, needs
 from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
 from rsir_scale.loop.recursion import run_recursion
@@ -253,6 +256,7 @@ class RayPhases:
         missing = missing_shards(run.store, plan)
         if not missing:
             return
+        self._learn(run, plan.iteration)
         last, shards = run.config.loop.iterations, len(plan.shards)
         shown = GenerationLine(
             self.line,
@@ -267,3 +271,13 @@ class RayPhases:
         self.cluster.wait_for(needs(run.config)[1])
         generate_with_ray(run, plan.iteration, missing, shown.update)
         shown.done()
+
+    def _learn(self, run: HeldRun, iteration: int) -> None:
+        """Fit what the augmenter learns on Ray Train workers, if it learns something."""
+        if not is_to_be_fitted(augmenter_of(run, iteration)):
+            return
+        last = run.config.loop.iterations
+        self.line.update(phase_line(iteration, last, "training the augmenter", "starting workers"))
+        self.cluster.connect()
+        self.cluster.wait_for(needs(run.config)[0])
+        fit_augmenter_with_ray(run, iteration, TrainingLine(self.line, iteration=iteration, last=last).update)

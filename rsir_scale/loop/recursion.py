@@ -19,6 +19,7 @@ from rsir_scale.loop.preflight import check_settings
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event
+from rsir_scale.runs.learned import has_learned, learned_files, read_learned
 from rsir_scale.runs.manifest import (
     Extension,
     Generation,
@@ -130,9 +131,11 @@ def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
     )
     hits = held_out_hits(store, run.dataset, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
-    files += augmenter.files()
+    files += [*learned_files(store, iteration), *augmenter.files()]
     facts = [*augmenter.facts(generation.counters), *unread_settings(run.config)]
     timings = {"generate_s": round(time.perf_counter() - started, 3)}
+    if has_learned(store, iteration):
+        timings["learn_s"] = round(read_learned(store, iteration).seconds, 3)
     if not exists:
         _close(run, iteration, generation=generation, files=files, timings=timings, facts=facts)
         return

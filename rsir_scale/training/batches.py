@@ -120,15 +120,42 @@ def pass_batches(rows: Rows, *, batch_size: int, key: tuple[int, ...]) -> list[R
     return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
 
 
-def make_batch(sequences: Sequences, rows: Rows, *, max_length: int, weights: npt.NDArray[np.float32]) -> Batch:
-    """Build the tensors of a batch: the latest `max_length + 1` items of each row, shifted by one."""
+def target_counts(sequences: Sequences, rows: Rows, *, max_length: int, first_targets: Rows | None) -> Rows:
+    """int64[B], how many items of each row are predicted: at most `max_length`, and none before its first target."""
+    lengths = sequences.offsets[rows + 1] - sequences.offsets[rows]
+    targets = lengths - 1 if first_targets is None else lengths - first_targets[rows]
+    return np.asarray(np.minimum(targets, max_length))
+
+
+def make_batch(
+    sequences: Sequences,
+    rows: Rows,
+    *,
+    max_length: int,
+    weights: npt.NDArray[np.float32],
+    first_targets: Rows | None = None,
+) -> Batch:
+    """Build the tensors of a batch: the latest `max_length + 1` items of each row, shifted by one.
+
+    Args:
+        sequences: N sequences.
+        rows: which of them, 2 items or more each.
+        max_length: items of context.
+        weights: float32[N].
+        first_targets: int64[N], position of the first item that is predicted; None: 1 for all.
+    """
     length_B = np.minimum(sequences.offsets[rows + 1] - sequences.offsets[rows] - 1, max_length)
     order_B = np.argsort(length_B, kind="stable")
     rows = rows[order_B]
     padded = pad_latest(sequences, rows, max_length=max_length + 1)
     target_BL = padded[:, 1:]
+    context_BL = torch.where(target_BL > 0, padded[:, :-1], 0)
+    if first_targets is not None:
+        counted_B = target_counts(sequences, rows, max_length=max_length, first_targets=first_targets)
+        silent_B1 = torch.from_numpy(length_B[order_B] - counted_B)[:, None]
+        target_BL = target_BL.masked_fill(torch.arange(target_BL.shape[1]) < silent_B1, 0)
     return Batch(
-        context_BL=torch.where(target_BL > 0, padded[:, :-1], 0),
+        context_BL=context_BL,
         target_BL=target_BL.contiguous(),
         weight_B=torch.from_numpy(weights[rows]),
         parts=parts_by_length(length_B[order_B]),

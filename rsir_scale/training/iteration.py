@@ -13,7 +13,7 @@ from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
-from rsir_scale.runs.lineage import load, training_files
+from rsir_scale.runs.lineage import load, load_first_targets, training_files
 from rsir_scale.runs.trained import TrainedModel, publish_model
 from rsir_scale.storage.base import Store
 from rsir_scale.training.epoch import Progress
@@ -48,8 +48,12 @@ def training_task(
     vectors = config.model.item_vectors
     settings = settings_of(config, iteration)
     real = dataset.training_sequences()
-    if sequences is None:
-        sequences = load(store, dataset, training_files(store, dataset, iteration)) if iteration else real
+    first_targets = None
+    if sequences is None and iteration:
+        files = training_files(store, dataset, iteration)
+        sequences = load(store, dataset, files)
+        first_targets = load_first_targets(store, dataset, files)
+    sequences = real if sequences is None else sequences
     return TrainingTask(
         sequences=sequences,
         real_count=dataset.meta.users,
@@ -63,6 +67,7 @@ def training_task(
         identity=(config.seed, iteration),
         mask_history=config.evaluation.mask_history,
         item_vectors=None if vectors is None else read_item_vectors(vectors, dataset.item_ids()),
+        first_targets=first_targets,
     )
 
 

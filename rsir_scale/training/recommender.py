@@ -16,7 +16,7 @@ from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.randomness import Purpose, derive_seed
-from rsir_scale.training.batches import Batch, Rows, Updates, make_batch
+from rsir_scale.training.batches import Batch, Rows, Updates, make_batch, target_counts
 from rsir_scale.training.losses import Loss, encoding
 from rsir_scale.training.task import Budget, TrainingTask
 from rsir_scale.training.worker import Worker
@@ -45,8 +45,12 @@ class Recommender:
         self.name = name
         self.rate_setting = rate_setting
         self._loss_of = Loss(task.config, task.sequences.items, task.description.item_count)
-        # To take differences of all offsets at each update would cost it the time of the whole data.
-        self._lengths = task.sequences.lengths
+        self._target_counts = target_counts(
+            task.sequences,
+            np.arange(len(task.sequences)),
+            max_length=task.description.max_length,
+            first_targets=task.first_targets,
+        )
         self._updates = Updates(
             task.sequences,
             real_count=task.real_count,
@@ -87,8 +91,7 @@ class Recommender:
     def loss(self, model: Backbone, update: int, worker: Worker) -> Tensor | None:
         """Return the share in the mean over the update's targets, with that of the auxiliary loss over its rows."""
         rows = self.rows(update)
-        lengths = np.minimum(self._lengths[rows] - 1, self.task.description.max_length)
-        total_weight = float((lengths * self.task.weights[rows]).sum())
+        total_weight = float((self._target_counts[rows] * self.task.weights[rows]).sum())
         own = rows[worker.rank :: worker.size]
         if len(own) == 0:
             return None
@@ -109,7 +112,13 @@ class Recommender:
 
     def _batch(self, rows: Rows, worker: Worker) -> Batch:
         task = self.task
-        batch = make_batch(task.sequences, rows, max_length=task.description.max_length, weights=task.weights)
+        batch = make_batch(
+            task.sequences,
+            rows,
+            max_length=task.description.max_length,
+            weights=task.weights,
+            first_targets=task.first_targets,
+        )
         return batch.to(worker.device)
 
     def _auxiliary_loss(self, model: Backbone, batch: Batch, update: int, worker: Worker) -> Tensor | None:

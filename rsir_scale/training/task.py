@@ -46,6 +46,7 @@ class TrainingTask:
         budget: limits in updates.
         identity: keys every draw of the fit; (seed, iteration) is theta_k's.
         mask_history: whether validation masks the items of the context.
+        first_targets: int64[N], position of the first item of each sequence that is predicted; None: 1 for all.
         item_vectors: float32[V, d], what the user knows of each item; see `Backbone.prepare`.
     """
 
@@ -59,6 +60,7 @@ class TrainingTask:
     identity: tuple[int, ...]
     mask_history: bool
     item_vectors: npt.NDArray[np.float32] | None = None
+    first_targets: npt.NDArray[np.int64] | None = None
 
 
 def starts_warm(config: Config, iteration: int) -> bool:
