@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rsir_scale.augmenters.rsir.rows import EVIDENCE
 from rsir_scale.config.file import apply_overrides, load_config, resolve
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.readers import read_log
@@ -27,7 +28,7 @@ from rsir_scale.models.checkpoint import backbone_from
 from rsir_scale.models.shards import assemble, pieces_of
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import read_config, read_provenance
-from rsir_scale.runs.columns import PART_SCHEMA
+from rsir_scale.runs.columns import with_evidence
 from rsir_scale.runs.commits import read_commit
 from rsir_scale.runs.events import read_events
 from rsir_scale.runs.lease import LeaseRecord
@@ -76,7 +77,7 @@ def targets(folder: Path) -> dict[str, Target]:
     config = resolve({"data": {"path": str(folder / "data"), "max_length": 8}, **SETTINGS})
     store = open_store(folder / "run")
     with open_run(store, config, dataset) as run:
-        run_recursion(run, dataset, LocalPhases())
+        run_recursion(run, LocalPhases())
     return dict([*_logs(folder), *_settings(folder), *_records(store), *_datasets(folder), *_weights(store)])
 
 
@@ -216,7 +217,7 @@ def _datasets(folder: Path) -> Iterator[tuple[str, Target]]:
 
     def part(tried: bytes) -> None:
         _written(Path(run.root, "part.parquet"), tried)
-        read_columns(run, "part.parquet", PART_SCHEMA.names)
+        read_columns(run, "part.parquet", with_evidence(EVIDENCE).names)
 
     key = next(entry.key for entry in read_chain(run)[0].files if entry.kind == "part")
     ids = [str(item) for item in dataset.item_ids()]

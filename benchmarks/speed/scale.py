@@ -157,25 +157,19 @@ def generate(job: Job) -> dict[str, Any]:
     """Generate the planted run's first iteration as a run does, and say what it took; this process is the driver."""
     config, dataset, store = job.config(), open_dataset(job.market), open_store(job.run)
     torch.set_num_threads(1)
-    with Stopper("stopped") as stopper, open_run(store, config, dataset):
+    with Stopper("stopped") as stopper, open_run(store, config, dataset) as run:
         cluster = Cluster(config, stopper)
         cluster.connect()
         cluster.wait_for(needs(config)[1])
-        plan = plan_iteration(store, dataset, 0, config.generation)
+        plan = plan_iteration(run, 0, trials=config.generation.trials_per_sequence)
         sizes: list[int] = []
         called = time.time()
-        generate_with_ray(
-            store, job.market, 0, plan.shards, config.generation, lambda *_: _note(sizes, len(plan.shards))
-        )
+        generate_with_ray(run, 0, plan.shards, lambda *_: _note(sizes, len(plan.shards)))
         wall_s = time.time() - called
         peak = own_peak()
         started = time.perf_counter()
         written, _ = settle(
-            store,
-            dataset,
-            plan,
-            attempt=layout.new_attempt(),
-            against_existing=config.generation.reading == "paper",
+            run, plan, attempt=layout.new_attempt(), against_existing=config.generation.reading == "paper"
         )
         settle_s = time.perf_counter() - started
         cluster.close()

@@ -44,7 +44,7 @@ _DECIDED_BY = (
     (re.compile(r"(iteration=\d{3,}/generation/learned)/weights-.*"), r"\1/model.json"),
     (re.compile(r"(iteration=\d{3,}/generation)/(?:data|errors)/part-(\d{5,})\..*"), r"\1/commits/\2.json"),
 )
-_IDS = re.compile(r"iteration=\d{3,}/generation/(?:dropped|replaced)\.")
+_IDS = re.compile(r"(iteration=\d{3,}/generation/)(?:dropped|replaced)\.")
 
 
 def leftovers(store: Store) -> list[str]:
@@ -98,8 +98,8 @@ def _is_decided(key: str, keys: set[str], named: set[str]) -> bool:
     """Whether no attempt can make it count any more, however late it comes."""
     ids = _IDS.match(key)
     if ids is not None:
-        # The manifest decides, or where that came without sequences, what extends it.
-        return any(other.startswith(ids[0]) for other in named)
+        # The manifest decides, or where that came without sequences, what extends it: both name dropped ids.
+        return any(other.startswith(f"{ids[1]}dropped.") for other in named)
     return any(pattern.sub(record, key) in keys for pattern, record in _DECIDED_BY if pattern.fullmatch(key))
 
 

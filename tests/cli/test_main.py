@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config(root / "config.yaml")
     dataset = open_dataset(root / "data")
     with open_run(open_store(root / "run"), config, dataset) as run:
-        run_recursion(run, dataset, LocalPhases())
+        run_recursion(run, LocalPhases())
     return root
 
 

@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ResumableError, RsirError, StorageFullError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases
-from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.verify import verify
@@ -164,18 +163,18 @@ class _Again:
         assert self._again is not None
         self._again()
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+    def train(self, run: HeldRun, iteration: int) -> None:
         """See `Phases.train`."""
-        self._again = partial(LocalPhases().train, _of_another(run), dataset, iteration)
-        LocalPhases().train(run, dataset, iteration)
+        self._again = partial(LocalPhases().train, _of_another(run), iteration)
+        LocalPhases().train(run, iteration)
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """See `Phases.generate`."""
-        self._again = partial(LocalPhases().generate, _of_another(run), dataset, plan)
-        LocalPhases().generate(run, dataset, plan)
+        self._again = partial(LocalPhases().generate, _of_another(run), plan)
+        LocalPhases().generate(run, plan)
 
 
-def _of_another(run: Run) -> Run:
+def _of_another(run: HeldRun) -> HeldRun:
     return replace(run, store=open_store(run.store.root))
 
 

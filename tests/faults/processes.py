@@ -13,10 +13,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ResumableError
 from rsir_scale.loop.local import LocalPhases
-from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
 from tests.faults import world
 from tests.faults.matrix import Process
@@ -75,11 +74,11 @@ def _drive(home: Path, path: Path, scenario: world.Scenario, step: Step, victim:
 class _ForkedPhases:
     """Each phase in a process of its own, again if it dies."""
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
-        _in_a_process(lambda: LocalPhases().train(run, dataset, iteration))
+    def train(self, run: HeldRun, iteration: int) -> None:
+        _in_a_process(lambda: LocalPhases().train(run, iteration))
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
-        _in_a_process(lambda: LocalPhases().generate(run, dataset, plan))
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
+        _in_a_process(lambda: LocalPhases().generate(run, plan))
 
 
 def _in_a_process(work: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 import torch
 
-from rsir_scale.config.settings import Config, GenerationConfig, ModelConfig
+from rsir_scale.config.settings import Config, ModelConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.models.repository import publish_weights
 from rsir_scale.runs import layout, lease
@@ -33,14 +33,13 @@ from rsir_scale.training.state import FitState, Position, StateFiles
 from tests.runs import world
 
 ITERATIONS, UPDATES = 2, 2
-SETTINGS = GenerationConfig(trials_per_sequence=world.TRIALS, shard_sources=12)
 Clock = Callable[[], float]
 Opener = Callable[..., Store]
 
 
 def config() -> Config:
     """Settings of the run."""
-    return world.config(generation={"trials_per_sequence": world.TRIALS, "shard_sources": SETTINGS.shard_sources})
+    return world.config(generation={"trials_per_sequence": world.TRIALS, "shard_sources": 12})
 
 
 class Process:
@@ -122,13 +121,11 @@ def drive(process: Process | None, store: Store, *, clock: Clock) -> None:
             if not has_model(store, iteration):
                 run.lease.assert_held()
                 train(process, store, iteration=iteration)
-            plan = plan_iteration(store, world.dataset(), iteration, SETTINGS)
+            plan = plan_iteration(run, iteration, trials=world.TRIALS)
             run.lease.assert_held()
             for shard in missing_shards(store, plan):
                 attempt(process, store, iteration=iteration, shard=shard.index)
-            generation, files = settle(
-                store, world.dataset(), plan, attempt=layout.new_attempt(), against_existing=True
-            )
+            generation, files = settle(run, plan, attempt=layout.new_attempt(), against_existing=True)
             files += [entry_of(store, layout.model(iteration), "model"), *read_model(store, iteration).weights]
             world.finish(store, run.lease, iteration, generation=generation, files=files)
 

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.loop.recursion import Phases
-from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
 
 Performer = Literal["driver", "actor", "worker"]
@@ -98,15 +97,15 @@ class Recorder:
     def __call__(self, operation: str, key: str) -> None:
         self.taken.append((self._performer, operation, nameless(key)))
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+    def train(self, run: HeldRun, iteration: int) -> None:
         """See `Phases.train`."""
         with self._as("worker"):
-            self._phases.train(run, dataset, iteration)
+            self._phases.train(run, iteration)
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """See `Phases.generate`."""
         with self._as("actor"):
-            self._phases.generate(run, dataset, plan)
+            self._phases.generate(run, plan)
 
     @contextmanager
     def _as(self, performer: Performer) -> Iterator[None]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from rsir_scale.augmenters.rsir import augmenter
 from rsir_scale.config.file import resolve
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.synthetic import synthesize
-from rsir_scale.generation import shard
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases, run_recursion
 from rsir_scale.runs import lease
@@ -120,7 +120,7 @@ def go(
 ) -> None:
     """Give one command: what `rsir run` does, without Ray."""
     with open_run(open_store(path, before=hook), config, dataset(), clock=clock or Clock()) as run:
-        run_recursion(run, dataset(), phases or LocalPhases())
+        run_recursion(run, phases or LocalPhases())
 
 
 def go_all(path: Path, commands: tuple[Config, ...], **how: Any) -> None:
@@ -133,7 +133,7 @@ def go_all(path: Path, commands: tuple[Config, ...], **how: Any) -> None:
 def small_world() -> Iterator[None]:
     """One source is poison, and nothing waits for a disk: no machine loses its power here but by a cell's own hand."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(shard, "decode", _poisoned(shard.decode))
+        patched.setattr(augmenter, "decode", _poisoned(augmenter.decode))
         patched.setattr(local.os, "fsync", lambda descriptor: None)
         yield
 

@@ -112,7 +112,7 @@ def _refused(config: Config, folder: Path, error: type[Exception], said: str) ->
         outline(config, tiny_dataset(), ())
     store = open_store(folder)
     with open_run(store, config, tiny_dataset()) as run, pytest.raises(error, match=said):
-        run_recursion(run, tiny_dataset(), LocalPhases())
+        run_recursion(run, LocalPhases())
     assert not store.exists(layout.model(0))
     assert not store.exists(layout.fit_state(layout.training(0)))
 
@@ -145,7 +145,7 @@ def test_a_class_may_keep_a_table_from_validation_and_read_lists_of_options(tmp_
     raw["loop"] |= {"iterations": 1}
     store = open_store(tmp_path / "run")
     with open_run(store, resolve(raw), tiny_dataset()) as run:
-        run_recursion(run, tiny_dataset(), LocalPhases())
+        run_recursion(run, LocalPhases())
     assert read_chain(store)[1].settings["model.options"] == raw["model"]["options"]
     assert verify(store, tiny_dataset()).ok
     other = raw | {"model": raw["model"] | {"options": {"layers": [8, {"deep": [[1, 3]], "empty": {}}]}}}
@@ -175,7 +175,7 @@ def test_codes_are_made_from_the_items_vectors_that_the_config_names(tmp_path: P
     config = _config(backbone="semantic_id", codebooks=1, codebook_size=15, item_vectors=str(path))
     store = open_store(tmp_path / "run")
     with open_run(store, config, tiny_dataset()) as run:
-        run_recursion(run, tiny_dataset(), LocalPhases())
+        run_recursion(run, LocalPhases())
     path.unlink()
     code = load_trained(store, 0).items.row_VM[1:, 0].tolist()  # type: ignore[union-attr, index]
     kinds = [(int(item) % 3, int(item) % 5) for item in tiny_dataset().item_ids()]

@@ -8,7 +8,7 @@ from rsir_scale.config.file import resolve
 from rsir_scale.errors import ConfigError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
-from rsir_scale.runs.open_run import Run, open_run
+from rsir_scale.runs.open_run import HeldRun, open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.trained import has_model
 from rsir_scale.storage.opening import open_store
@@ -25,7 +25,7 @@ def test_a_gpu_that_is_asked_for_is_refused_before_anything_is_trained(tmp_path:
         open_run(store, resolve(raw), run.dataset) as opened,
         pytest.raises(ConfigError, match=rf"{phase}\.use_gpu=true, but without Ray"),
     ):
-        run_recursion(opened, run.dataset, LocalPhases())
+        run_recursion(opened, LocalPhases())
     assert not has_model(store, 0)
 
 
@@ -33,6 +33,6 @@ def test_a_run_whose_model_is_there_generates_on_no_cpu_in_secret(tmp_path: Path
     run = tiny_run().copy_to(tmp_path / "run")
     raw = run.config.model_dump()
     raw["generation"]["use_gpu"] = True
-    opened = Run(run.store, resolve(raw), lease=None, facts=())  # type: ignore[arg-type]
+    opened = HeldRun(run.store, run.dataset, resolve(raw), lease=None, facts=())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"generation\.use_gpu=true"):
-        LocalPhases().generate(opened, run.dataset, read_plan(run.store, 0))
+        LocalPhases().generate(opened, read_plan(run.store, 0))

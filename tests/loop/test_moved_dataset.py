@@ -35,7 +35,7 @@ def _drive(run: TinyRun, folder: Path, dataset: PreparedDataset, before: Hook = 
     data = run.config.data.model_copy(update={"path": dataset.path})
     config = run.config.model_copy(update={"data": data})
     with open_run(open_store(folder, before=before), config, dataset) as opened:
-        run_recursion(opened, dataset, LocalPhases())
+        run_recursion(opened, LocalPhases())
 
 
 def _stop(step: str, key: str) -> None:

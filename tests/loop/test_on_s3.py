@@ -27,7 +27,7 @@ from tests.storage.s3_server import S3Server
 def _run(config: Config, store: Store) -> None:
     dataset = open_dataset(config.data.path)
     with open_run(store, config, dataset) as run:
-        run_recursion(run, dataset, LocalPhases())
+        run_recursion(run, LocalPhases())
 
 
 def test_a_run_in_a_bucket_writes_the_rows_that_a_run_on_a_disk_writes(server: S3Server, bucket: str) -> None:

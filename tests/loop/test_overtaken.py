@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.loop.driver import _drive
 from rsir_scale.loop.local import LocalPhases
@@ -12,7 +11,8 @@ from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.events import RUN_FAILED, read_events
-from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.open_run import HeldRun
+from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.generation import fragile
@@ -22,8 +22,8 @@ from tests.loop.tiny_run import tiny_run
 class Overtaken(LocalPhases):
     """Phases during whose generation another driver takes over."""
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: object) -> None:
-        super().generate(run, dataset, plan)  # type: ignore[arg-type]
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
+        super().generate(run, plan)
         run.store.create(layout.lease(1), run.store.read(layout.lease(0)))
 
 
@@ -49,7 +49,7 @@ def test_the_last_line_names_the_run_and_a_class_of_the_users(tmp_path: Path, ba
 class Interrupted(LocalPhases):
     """Phases that a signal ends at once."""
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+    def train(self, run: HeldRun, iteration: int) -> None:
         raise KeyboardInterrupt
 
 
@@ -59,7 +59,7 @@ class Missing(LocalPhases):
     def __init__(self, *, overtaken: bool) -> None:
         self._overtaken = overtaken
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: object) -> None:
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         if self._overtaken:
             run.store.create(layout.lease(1), run.store.read(layout.lease(0)))
         run.store.read("iteration=000/generation/dropped.mine.parquet")

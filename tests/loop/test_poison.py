@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from rsir_scale.augmenters.rsir import augmenter
 from rsir_scale.config.file import resolve
 from rsir_scale.errors import ResumableError
-from rsir_scale.generation import shard
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs import layout
@@ -27,7 +27,7 @@ POISON = {7, 31}
 
 
 def _poisoned(poison: set[int]) -> Callable[..., Any]:
-    whole = shard.decode
+    whole = augmenter.decode
 
     def decode(backbone: Any, search: Any, sources: Any, *rest: Any, **more: Any) -> Any:
         if poison & set(sources.ids.tolist()):
@@ -49,7 +49,7 @@ def _run(folder: Path, **settings: float) -> Store:
     with open_run(store, resolve(raw), run.dataset) as opened:
         for path in (run.path / layout.folder(0) / "model").iterdir():
             (model / path.name).write_bytes(path.read_bytes())
-        run_recursion(opened, run.dataset, LocalPhases())
+        run_recursion(opened, LocalPhases())
     return store
 
 
@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_poisonous_user_is_set_aside_with_the_reason_and_costs_nobody_else_a_row(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "decode", _poisoned(POISON))
+    monkeypatch.setattr(augmenter, "decode", _poisoned(POISON))
     store = _run(folder, max_error_rate=0.05)
     undisturbed = tiny_run().store
     assert _rows(store) == [row for row in _rows(undisturbed) if row["source_sequence_id"] not in POISON]
@@ -99,7 +99,7 @@ def test_too_many_of_them_stop_the_run_which_goes_on_once_the_cause_is_gone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(shard, "decode", _poisoned({26, 27, 28}))
+        patched.setattr(augmenter, "decode", _poisoned({26, 27, 28}))
         with pytest.raises(ResumableError, match=r"above run\.max_error_rate=0\.01"):
             _run(folder)
     store = _run(folder)
@@ -108,7 +108,7 @@ def test_too_many_of_them_stop_the_run_which_goes_on_once_the_cause_is_gone(
 
 
 def test_a_higher_rate_may_be_set_on_resuming(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard, "decode", _poisoned({26, 27, 28}))
+    monkeypatch.setattr(augmenter, "decode", _poisoned({26, 27, 28}))
     with pytest.raises(ResumableError):
         _run(folder)
     assert len(_errors(_run(folder, max_error_rate=0.2))) == 3

@@ -52,7 +52,7 @@ def test_a_run_out_of_patience_is_done_and_a_raised_patience_lets_it_go_on(tmp_p
         settings["loop"] |= {"iterations": 3, "patience": patience}
         settings["training"] |= {"max_epochs": 1}
         with open_run(store, resolve(settings), tiny.dataset) as run:
-            run_recursion(run, tiny.dataset, LocalPhases())
+            run_recursion(run, LocalPhases())
         return read_status(store)["state"], [manifest.generation is not None for manifest in read_chain(store)]
 
     assert run_with(patience=1) == ("done", [True, False])

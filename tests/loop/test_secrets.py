@@ -33,7 +33,7 @@ def test_no_object_of_a_run_or_a_dataset_holds_a_secret(bucket: str, capfd: pyte
     config = tiny_run().config
     config = config.model_copy(update={"data": config.data.model_copy(update={"path": dataset.path})})
     with open_run(store, config, dataset) as run:
-        run_recursion(run, dataset, LocalPhases())
+        run_recursion(run, LocalPhases())
     assert verify(store, dataset).ok
     everything = open_store(bucket)
     written = {key: everything.read(key) for key in everything.list("")}

@@ -50,7 +50,7 @@ def _config(teacher: str | None, dataset: PreparedDataset | None = None, **secti
 def _run(store: Store, config: Config, dataset: PreparedDataset | None = None) -> None:
     data = dataset or tiny_dataset()
     with open_run(store, config, data) as run:
-        run_recursion(run, data, LocalPhases())
+        run_recursion(run, LocalPhases())
 
 
 @cache

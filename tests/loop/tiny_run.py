@@ -9,14 +9,13 @@ from tempfile import mkdtemp
 import polars as pl
 
 from rsir_scale.config.file import resolve
-from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.prepare import prepare
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.randomness import uniforms
 from rsir_scale.runs.open_run import open_run
-from rsir_scale.storage.base import Store
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 
 USERS, ITEMS = 60, 30
@@ -24,21 +23,17 @@ Interaction = tuple[str, str, float | None]
 
 
 @dataclass(frozen=True)
-class TinyRun:
-    """A run directory, its dataset and its settings."""
-
-    path: Path
-    dataset: PreparedDataset
-    config: Config
+class TinyRun(Run):
+    """A run in a folder of this machine."""
 
     @property
-    def store(self) -> Store:
-        return open_store(self.path)
+    def path(self) -> Path:
+        return Path(self.store.root)
 
     def copy_to(self, folder: Path) -> "TinyRun":
         """A copy that a test may damage."""
         shutil.copytree(self.path, folder)
-        return TinyRun(folder, self.dataset, self.config)
+        return TinyRun(open_store(folder), self.dataset, self.config)
 
 
 def interactions(*, with_times: bool) -> list[Interaction]:
@@ -100,7 +95,7 @@ def tiny_run(
             "loop": {"iterations": 2},
         }
     )
-    folder = Path(mkdtemp(prefix="rsir-test-")) / "run"
-    with open_run(open_store(folder), config, dataset) as run:
-        run_recursion(run, dataset, LocalPhases())
-    return TinyRun(folder, dataset, config)
+    store = open_store(Path(mkdtemp(prefix="rsir-test-")) / "run")
+    with open_run(store, config, dataset) as run:
+        run_recursion(run, LocalPhases())
+    return TinyRun(store, dataset, config)

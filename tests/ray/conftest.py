@@ -54,7 +54,7 @@ def finish(config: Config, run_dir: Path, phases: Phases) -> str:
     """Run to the end and recompute the digest from the rows."""
     store, dataset = open_store(run_dir), open_dataset(config.data.path)
     with open_run(store, config, dataset) as run:
-        run_recursion(run, dataset, phases)
+        run_recursion(run, phases)
     found = digest(store, dataset)
     assert found is not None
     return found

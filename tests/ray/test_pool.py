@@ -3,14 +3,13 @@ from pathlib import Path
 import pytest
 
 from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError, ResumableError, StorageFullError
 from rsir_scale.generation import pool
 from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import missing_shards
-from rsir_scale.runs.open_run import Run
+from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
@@ -23,17 +22,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 class RayGeneration(LocalPhases):
     """Trains in this process, generates on the pool."""
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         reported: list[int] = []
         missing = missing_shards(run.store, plan)
-        generate_with_ray(
-            run.store,
-            str(dataset.path),
-            plan.iteration,
-            missing,
-            run.config.generation,
-            lambda shard, counts: reported.append(shard),
-        )
+        generate_with_ray(run, plan.iteration, missing, lambda shard, counts: reported.append(shard))
         assert set(reported) <= {shard.index for shard in missing}
 
 
@@ -80,12 +72,12 @@ class Poisoned:
     def __init__(self, phases: LocalPhases, order: Path, kind: str) -> None:
         self._phases, self._order, self._kind = phases, order / fragile.FAULT, kind
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
-        self._phases.train(run, dataset, iteration)
+    def train(self, run: HeldRun, iteration: int) -> None:
+        self._phases.train(run, iteration)
 
-    def generate(self, run: Run, dataset: PreparedDataset, plan: ShardPlan) -> None:
-        self._order.write_text(f"{self._kind}:{fragile.rarest_first_item(dataset.training_sequences())}")
-        self._phases.generate(run, dataset, plan)
+    def generate(self, run: HeldRun, plan: ShardPlan) -> None:
+        self._order.write_text(f"{self._kind}:{fragile.rarest_first_item(run.dataset.training_sequences())}")
+        self._phases.generate(run, plan)
         self._order.unlink()
 
 

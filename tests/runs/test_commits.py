@@ -24,12 +24,12 @@ from rsir_scale.runs.commits import (
     write_part,
 )
 from rsir_scale.runs.lineage import read_columns
-from rsir_scale.runs.plan import ShardPlan, plan_iteration
+from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import SETTINGS, commit_shards, dataset, record_of, rows_of, table
+from tests.runs.world import commit_shards, planned, record_of, rows_of, table
 
 PROTOCOL = [
     f"{operation}.{step}"
@@ -56,7 +56,7 @@ def _all_rows(plan: ShardPlan) -> list[tuple[int, list[int]]]:
 @pytest.mark.parametrize("step", PROTOCOL)
 def test_kill_at_any_step_then_the_same_again_loses_and_doubles_nothing(tmp_path: Path, step: str) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     victim = plan.shards[1]
 
     def before(reached: str, key: str) -> None:
@@ -77,7 +77,7 @@ def test_kill_at_any_step_then_the_same_again_loses_and_doubles_nothing(tmp_path
 
 def test_first_commit_wins_and_the_second_learns_of_it(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     shard = plan.shards[0]
     records = []
     for attempt in ("slow", "fast"):
@@ -92,7 +92,7 @@ def test_first_commit_wins_and_the_second_learns_of_it(tmp_path: Path) -> None:
 
 def test_parts_are_equal_bytes_for_equal_rows(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     parts = [
         write_part(store, iteration=0, shard=0, attempt=attempt, table=table(rows_of(plan, plan.shards[0])))
         for attempt in ("a", "b")
@@ -103,7 +103,7 @@ def test_parts_are_equal_bytes_for_equal_rows(tmp_path: Path) -> None:
 
 def test_shard_without_rows_commits_an_empty_part(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     part = write_part(store, iteration=0, shard=0, attempt="a", table=table([]))
     commit(store, record_of(plan, plan.shards[0], "a", part))
     found = read_commit(store, 0, 0)
@@ -114,7 +114,7 @@ def test_shard_without_rows_commits_an_empty_part(tmp_path: Path) -> None:
 
 def test_full_disk_while_a_part_is_written_commits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
 
     def refuse(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -160,7 +160,7 @@ def test_counters_add_up_by_name() -> None:
 
 def test_record_that_speaks_of_another_shard_is_refused(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards[:1])
     store.put(layout.commit(0, 1), store.read(layout.commit(0, 0)))
     with pytest.raises(IntegrityError, match="speaks of shard 0"):
@@ -180,7 +180,7 @@ class Interleavings(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = TemporaryDirectory()
         self.store = open_store(self.folder.name)
-        self.plan = plan_iteration(self.store, dataset(), 0, SETTINGS)
+        self.plan = planned(self.store)
         self.written: dict[tuple[int, str], FileEntry] = {}
         self.first: dict[int, str] = {}
         self.attempts = 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rsir_scale.runs.commits import write_part
 from rsir_scale.runs.dedupe import settle_duplicates
-from rsir_scale.runs.lineage import SequenceFile, read_dropped, training_files
+from rsir_scale.runs.lineage import Omitted, SequenceFile, read_ids, training_files
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
@@ -54,7 +54,7 @@ def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
         entry = settle_duplicates(
             store, dataset(), iteration=0, attempt="a", parts=_write(store, shards), bucket_rows=bucket_rows
         )
-        assert read_dropped(store, entry.key).tolist() == _naive(rows, set())
+        assert read_ids(store, entry.key).tolist() == _naive(rows, set())
         assert entry.rows == len(_naive(rows, set()))
 
         old_parts = _write(store, earlier, iteration=7)
@@ -65,8 +65,7 @@ def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
                 key=part.key,
                 rows=part.rows or 0,
                 sha256=part.sha256,
-                dropped_key=old_dropped.key,
-                dropped_sha256=old_dropped.sha256,
+                without=(Omitted(key=old_dropped.key, sha256=old_dropped.sha256),),
             )
             for part in old_parts
         ]
@@ -80,7 +79,7 @@ def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
             bucket_rows=bucket_rows,
         )
         contents = {row[3] for shard in earlier for row in shard}
-        assert read_dropped(store, again.key).tolist() == _naive(rows, contents)
+        assert read_ids(store, again.key).tolist() == _naive(rows, contents)
 
 
 def test_row_that_repeats_a_real_sequence_is_dropped_only_if_asked(tmp_path: Path) -> None:
@@ -88,14 +87,14 @@ def test_row_that_repeats_a_real_sequence_is_dropped_only_if_asked(tmp_path: Pat
     copied = tuple(dataset().training_sequences().row(4).tolist())
     part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(50, 4, 0, copied), (51, 4, 1, (1, 2))]))
     alone = settle_duplicates(store, dataset(), iteration=0, attempt="a", parts=[part])
-    assert read_dropped(store, alone.key).tolist() == []
+    assert read_ids(store, alone.key).tolist() == []
     files = training_files(store, dataset(), 0)
     against = settle_duplicates(store, dataset(), iteration=0, attempt="b", parts=[part], existing=files)
-    assert read_dropped(store, against.key).tolist() == [50]
+    assert read_ids(store, against.key).tolist() == [50]
 
 
 def test_folder_with_a_pattern_in_its_name(tmp_path: Path) -> None:
     store = open_store(tmp_path / "run [a-z]*")
     part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(1, 1, 0, (3,)), (2, 1, 1, (3,))]))
     entry = settle_duplicates(store, dataset(), iteration=0, attempt="a", parts=[part])
-    assert read_dropped(store, entry.key).tolist() == [2]
+    assert read_ids(store, entry.key).tolist() == [2]

@@ -102,6 +102,7 @@ def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, 
         (layout.search(0), layout.clusters(0, ATTEMPT)),
         (layout.TEACHER, layout.teacher_weights(ATTEMPT, 0)),
         (layout.manifest(1), layout.dropped(1, ATTEMPT)),
+        (layout.manifest(1), layout.replaced(1, ATTEMPT)),
     ],
 )
 def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun, record: str, undecided: str) -> None:

@@ -18,12 +18,12 @@ from rsir_scale.runs.lineage import (
     load,
     load_slices,
     read_columns,
-    read_dropped,
+    read_ids,
     training_files,
 )
-from rsir_scale.runs.plan import plan_iteration, read_plan
+from rsir_scale.runs.plan import read_plan
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import SETTINGS, USERS, ZERO, commit_shards, dataset, generate, rows_of
+from tests.runs.world import USERS, ZERO, commit_shards, dataset, generate, planned, rows_of
 
 
 def test_first_iteration_reads_the_dataset_alone(tmp_path: Path) -> None:
@@ -45,7 +45,8 @@ def test_later_iterations_add_kept_rows_in_shard_order(tmp_path: Path) -> None:
     assert [file.key for file in files if file.where == "run"] == [file.key for file in committed_files(store, 0)]
     loaded = load(store, dataset(), files)
     plan = read_plan(store, 0)
-    dropped = set(read_dropped(store, committed_files(store, 0)[0].dropped_key or "").tolist())
+    (omitted,) = committed_files(store, 0)[0].without
+    dropped = set(read_ids(store, omitted.key).tolist())
     written = [row for shard in plan.shards for row in rows_of(plan, shard)]
     kept = [row for row in written if row[0] not in dropped]
     assert dropped
@@ -59,7 +60,7 @@ def test_shards_of_a_later_plan_are_what_loading_everything_gives(tmp_path: Path
     store = open_store(tmp_path)
     with Lease(store) as lease:
         generate(store, lease)
-    plan = plan_iteration(store, dataset(), 1, SETTINGS)
+    plan = planned(store, 1)
     assert plan.first_sequence_id == read_plan(store, 0).next_sequence_id
     pieces = [load_slices(store, dataset(), plan.files, shard.slices) for shard in plan.shards]
     whole = load(store, dataset(), plan.files)
@@ -72,13 +73,13 @@ def test_real_sources_only(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with Lease(store) as lease:
         generate(store, lease)
-    plan = plan_iteration(store, dataset(), 1, SETTINGS.model_copy(update={"sources": "real"}))
+    plan = planned(store, 1, sources="real")
     assert plan.rows == USERS
 
 
 def test_an_iteration_without_manifest_is_no_training_data(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards)
     with pytest.raises(IntegrityError, match="MANIFEST"):
         training_files(store, dataset(), 1)

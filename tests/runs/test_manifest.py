@@ -20,11 +20,9 @@ from rsir_scale.runs.manifest import (
     read_manifest,
     write_extension,
 )
-from rsir_scale.runs.plan import plan_iteration
-from rsir_scale.runs.settle import settle
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import SETTINGS, ZERO, commit_shards, dataset, finish, generate
+from tests.runs.world import ZERO, commit_shards, dataset, finish, generate, planned, settled
 
 
 def _run(folder: Path) -> Store:
@@ -120,9 +118,9 @@ def test_raised_iterations_extend_the_last_manifest(tmp_path: Path) -> None:
     store = open_store(tmp_path / "raised")
     with Lease(store) as lease:
         finish(store, lease, 0)
-        plan = plan_iteration(store, dataset(), 0, SETTINGS)
+        plan = planned(store)
         commit_shards(store, plan, "a", plan.shards)
-        generation, files = settle(store, dataset(), plan, attempt="a", against_existing=False)
+        generation, files = settled(store, plan, attempt="a")
         extension = Extension(
             iteration=0,
             parent_sha256=manifest_sha256(store, 0),

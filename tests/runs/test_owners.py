@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rsir_scale.data.dataset import HeldOut, PreparedDataset
 from rsir_scale.data.sequences import offsets_of, to_list_array
 from rsir_scale.errors import IntegrityError
-from rsir_scale.runs.lineage import SequenceFile
+from rsir_scale.runs.lineage import Omitted, SequenceFile
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import TEST_HITS, VALIDATION_HITS, Owners, held_out_hits, kept_rows, owners
 from rsir_scale.runs.records import FileEntry, write_entry
@@ -119,7 +119,8 @@ def test_a_hit_is_a_kept_row_whose_generated_part_holds_the_held_out_item(
 def test_kept_rows_leave_dropped_ones_out(tmp_path: Path) -> None:
     entries = _write(tmp_path, [(30, 1, 1, [1, 2]), (31, 1, 1, [1, 3])], [30])
     store = open_store(tmp_path)
-    file = SequenceFile(where="run", key="a", rows=2, sha256=entries[0].sha256, dropped_key="b")
+    without = (Omitted(key="b", sha256=entries[1].sha256),)
+    file = SequenceFile(where="run", key="a", rows=2, sha256=entries[0].sha256, without=without)
     assert [table.column("sequence_id").to_pylist() for table in kept_rows(store, [file], ["sequence_id"])] == [[31]]
     with pytest.raises(IntegrityError, match="holds 2 rows"):
         list(kept_rows(store, [file.model_copy(update={"rows": 3})], ["sequence_id"]))

@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import SequenceFile
-from rsir_scale.runs.plan import ShardPlan, make_plan, plan_iteration, read_plan
+from rsir_scale.runs.plan import ShardPlan, make_plan, read_plan
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import SETTINGS, USERS, ZERO, dataset
+from tests.runs.world import USERS, ZERO, planned
 
 
 def _plan(rows: list[int], shard_sources: int, trials: int = 3) -> ShardPlan:
@@ -57,19 +56,18 @@ def test_ids_are_unique_and_leave_off_where_the_next_iteration_begins(
 
 def test_stored_plan_is_reused_and_knows_no_actors(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    first = plan_iteration(store, dataset(), 0, SETTINGS)
+    first = planned(store)
     written = store.read(layout.plan(0))
-    more_actors = SETTINGS.model_copy(update={"actors": 7})
-    assert plan_iteration(store, dataset(), 0, more_actors) == first == read_plan(store, 0)
+    assert planned(store, actors=7) == first == read_plan(store, 0)
     assert store.read(layout.plan(0)) == written
     assert first.first_sequence_id == first.rows == USERS
 
 
 def test_plan_of_other_settings_is_refused(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan_iteration(store, dataset(), 0, SETTINGS)
+    planned(store)
     with pytest.raises(IntegrityError, match="not the plan"):
-        plan_iteration(store, dataset(), 0, GenerationConfig(shard_sources=4))
+        planned(store, shard_sources=4)
 
 
 def test_damaged_plan_is_named(tmp_path: Path) -> None:

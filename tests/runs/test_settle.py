@@ -15,20 +15,18 @@ from rsir_scale.runs.content import content_of, digest
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.lineage import SequenceFile, load_slices
 from rsir_scale.runs.manifest import combined_digest, read_chain
-from rsir_scale.runs.plan import plan_iteration
-from rsir_scale.runs.settle import settle
 from rsir_scale.storage.base import sha256_of
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import SETTINGS, ZERO, commit_shards, dataset, finish, generate, rows_of, table
+from tests.runs.world import ZERO, commit_shards, dataset, finish, generate, planned, rows_of, settled, table
 
 
 def _digest(folder: Path, order: list[int], attempts: list[str]) -> str | None:
     store = open_store(folder)
     with Lease(store) as lease:
-        plan = plan_iteration(store, dataset(), 0, SETTINGS)
+        plan = planned(store)
         for number, attempt in zip(order, attempts, strict=True):
             commit_shards(store, plan, attempt, [plan.shards[number]])
-        generation, files = settle(store, dataset(), plan, attempt=attempts[0], against_existing=False)
+        generation, files = settled(store, plan, attempt=attempts[0])
         finish(store, lease, 0, generation=generation, files=files)
     return digest(store, dataset())
 
@@ -48,7 +46,7 @@ def test_digest_sees_one_changed_item(tmp_path: Path) -> None:
     with Lease(store) as lease:
         generate(store, lease)
     assert digest(store, dataset()) == combined_digest(read_chain(store))
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     rows = rows_of(plan, plan.shards[0])
     rows[0] = (*rows[0][:3], (60, *rows[0][3][1:]))
     changed = write_part(store, iteration=0, shard=0, attempt="changed", table=table(rows))
@@ -80,9 +78,9 @@ def test_content_does_not_know_where_parts_are_cut(tmp_path: Path) -> None:
 
 def test_summary_names_and_hashes_every_file(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards)
-    generation, files = settle(store, dataset(), plan, attempt="s", against_existing=True)
+    generation, files = settled(store, plan, against_existing=True)
     assert {file.kind for file in files} == {"plan", "commit", "part", "dropped"}
     for file in files:
         assert sha256_of(store, file.key) == (file.sha256, file.bytes)
@@ -94,52 +92,52 @@ def test_summary_names_and_hashes_every_file(tmp_path: Path) -> None:
 
 def test_generation_is_not_closed_before_its_last_shard(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards[1:])
     with pytest.raises(ResumableError, match="1 of 5 shards"):
-        settle(store, dataset(), plan, attempt="s", against_existing=False)
+        settled(store, plan)
 
 
 def test_sources_that_had_no_trials_are_noticed(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards, sources={0: 4, 1: 5, 2: 5, 3: 5, 4: 3})
     with pytest.raises(IntegrityError, match="the commits count 44"):
-        settle(store, dataset(), plan, attempt="s", against_existing=False)
+        settled(store, plan)
 
 
 def test_a_record_that_counts_a_stop_more_is_noticed_though_trials_and_rows_agree(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards)
     record = json.loads(store.read(layout.commit(0, 2)))
     record["counts"]["stop_copy"] = record["counts"].get("stop_copy", 0) + 1
     store.put(layout.commit(0, 2), json.dumps(record).encode())
     with pytest.raises(IntegrityError, match=r"shard 2: .* trials went in"):
-        settle(store, dataset(), plan, attempt="s", against_existing=False)
+        settled(store, plan)
 
 
 def test_swapped_part_is_noticed(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards)
     shorter = write_part(store, iteration=0, shard=0, attempt="x", table=table(rows_of(plan, plan.shards[0])[:-1]))
     store.put(layout.part(0, 0, "a"), store.read(shorter.key))
     with pytest.raises(IntegrityError, match=r"part-00000\.a"):
-        settle(store, dataset(), plan, attempt="s", against_existing=False)
+        settled(store, plan)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
 def test_a_part_that_lost_its_end_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     store = open_store(tmp_path)
-    plan = plan_iteration(store, dataset(), 0, SETTINGS)
+    plan = planned(store)
     commit_shards(store, plan, "a", plan.shards)
     store.put(layout.part(0, 3, "a"), damage(store.read(layout.part(0, 3, "a"))))
     with pytest.raises(IntegrityError, match=r"part-00003\.a\.parquet has SHA-256"):
-        settle(store, dataset(), plan, attempt="s", against_existing=True)
+        settled(store, plan, against_existing=True)
     store.delete(layout.part(0, 3, "a"))
     with pytest.raises(IntegrityError, match=r"part-00003\.a\.parquet is missing"):
-        settle(store, dataset(), plan, attempt="s", against_existing=True)
+        settled(store, plan, against_existing=True)
 
 
 def test_second_iteration_counts_kept_sources_only(tmp_path: Path) -> None:
@@ -147,12 +145,12 @@ def test_second_iteration_counts_kept_sources_only(tmp_path: Path) -> None:
     with Lease(store) as lease:
         first = generate(store, lease).generation
         assert first is not None
-        plan = plan_iteration(store, dataset(), 1, SETTINGS)
+        plan = planned(store, 1)
         kept = dict.fromkeys(range(len(plan.shards)), 0)
         for shard in plan.shards:
             kept[shard.index] = len(load_slices(store, dataset(), plan.files, shard.slices))
         commit_shards(store, plan, "b", plan.shards, sources=kept)
-        generation, files = settle(store, dataset(), plan, attempt="s", against_existing=False)
+        generation, files = settled(store, plan)
         finish(store, lease, 1, generation=generation, files=files)
     assert generation.sources == 23 + first.rows < plan.rows
     assert digest(store, dataset()) == combined_digest(read_chain(store))

@@ -12,11 +12,10 @@ from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event, read_events
 from rsir_scale.runs.manifest import combined_digest, read_chain
 from rsir_scale.runs.open_run import open_run
-from rsir_scale.runs.plan import plan_iteration
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
-from tests.runs.world import SETTINGS, commit_shards, config, dataset, finish, generate
+from tests.runs.world import commit_shards, config, dataset, finish, generate, planned
 
 ITERATION_KEYS = [
     "iteration",
@@ -52,7 +51,7 @@ def test_status_follows_a_run_from_plan_to_end(tmp_path: Path) -> None:
         assert seen() == ("training", ["training"])
         store.put(layout.model(0), b"{}")
         assert seen() == ("evaluating", ["evaluating"])
-        plan = plan_iteration(store, dataset(), 0, SETTINGS)
+        plan = planned(store)
         commit_shards(store, plan, "early", plan.shards[:2])
         assert seen() == ("generating", ["generating"])
         assert read_status(store)["iterations"][0]["new_sequences"] > 0

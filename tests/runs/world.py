@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 import numpy as np
 import pyarrow as pa
 
-from rsir_scale.config.settings import Config, GenerationConfig
+from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.sequences import offsets_of, to_list_array
 from rsir_scale.data.synthetic import synthesize
@@ -18,11 +18,11 @@ from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.manifest import Generation, Manifest, parent_sha256, write_manifest
 from rsir_scale.runs.plan import Shard, ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.settle import settle
 from rsir_scale.storage.base import Store
 
 USERS, TRIALS, SHARD_SOURCES = 23, 2, 5
-SETTINGS = GenerationConfig(trials_per_sequence=TRIALS, shard_sources=SHARD_SOURCES)
 ZERO = "0" * 64
 # One synthetic row: sequence_id, source_sequence_id, trial, items.
 Row = tuple[int, int, int, tuple[int, ...]]
@@ -45,8 +45,34 @@ def config(**sections: dict[str, object]) -> Config:
     return Config.model_validate(base | sections)
 
 
-def table(rows: Sequence[Row]) -> pa.Table:
-    """A part's table, with the columns that this room reads."""
+def run_in(store: Store, **generation: object) -> Run:
+    """A run on that market; `generation` are settings of that section which differ."""
+    section = {"trials_per_sequence": TRIALS, "shard_sources": SHARD_SOURCES} | generation
+    return Run(store, dataset(), config(generation=section))
+
+
+def planned(store: Store, iteration: int = 0, **generation: object) -> ShardPlan:
+    """The stored plan of an iteration."""
+    run = run_in(store, **generation)
+    return plan_iteration(run, iteration, trials=run.config.generation.trials_per_sequence)
+
+
+def settled(
+    store: Store,
+    plan: ShardPlan,
+    *,
+    attempt: str = "s",
+    against_existing: bool = False,
+    replaces_source: bool = False,
+) -> tuple[Generation, list[FileEntry]]:
+    """The summary and files of a plan whose shards are committed."""
+    return settle(
+        run_in(store), plan, attempt=attempt, against_existing=against_existing, replaces_source=replaces_source
+    )
+
+
+def table(rows: Sequence[Row], *, first_targets: Sequence[int] = ()) -> pa.Table:
+    """A part's table, with the columns that this room reads; `first_targets` are all 1 unless given."""
     offsets = offsets_of([len(row[3]) for row in rows])
     items = np.array([item for row in rows for item in row[3]], dtype=np.int32)
     hashes = content_hashes(offsets, items)
@@ -56,6 +82,7 @@ def table(rows: Sequence[Row]) -> pa.Table:
             "items": to_list_array(offsets, items),
             "source_sequence_id": pa.array([row[1] for row in rows], pa.int64()),
             "trial": pa.array([row[2] for row in rows], pa.int32()),
+            "first_target": pa.array(first_targets or [1] * len(rows), pa.int32()),
             "content_hash": pa.array([value.tobytes() for value in hashes], pa.binary(16)),
         }
     )
@@ -120,11 +147,9 @@ def finish(
     return manifest
 
 
-def generate(
-    store: Store, lease: Lease, iteration: int = 0, *, attempt: str = "a", settings: GenerationConfig = SETTINGS
-) -> Manifest:
+def generate(store: Store, lease: Lease, iteration: int = 0, *, attempt: str = "a", **settings: object) -> Manifest:
     """Plan, commit, settle and finish iteration 0 (or one from real sources only)."""
-    plan = plan_iteration(store, dataset(), iteration, settings)
+    plan = planned(store, iteration, **settings)
     commit_shards(store, plan, attempt, plan.shards)
-    generation, files = settle(store, dataset(), plan, attempt=attempt, against_existing=False)
+    generation, files = settled(store, plan, attempt=attempt)
     return finish(store, lease, iteration, generation=generation, files=files)

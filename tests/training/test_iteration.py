@@ -71,7 +71,7 @@ def test_fine_tuning_starts_from_the_model_before_and_retraining_from_none(
 
     monkeypatch.setattr(iteration_module, "resumed_fit", listening)
     with open_run(store, resolve(settings), dataset) as run:
-        run_recursion(run, dataset, LocalPhases())
+        run_recursion(run, LocalPhases())
     assert len(started_from) == 3
     assert started_from[0] is None
     for iteration, start in enumerate(started_from[1:]):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.evaluation.iteration import Evaluation
@@ -19,7 +20,7 @@ from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.randomness import content_hashes
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord
-from rsir_scale.runs.lineage import committed_files, read_dropped
+from rsir_scale.runs.lineage import committed_files, read_ids
 from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
@@ -67,7 +68,8 @@ def test_a_clustered_run_passes_as_what_it_is_and_not_as_exact(
     for iteration in (0, 1):
         (other.path / layout.search(iteration)).unlink()
     ledger = Ledger()
-    verify_rows(other.store, other.dataset, other.config, read_plan(other.store, 0), ledger, limit=None, tell=print)
+    manifest, plan = read_chain(other.store)[0], read_plan(other.store, 0)
+    verify_rows(augmenter_of(other, 0), manifest, plan, ledger, limit=None, tell=print)
     assert any(fault.row is not None for fault in ledger.sorted_faults())
 
 
@@ -209,8 +211,8 @@ def test_a_changed_row_that_is_mended_throughout_still_breaks_the_digest(
     part = _parts(run, 1)[0]
     table = pq.read_table(run.path / part.key)
     # The content is that of kept rows: a settled duplicate is not in it.
-    dropped = next(file.dropped_key for file in committed_files(run.store, 1))
-    kept = ~np.isin(table.column("sequence_id").to_numpy(), read_dropped(run.store, dropped or ""))
+    (dropped,) = committed_files(run.store, 1)[0].without
+    kept = ~np.isin(table.column("sequence_id").to_numpy(), read_ids(run.store, dropped.key))
     data, _ = _with_item_changed(table, int(np.flatnonzero(kept)[0]), hashes_too=True)
     _mend(run, 1, part.key, data)
     assert any("content" in fault.what and "MANIFEST" in fault.file for fault in _checked(run).faults)
@@ -314,7 +316,7 @@ def test_a_lost_manifest_between_others_is_named_and_nothing_is_made_in_its_plac
         pytest.raises(IntegrityError, match=r"iteration=001/MANIFEST\.json is missing, and the one after it is there"),
         open_run(run.store, run.config, run.dataset) as opened,
     ):
-        run_recursion(opened, run.dataset, LocalPhases())
+        run_recursion(opened, LocalPhases())
     assert sorted(run.path.rglob("MANIFEST.json")) == before
 
 

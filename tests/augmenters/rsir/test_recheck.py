@@ -14,18 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsir_scale.augmenters.rsir.recheck import ShardFacts, recheck_rows
+from rsir_scale.augmenters.rsir.rows import EVIDENCE
 from rsir_scale.augmenters.rsir.rules import Rules, cut_sources, rules_of
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.randomness import content_hashes
-from rsir_scale.runs.columns import PART_SCHEMA
+from rsir_scale.runs.columns import with_evidence
 from rsir_scale.runs.commits import read_commits
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import read_plan
 from tests.loop.tiny_run import tiny_run
 
 VARIANTS = (("paper", "before_choice"), ("paper", "after_choice"), ("released", "after_choice"))
+SCHEMA = with_evidence(EVIDENCE)
 Row = dict[str, Any]
 
 
@@ -46,12 +48,12 @@ class Part:
         """The part with one row changed and, where asked, the row's hash made to fit."""
         rows = self.table.to_pylist()
         rows[place] = change(rows[place]) or rows[place]
-        table = pa.Table.from_pylist(rows, schema=PART_SCHEMA)
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
         if mend:
             items = np.array([item for row in rows for item in row["items"]], dtype=np.int32)
             hashes = content_hashes(offsets_of([len(row["items"]) for row in rows]), items)
             column = pa.array([value.tobytes() for value in hashes], pa.binary(16))
-            table = table.set_column(table.num_columns - 1, PART_SCHEMA.field(table.num_columns - 1), column)
+            table = table.set_column(SCHEMA.get_field_index("content_hash"), SCHEMA.field("content_hash"), column)
         return replace(self, table=table)
 
 
@@ -77,7 +79,7 @@ def test_every_row_that_a_run_wrote_stands(reading: str, remaining: str, iterati
 
 @pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
 def test_a_part_without_rows_stands(reading: str, remaining: str) -> None:
-    assert part(reading, remaining).faults(table=PART_SCHEMA.empty_table()) == []
+    assert part(reading, remaining).faults(table=SCHEMA.empty_table()) == []
 
 
 def _set(**values: Any) -> Callable[[Row], Row]:
@@ -98,6 +100,7 @@ DAMAGE: dict[str, tuple[Callable[[Row], Row], str]] = {
     "id": (lambda row: row | {"sequence_id": row["sequence_id"] + 1_000_000}, "sequence_id"),
     "source": (_set(source_sequence_id=10**9), "none of the shard's sources"),
     "iteration": (_set(iteration=0), "iteration is not 1"),
+    "first target": (_set(first_target=2), "first_target is not 1"),
     "start beyond the row": (_set(start_length=500), "does not leave a start"),
     "start of nothing": (_set(start_length=0), "does not leave a start"),
     "start item": (lambda row: row | {"items": [row["items"][0] % 30 + 1, *row["items"][1:]]}, "prefix of the source"),
@@ -239,5 +242,7 @@ def test_a_table_that_is_no_part_is_refused_whole() -> None:
     assert good.faults(table=good.table.drop_columns(["trial"])) == [
         (None, "columns are not those of a part, or hold nulls")
     ]
-    holed = good.table.set_column(4, PART_SCHEMA.field(4), pa.nulls(good.table.num_rows, pa.int32()))
+    holed = good.table.set_column(
+        SCHEMA.get_field_index("trial"), SCHEMA.field("trial"), pa.nulls(good.table.num_rows, pa.int32())
+    )
     assert [row for row, _ in good.faults(table=holed)] == [None]

@@ -16,7 +16,6 @@ from rsir_scale.augmenters.rsir import calibration, searching
 from rsir_scale.augmenters.rsir.rules import rules_of
 from rsir_scale.augmenters.rsir.searching import open_clusters, open_search, prepare_search, read_search
 from rsir_scale.config.file import resolve
-from rsir_scale.config.settings import Config
 from rsir_scale.errors import ConfigError, IntegrityError
 from rsir_scale.generation.shard import generate_locally
 from rsir_scale.models.repository import load_trained, publish_weights
@@ -34,18 +33,18 @@ from rsir_scale.storage.base import Store
 from tests.loop.tiny_run import ITEMS, TinyRun, tiny_run
 
 
-def _undecided(folder: Path, **fidelity: Any) -> tuple[TinyRun, Config]:
+def _undecided(folder: Path, **fidelity: Any) -> TinyRun:
     """A run in which theta_0 and theta_1 are trained and their plans made, and nothing is decided."""
     run = tiny_run(mode="clustered").copy_to(folder / "run")
     for iteration in (0, 1):
         (run.path / layout.search(iteration)).unlink()
     raw = run.config.model_dump()
     raw["fidelity"] |= fidelity
-    return run, resolve(raw)
+    return replace(run, config=resolve(raw))
 
 
-def _prepare(run: TinyRun, config: Config, iteration: int = 0) -> None:
-    prepare_search(run.store, run.dataset, config, read_plan(run.store, iteration))
+def _prepare(run: TinyRun, iteration: int = 0) -> None:
+    prepare_search(run, read_plan(run.store, iteration))
 
 
 def _content(run: TinyRun) -> list[str]:
@@ -54,41 +53,41 @@ def _content(run: TinyRun) -> list[str]:
 
 
 def test_exact_decides_nothing_and_leaves_nothing(tmp_path: Path) -> None:
-    run, config = _undecided(tmp_path, mode="exact")
-    _prepare(run, config)
+    run = _undecided(tmp_path, mode="exact")
+    _prepare(run)
     assert read_search(run.store, 0) is None
     items_VD = load_trained(run.store, 0).item_vectors()
-    assert open_search(run.store, run.dataset, config.fidelity, 0, items_VD).name.startswith("exact/")
+    assert open_search(run, 0, items_VD).name.startswith("exact/")
 
 
 def test_clusters_are_published_once_and_used_by_everybody(tmp_path: Path) -> None:
-    run, config = _undecided(tmp_path)
-    _prepare(run, config)
+    run = _undecided(tmp_path)
+    _prepare(run)
     record = read_search(run.store, 0)
     assert record is not None
     assert record.clusters is not None
     assert (record.mode, "1 of 8 clusters" in record.why) == ("clustered", True)
     before = (run.path / record.clusters.key).read_bytes()
-    _prepare(run, config)
+    _prepare(run)
     assert read_search(run.store, 0) == record
     assert (run.path / record.clusters.key).read_bytes() == before
     assert load(before)["cluster_V"].shape == (ITEMS,)
     items_VD = load_trained(run.store, 0).item_vectors()
-    assert open_search(run.store, run.dataset, config.fidelity, 0, items_VD).name.startswith("clustered/")
+    assert open_search(run, 0, items_VD).name.startswith("clustered/")
 
 
 def test_an_attempt_that_comes_second_leaves_the_first_ones_record(tmp_path: Path, monkeypatch) -> None:
-    run, config = _undecided(tmp_path)
-    _prepare(run, config)
+    run = _undecided(tmp_path)
+    _prepare(run)
     record = read_search(run.store, 0)
     exists = type(run.store).exists
     monkeypatch.setattr(type(run.store), "exists", lambda self, key: "search" not in key and exists(self, key))
-    _prepare(run, config)
+    _prepare(run)
     assert read_search(run.store, 0) == record
 
 
 def test_the_next_iteration_starts_from_the_clusters_of_the_one_before(tmp_path: Path, monkeypatch) -> None:
-    run, config = _undecided(tmp_path)
+    run = _undecided(tmp_path)
     starts: list[Any] = []
     make = searching.make_clusters
 
@@ -97,8 +96,8 @@ def test_the_next_iteration_starts_from_the_clusters_of_the_one_before(tmp_path:
         return make(*given, start=start, **named)
 
     monkeypatch.setattr(searching, "make_clusters", listen)
-    _prepare(run, config)
-    _prepare(run, config, 1)
+    _prepare(run)
+    _prepare(run, 1)
     first = open_clusters(run.store, 0)
     assert first is not None
     assert starts[0] is None
@@ -114,7 +113,7 @@ def test_whatever_scans_the_clusters_the_content_is_the_same(tmp_path: Path) -> 
         plan = read_plan(run.store, 0)
         for shard in plan.shards:
             (run.path / layout.commit(0, shard.index)).unlink()
-        generate_locally(run.store, run.dataset, resolve(raw), plan)
+        generate_locally(replace(run, config=resolve(raw)), plan)
         assert _content(run) == content
 
 
@@ -152,8 +151,8 @@ def test_the_manifest_says_why_auto_chose_as_it_did() -> None:
 
 
 def test_auto_stays_exact_where_that_is_soon_enough_and_makes_no_clusters(tmp_path: Path) -> None:
-    run, config = _undecided(tmp_path, mode="auto")
-    _prepare(run, config)
+    run = _undecided(tmp_path, mode="auto")
+    _prepare(run)
     record = read_search(run.store, 0)
     assert record is not None
     assert (record.mode, record.clusters) == ("exact", None)
@@ -164,18 +163,18 @@ def test_auto_stays_exact_where_that_is_soon_enough_and_makes_no_clusters(tmp_pa
 def test_auto_takes_clusters_only_if_much_faster_and_hardly_ever_wrong(
     tmp_path: Path, monkeypatch, gain: float, wrong: float, chosen: str
 ) -> None:
-    run, config = _undecided(tmp_path, mode="auto")
+    run = _undecided(tmp_path, mode="auto")
     monkeypatch.setattr(calibration, "SOON_ENOUGH_S", 0.0)
     monkeypatch.setattr(calibration, "LEAST_GAIN", gain)
     monkeypatch.setattr(calibration, "MOST_FALSE_ACCEPTS", wrong)
-    _prepare(run, config)
+    _prepare(run)
     record = read_search(run.store, 0)
     assert record is not None
     assert (record.mode, record.clusters is not None) == (chosen, chosen == "clustered")
     assert record.figures.keys() >= {"exact_s", "clustered_s", "build_s", "false_accept_rate"}
     assert record.why.startswith("1 of 8 clusters are probed, semantics count; exact takes") == (chosen == "clustered")
     # What was chosen for the first iteration holds for the next.
-    _prepare(run, config, 1)
+    _prepare(run, 1)
     later = read_search(run.store, 1)
     assert later is not None
     assert later.mode == chosen
@@ -218,7 +217,7 @@ def test_auto_counts_the_rows_that_clusters_would_let_through(monkeypatch) -> No
 
 @pytest.mark.parametrize("gone", ["FAISS", "a source"])
 def test_auto_that_cannot_compare_stays_exact_and_says_why(tmp_path: Path, monkeypatch, gone: str) -> None:
-    run, config = _undecided(tmp_path, mode="auto")
+    run = _undecided(tmp_path, mode="auto")
     monkeypatch.setattr(calibration, "SOON_ENOUGH_S", 0.0)
 
     def failing(*given: object, **named: object) -> None:
@@ -228,7 +227,7 @@ def test_auto_that_cannot_compare_stays_exact_and_says_why(tmp_path: Path, monke
         monkeypatch.setattr(searching, "has_faiss", lambda: False)
     else:
         monkeypatch.setattr(calibration, "decode", failing)
-    _prepare(run, config)
+    _prepare(run)
     record = read_search(run.store, 0)
     assert record is not None
     assert (record.mode, record.clusters) == ("exact", None)
@@ -248,12 +247,12 @@ def test_auto_projects_its_sample_onto_all_that_an_actor_has(monkeypatch) -> Non
 
 
 def test_a_vector_that_is_not_finite_is_refused_by_the_logs_own_id(tmp_path: Path) -> None:
-    run, config = _undecided(tmp_path)
+    run = _undecided(tmp_path)
     items_VD = load_trained(run.store, 0).item_vectors().detach().clone()
     items_VD[7, 3] = np.nan
     item = str(run.dataset.item_ids()[6])
     with pytest.raises(IntegrityError, match=f"item '{item}'"):
-        open_search(run.store, run.dataset, config.fidelity, 0, items_VD)
+        open_search(run, 0, items_VD)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -261,14 +260,14 @@ def test_a_vector_that_is_not_finite_is_refused_by_the_logs_own_id(tmp_path: Pat
 def test_a_stored_model_that_is_not_finite_is_refused_by_the_logs_own_id_before_any_generation(
     tmp_path: Path, mode: str, value: float
 ) -> None:
-    run, config = _undecided(tmp_path, mode=mode)
+    run = _undecided(tmp_path, mode=mode)
     plan = read_plan(run.store, 0)
     for shard in plan.shards:
         (run.path / layout.commit(0, shard.index)).unlink()
     _damage(run, item_index=7, value=value)
     item = str(run.dataset.item_ids()[6])
     with pytest.raises(IntegrityError, match=rf"items\.weight', item '{item}' \(item_index 7\)"):
-        generate_locally(run.store, run.dataset, config, plan)
+        generate_locally(run, plan)
     assert read_search(run.store, 0) is None
     assert len(missing_shards(run.store, plan)) == len(plan.shards)
 
@@ -284,20 +283,20 @@ def _damage(run: TinyRun, *, item_index: int, value: float) -> None:
 
 @pytest.mark.parametrize("fidelity", [{"clusters": ITEMS + 1}, {"clusters": 4, "nprobe": 5}, {"nprobe": 32}])
 def test_more_clusters_than_there_are_is_refused_before_anything_starts(tmp_path: Path, fidelity: Any) -> None:
-    run, config = _undecided(tmp_path, **fidelity)
+    run = _undecided(tmp_path, **fidelity)
     with pytest.raises(ConfigError, match=r"fidelity\.(clusters|nprobe)="):
-        rules_of(config, run.dataset)
+        rules_of(run.config, run.dataset)
 
 
 def test_more_clusters_than_items_are_refused_before_auto_starts_and_more_probed_ones_leave_it_exact(
     tmp_path: Path,
 ) -> None:
-    run, config = _undecided(tmp_path, mode="auto", clusters=ITEMS + 1)
+    run = _undecided(tmp_path, mode="auto", clusters=ITEMS + 1)
     with pytest.raises(ConfigError, match=rf"fidelity\.clusters={ITEMS + 1} "):
-        rules_of(config, run.dataset)
-    run, config = _undecided(tmp_path / "probed", mode="auto", clusters=4, nprobe=5)
-    rules_of(config, run.dataset)
-    _prepare(run, config)
+        rules_of(run.config, run.dataset)
+    run = _undecided(tmp_path / "probed", mode="auto", clusters=4, nprobe=5)
+    rules_of(run.config, run.dataset)
+    _prepare(run)
     record = read_search(run.store, 0)
     assert record is not None
     assert (record.mode, "nothing would be left out" in record.why) == ("exact", True)
