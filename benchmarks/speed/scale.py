@@ -217,7 +217,7 @@ def _note(sizes: list[int], shards: int) -> None:
 def _times(store: Store, plan: ShardPlan, called: float, actors: int) -> dict[str, float]:
     """Start-up and generation, from the commits; seconds. The first shards of k actors are the k that began first."""
     records = read_commits(store, plan)
-    ends = [store.local_path(layout.commit(0, record.shard)).stat().st_mtime for record in records]
+    ends = [Path(store.root, layout.commit(0, record.shard)).stat().st_mtime for record in records]
     begins = sorted(end - record.seconds for end, record in zip(ends, records, strict=True))[:actors]
     return {
         "start_s": begins[0] - called,
