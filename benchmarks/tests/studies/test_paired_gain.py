@@ -15,24 +15,13 @@ def test_arms_of_a_paired_study_may_be_made_on_several_machines(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, ranks = tmp_path / "gain.json", tmp_path / "ranks.parquet"
-    arms = ["--arm", "two:loop.iterations=2", "--arm", "aa"]
+    settings = ["--arm", "two:loop.iterations=2", "--arm", "aa", *small()]
 
     def rows_after(machine: str, *seeds: str) -> list[dict[str, Any]]:
         out = tmp_path / machine
         if seeds:
-            call(
-                monkeypatch,
-                paired_gain.main,
-                "run",
-                "--config",
-                config,
-                "--out",
-                out,
-                "--seeds",
-                *seeds,
-                *arms,
-                *small(),
-            )
+            where = ["--config", config, "--out", out]
+            call(monkeypatch, paired_gain.main, "run", *where, "--seeds", *seeds, *settings)
         call(monkeypatch, paired_gain.main, "report", "--out", out, "--ranks", ranks, "--json", found)
         return list(json.loads(found.read_text())["rows"])
 

@@ -16,20 +16,10 @@ def test_a_grid_of_teachers_is_reported_and_drawn(
     # One size: without a teacher of another run.
     arguments = ["run", "--config", config, "--out", out, "--seeds", "0", "--sizes", "8x1", *small()]
     call(monkeypatch, weak_to_strong.main, *arguments)
-    kept = ["--ranks", tmp_path / "ranks.parquet"]
-    call(
-        monkeypatch,
-        weak_to_strong.main,
-        "report",
-        "--out",
-        out,
-        *kept,
-        "--json",
-        found,
-        "--figure",
-        tmp_path / "grid.png",
-    )
+    figure = tmp_path / "grid.png"
+    made = ["--ranks", tmp_path / "ranks.parquet", "--json", found, "--figure", figure]
+    call(monkeypatch, weak_to_strong.main, "report", "--out", out, *made)
     assert {(row["teacher"], row["student"]) for row in json.loads(found.read_text())["rows"]} == {("8x1", "8x1")}
-    assert (tmp_path / "grid.png").stat().st_size > 1000
+    assert figure.stat().st_size > 1000
     with pytest.raises(SystemExit, match="WIDTHxBLOCKS"):
         weak_to_strong.size_settings("64")
