@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (name if name in SOURCES else node.module for name in inner)
 
 
+@cache
 def _of_repository(path: Path) -> set[str]:
     return {name for name in _imports(path) if name.split(".")[0] in MAY_IMPORT}
 
