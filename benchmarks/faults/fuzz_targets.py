@@ -76,7 +76,7 @@ def targets(folder: Path) -> dict[str, Target]:
     config = resolve({"data": {"path": str(folder / "data"), "max_length": 8}, **SETTINGS})
     store = open_store(folder / "run")
     with open_run(store, config, dataset) as run:
-        run_recursion(run, dataset, LocalPhases())
+        run_recursion(run, LocalPhases())
     return dict([*_logs(folder), *_settings(folder), *_records(store), *_datasets(folder), *_weights(store)])
 
 

@@ -107,7 +107,7 @@ def drive(config: Config, url: str, *, before: Hook | None = None, told: Path | 
     try:
         dataset = open_dataset(config.data.path)
         with open_run(open_store(url, before=before), config, dataset) as opened:
-            run_recursion(opened, dataset, LocalPhases())
+            run_recursion(opened, LocalPhases())
     except RsirError as error:
         message = f"rsir: {error}\n"
         sys.stderr.write(message) if told is None else told.write_text(message)

@@ -29,6 +29,7 @@ from typing import Any
 
 from benchmarks.record.machine import pin_threads
 from benchmarks.record.result_file import Row, write_rows
+from rsir_scale.augmenters.rsir import augmenter as rsir
 from rsir_scale.config.file import load_config
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
@@ -36,7 +37,7 @@ from rsir_scale.generation import shard
 from rsir_scale.loop import recursion
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.runs.manifest import read_manifest
-from rsir_scale.runs.open_run import Run, open_run
+from rsir_scale.runs.open_run import HeldRun, open_run
 from rsir_scale.storage.opening import open_store
 
 PROTOCOL: dict[str, list[tuple[ModuleType, str]]] = {
@@ -47,9 +48,9 @@ PROTOCOL: dict[str, list[tuple[ModuleType, str]]] = {
     "manifest": [(recursion, "_model_files"), (recursion, "parent_sha256"), (recursion, "write_manifest")],
 }
 BESIDE: dict[str, list[tuple[ModuleType, str]]] = {
-    "rows": [(shard, "part_rows")],
+    "rows": [(rsir, "written_rows"), (shard, "part_table")],
     "owners": [(recursion, "held_out_hits")],
-    "decode": [(shard, "decode")],
+    "decode": [(rsir, "decode")],
 }
 _MOST = 0.03
 
@@ -61,11 +62,11 @@ class Enough(Exception):
 class Written(LocalPhases):
     """Phases that train theta_0 and no other."""
 
-    def train(self, run: Run, dataset: PreparedDataset, iteration: int) -> None:
+    def train(self, run: HeldRun, iteration: int) -> None:
         """See `Phases.train`."""
         if iteration:
             raise Enough
-        super().train(run, dataset, iteration)
+        super().train(run, iteration)
 
 
 class Clocks:
@@ -127,7 +128,7 @@ def main() -> None:
 def train(folder: Path, config: Config, dataset: PreparedDataset) -> None:
     """Leave a run with a trained and evaluated theta_0, and no plan."""
     with open_run(open_store(folder), config, dataset) as run:
-        recursion._train_and_evaluate(run, dataset, Written(), 0)
+        recursion._train_and_evaluate(run, Written(), 0)
 
 
 def write(trained: Path, folder: Path, config: Config, dataset: PreparedDataset) -> Row:
@@ -135,7 +136,7 @@ def write(trained: Path, folder: Path, config: Config, dataset: PreparedDataset)
     shutil.copytree(trained, folder)
     store = open_store(folder)
     with open_run(store, config, dataset) as run, Clocks(PROTOCOL | BESIDE) as clocks, suppress(Enough):
-        recursion.run_recursion(run, dataset, Written())
+        recursion.run_recursion(run, Written())
     whole = clocks.ended - clocks.began
     protocol = sum(clocks.seconds[kind] for kind in PROTOCOL)
     written = read_manifest(store, 0).generation

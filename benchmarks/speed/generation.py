@@ -27,14 +27,15 @@ import numpy as np
 
 from benchmarks.record.machine import environment, pin_threads
 from benchmarks.speed.plain import EachAnew, FullScan, LiteralGenerator
+from rsir_scale.augmenters.part import part_table
 from rsir_scale.augmenters.rsir.contexts import Contexts, ContextTree, Tree
 from rsir_scale.augmenters.rsir.decode import Decoded, decode
+from rsir_scale.augmenters.rsir.rows import EVIDENCE, keeps, written_rows
 from rsir_scale.augmenters.rsir.rules import Rules, cut_sources, rules_of
 from rsir_scale.augmenters.rsir.state import DecodingRows
 from rsir_scale.config.file import load_config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.data.synthetic import synthesize
-from rsir_scale.generation.rows import keeps, part_rows
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
@@ -224,8 +225,15 @@ def _timed(workload: Workload, way: Callable[[Workload], Run]) -> dict[str, floa
 
 def _write(decoded: Decoded, workload: Workload) -> float:
     started = time.perf_counter()
-    positions = np.arange(len(workload.sources))
-    table = part_rows(decoded, workload.sources, positions, workload.rules, first_id=1, iteration=0)
+    table = part_table(
+        written_rows(decoded, workload.sources, workload.rules, search="benchmark"),
+        workload.sources,
+        np.arange(len(workload.sources)),
+        first_id=1,
+        iteration=0,
+        trials=workload.rules.trials_per_sequence * workload.rules.lengths,
+        evidence=EVIDENCE,
+    )
     with tempfile.TemporaryDirectory() as folder:
         write_part(open_store(folder), iteration=0, shard=0, attempt="benchmark", table=table)
     return time.perf_counter() - started

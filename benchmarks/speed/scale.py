@@ -32,6 +32,7 @@ from benchmarks.record.machine import environment
 from benchmarks.record.memory import draw, in_fresh_process, own_peak, own_size
 from benchmarks.speed.planted_run import ACCEPTANCE, SEED, Job, plant
 from benchmarks.speed.projection import project
+from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.augmenters.rsir.rules import cluster_count
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
@@ -157,26 +158,19 @@ def generate(job: Job) -> dict[str, Any]:
     """Generate the planted run's first iteration as a run does, and say what it took; this process is the driver."""
     config, dataset, store = job.config(), open_dataset(job.market), open_store(job.run)
     torch.set_num_threads(1)
-    with Stopper("stopped") as stopper, open_run(store, config, dataset):
+    with Stopper("stopped") as stopper, open_run(store, config, dataset) as run:
         cluster = Cluster(config, stopper)
         cluster.connect()
         cluster.wait_for(needs(config)[1])
-        plan = plan_iteration(store, dataset, 0, config.generation)
+        plan = plan_iteration(run, 0, trials=augmenter_of(run, 0).trials)
         sizes: list[int] = []
         called = time.time()
-        generate_with_ray(
-            store, job.market, 0, plan.shards, config.generation, lambda *_: _note(sizes, len(plan.shards))
-        )
+        generate_with_ray(run, 0, plan.shards, lambda *_: _note(sizes, len(plan.shards)))
         wall_s = time.time() - called
         peak = own_peak()
         started = time.perf_counter()
-        written, _ = settle(
-            store,
-            dataset,
-            plan,
-            attempt=layout.new_attempt(),
-            against_existing=config.generation.reading == "paper",
-        )
+        against_existing = config.generation.reading == "paper"
+        written, _ = settle(run, plan, attempt=layout.new_attempt(), against_existing=against_existing)
         settle_s = time.perf_counter() - started
         cluster.close()
     counters = written.counters

@@ -76,7 +76,7 @@ def run_arm(config_path: str, overrides: list[str], arm: str, seed: int, out: Pa
     store = open_store(folder)
     with open_run(store, config, dataset) as run:
         share_base(config, folder, out)
-        run_recursion(run, dataset, LocalPhases(report=lambda progress: tell(folder.name, progress)))
+        run_recursion(run, LocalPhases(report=lambda progress: tell(folder.name, progress)))
     print(json.dumps(read_status(store)["iterations"][-1]["metrics"]), flush=True)
 
 
