@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs, once: see `setup`.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-ray test-all test-faults quickstart clean
+.PHONY: help setup lint house test test-ray test-all test-faults quickstart clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -28,6 +28,9 @@ lint: setup  ## Style, imports, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+house: setup  ## The order of the rooms: who imports whom, sizes, commands that pages name
+	$(BIN)/python -m pytest tests/test_imports.py tests/test_house.py
 
 test: setup  ## The default tests: no network, no GPU, a few with a local Ray cluster; those beside the others
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup

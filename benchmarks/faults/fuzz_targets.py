@@ -158,12 +158,13 @@ def _records(store: Store) -> Iterator[tuple[str, Target]]:
         validation_score=0.5,
         dataset_fingerprint="0" * 64,
     )
-    chain = read_chain(store)
+    generation = read_chain(store)[0].generation
+    assert generation is not None  # noqa: S101  # iteration 0 wrote sequences
     extension = Extension(
         iteration=1,
         parent_sha256=manifest_sha256(store, 1),
         files=(),
-        generation=chain[0].generation,
+        generation=generation,
         timings={},
     )
     lease = store.read(layout.lease(0))

@@ -55,7 +55,7 @@ def in_own_network() -> None:
         sys.exit(f"hosts are Linux namespaces, which take root, iproute2 and util-linux, and {why}")
     if os.environ.get(_INSIDE) != "1":
         os.environ[_INSIDE] = "1"
-        os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
+        os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.orig_argv[1:]])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     _ip("link", "set", "lo", "up")
 

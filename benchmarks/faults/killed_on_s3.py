@@ -1,8 +1,8 @@
 """A run and its dataset in a bucket, one request in a hundred failing, the driver killed again and again: what is left?
 
-    PYTHONPATH=. python -m benchmarks.faults.killed_on_s3 --kills 5 --faults 0.01 --json docs/results/killed-on-s3.json
+    python -m benchmarks.faults.killed_on_s3 --kills 5 --faults 0.01 --json docs/results/killed-on-s3.json
 
-The real command, with a Ray cluster of its own, a Train worker and two actors, against the S3 server of the tests, of
+The real command, with a Ray cluster of its own, a Train worker and two actors, against an S3 server, of
 whose requests `--faults` is the share that goes wrong, in six ways. Each kill (SIGKILL, to the driver's process group)
 waits for a phase of its own, in the order of `PHASES`, and falls at a random moment after the phase has written its
 first key, or told that it began; the record says where that was. Then the same command is given again, until the run

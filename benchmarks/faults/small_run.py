@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
 
+from devtools.s3_server import S3Server, s3_server
 from rsir_scale.config.file import resolve
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
@@ -37,9 +38,6 @@ from rsir_scale.runs.owners import kept_rows
 from rsir_scale.storage.base import Hook, Store
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.verify import verify
-
-if TYPE_CHECKING:
-    from tests.storage.s3_server import S3Server
 
 Rows = dict[int, bytes]
 # How a driver may end, by its exit code.
@@ -96,8 +94,8 @@ def _golden(config: Config, config_file: Path, folder: Path) -> int | None:
     url = str(folder / "golden")
     if config.training.workers > 1:
         with (folder / "golden.log").open("w") as log:
-            told = {"stdout": log, "stderr": log, "env": command_environment()}
-            return subprocess.run(rsir("run", str(config_file), "--run-dir", url), check=False, **told).returncode
+            words = rsir("run", str(config_file), "--run-dir", url)
+            return subprocess.run(words, check=False, stdout=log, stderr=log, env=command_environment()).returncode
     golden = FORKS.Process(target=drive, args=(config, url))
     _join(golden)
     return golden.exitcode
@@ -178,13 +176,11 @@ def stores(kind: str, folder: Path, faults: float) -> Iterator[Callable[[str], s
 
 
 @contextmanager
-def faulty_s3(share: float) -> Iterator[tuple["S3Server", str]]:
-    """The S3 server of the tests, of whose requests a share (0..1) goes wrong, and the address of a bucket there.
+def faulty_s3(share: float) -> Iterator[tuple[S3Server, str]]:
+    """An S3 server, of whose requests a share (0..1) goes wrong, and the address of a bucket there.
 
     The environment of this process, and so of those it starts, leads there from now on.
     """
-    from tests.storage.s3_server import s3_server
-
     with s3_server() as server:
         os.environ.update(server.environment)
         bucket = server.make_bucket("runs")

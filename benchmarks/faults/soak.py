@@ -55,7 +55,7 @@ class Killer:
         self._draws = np.random.default_rng(seed)
         self._gap = gap
         self.kills: Counter[str] = Counter()
-        self._wanted, self._at, self._until = DRIVER, 0.0, 0.0
+        self._wanted, self._at, self._until, self._broke = DRIVER, 0.0, 0.0, False
         self._due: float | None = None
         self._rest(0.0)
 
@@ -124,7 +124,7 @@ class Soak:
 
     def is_short_of(self, wanted: argparse.Namespace) -> bool:
         """Whether it has not lasted long enough, or killed too few."""
-        return self.now < 60 * wanted.minutes or self.killer.kills.total() < wanted.kills
+        return bool(self.now < 60 * wanted.minutes or self.killer.kills.total() < wanted.kills)
 
     def tick(self, *, kills: bool) -> None:
         """Begin or take up the run, look at its processes, and kill one if it is time."""

@@ -1,9 +1,9 @@
 """The whole loop on three hosts without a common disk, of which one is lost: killed, or cut off, in either phase.
 
-    sudo env PYTHONPATH=. OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.faults.three_hosts --json three-hosts.json
+    sudo env OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.faults.three_hosts --json three-hosts.json
 
 Hosts are namespaces (`hosts.py`): each has its own raylet and disk, one token leads into all (RAY_AUTH_MODE=token), and
-dataset and runs lie on the S3 server of the tests. A run is the real command on the head, with two Train workers and
+dataset and runs lie on an S3 server. A run is the real command on the head, with two Train workers and
 two actors on three CPUs, one a host; so those fit on any two hosts. The head is never lost; `hosts_run.py` says when
 others are. They come back for the next run; in `one in each` the first does so within the run, 20 s later. What a run
 committed is held to what the same command commits on one machine, undisturbed: rows by id, digest, `rsir verify`; a
@@ -24,10 +24,10 @@ from benchmarks.faults.hosts_cluster import HostCluster, code_folders
 from benchmarks.faults.hosts_run import CUT, GENERATION, KILL, TRAINING, HostsRun, Loss, NotAsMeantError
 from benchmarks.faults.small_run import SmallRun, compare, is_golden, small_run
 from benchmarks.record.result_file import Row, write_rows
+from devtools.s3_server import s3_server
 from rsir_scale.config.settings import Config
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.storage.opening import open_store
-from tests.storage.s3_server import s3_server
 
 USERS, ITEMS = 600, 300
 SETTINGS: dict[str, dict[str, object]] = {

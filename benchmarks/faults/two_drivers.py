@@ -12,7 +12,7 @@ real `rsir run`. A start is mixed, and the study fails, if
     an iteration was finished by two drivers, or writes of two drivers lie among each other,
     a driver that was not killed ends otherwise than done (0) or refused (3) with the holder and since when.
 
-`--store s3` starts the S3 server of the tests, of whose requests `--faults` is the share that goes wrong.
+`--store s3` starts an S3 server, of whose requests `--faults` is the share that goes wrong.
 """
 
 import argparse

@@ -70,11 +70,11 @@ def _fit(items: int, work: Path, settings: list[str]) -> tuple[Config, int, int]
 def _timed_updates() -> list[float]:
     """The seconds of each update of any fit of this process, as they come."""
     seconds: list[float] = []
-    update = epoch.Fit._update
+    untimed = epoch.Fit._update
 
-    def timed(running: epoch.Fit, number: int) -> float:
+    def timed(self: epoch.Fit, update: int) -> float:
         started = time.perf_counter()
-        loss = update(running, number)
+        loss = untimed(self, update)
         seconds.append(time.perf_counter() - started)
         return loss
 

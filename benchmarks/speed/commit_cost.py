@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks.record.machine import pin_threads
 from benchmarks.record.result_file import Row, write_rows
-from rsir_scale.augmenters.rsir import augmenter
+from rsir_scale.augmenters.rsir import augmenter as rsir
 from rsir_scale.config.file import load_config
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
@@ -48,9 +48,9 @@ PROTOCOL: dict[str, list[tuple[ModuleType, str]]] = {
     "manifest": [(recursion, "_model_files"), (recursion, "parent_sha256"), (recursion, "write_manifest")],
 }
 BESIDE: dict[str, list[tuple[ModuleType, str]]] = {
-    "rows": [(augmenter, "written_rows"), (shard, "part_table")],
+    "rows": [(rsir, "written_rows"), (shard, "part_table")],
     "owners": [(recursion, "held_out_hits")],
-    "decode": [(augmenter, "decode")],
+    "decode": [(rsir, "decode")],
 }
 _MOST = 0.03
 

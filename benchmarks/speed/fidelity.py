@@ -148,7 +148,7 @@ def take_turns(contenders: list[Contender], rounds: int, device: str) -> float:
             contender.taken.append(_timed(contender.check, device))
             if contender.step is not None:
                 contender.steps.append(_timed(contender.step, device))
-    pooled = [sum(taken) for taken in zip(*(contender.taken for contender in contenders), strict=True)]
+    pooled: list[float] = [sum(taken) for taken in zip(*(contender.taken for contender in contenders), strict=True)]
     return round(max(pooled) / min(pooled), 3)
 
 

@@ -45,8 +45,8 @@ from rsir_scale.runs.commits import write_part
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import has_model
 from rsir_scale.storage.opening import open_store
+from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration
-from rsir_scale.training.worker import Worker
 
 TOYS_USERS, TOYS_ITEMS = 19_412, 11_924
 IDENTITY = (2023, 0)
@@ -225,14 +225,13 @@ def _timed(workload: Workload, way: Callable[[Workload], Run]) -> dict[str, floa
 
 def _write(decoded: Decoded, workload: Workload) -> float:
     started = time.perf_counter()
-    positions = np.arange(len(workload.sources))
     table = part_table(
-        written_rows(decoded, workload.sources, workload.rules, search=""),
+        written_rows(decoded, workload.sources, workload.rules, search="benchmark"),
         workload.sources,
-        positions,
+        np.arange(len(workload.sources)),
         first_id=1,
         iteration=0,
-        trials=workload.rules.trials_per_sequence,
+        trials=workload.rules.trials_per_sequence * workload.rules.lengths,
         evidence=EVIDENCE,
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -55,7 +55,7 @@ def main() -> None:
         wall_s = time.time() - began
     verifies = time.time()
     verified = subprocess.run([SCRIPTS / "rsir", "verify", arguments.run_dir], check=False).returncode
-    row = {"exit_code": exit_code, "verify_exit_code": verified, "wall_s": round(wall_s, 1)}
+    row: Row = {"exit_code": exit_code, "verify_exit_code": verified, "wall_s": round(wall_s, 1)}
     row |= {"verify_s": round(time.time() - verifies, 1)}
     row |= {"peak_bytes": sampler.peak(), "counted_as": sampler.counted_as, "peak_of_one": sampler.peak_bytes}
     row |= described(arguments.run_dir, began) if exit_code == 0 else {}
@@ -114,7 +114,7 @@ def watch(job: str, environment: Environment, sampler: Sampler) -> int:
     while following.poll() is None:
         sampler.sample()
         time.sleep(_EVERY_S)
-    status = [SCRIPTS / "ray", "job", "status", job]
+    status = [str(SCRIPTS / "ray"), "job", "status", job]
     told = subprocess.run(status, env=environment, capture_output=True, text=True, check=False)
     return 0 if "succeeded" in told.stdout else 1
 

@@ -33,7 +33,8 @@ class LiteralGenerator:
     """Algorithm 1, one trial at a time; draws are made beforehand, as a plain loop would have them from a generator."""
 
     def __init__(self, backbone: Backbone, sources: Sequences, rules: Rules, identity: tuple[int, int]) -> None:
-        if rules.check_before_choice or rules.allow_repeats or rules.rank_threshold is None:
+        beyond = rules.check_before_choice or rules.allow_repeats or rules.start_vouches
+        if beyond or rules.rank_threshold is None:
             raise SystemExit("the literal way covers reading=paper without repeats, with the check on")
         self._backbone, self._rules, self._tau = backbone, rules, rules.rank_threshold
         self._items_VD = backbone.item_vectors().detach()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from rsir_scale.augmenters.rsir.decode import decode
 from rsir_scale.augmenters.rsir.rules import cut_sources, rules_of
@@ -22,6 +23,7 @@ from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow, open
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights
+from rsir_scale.models.layers import TransformerBlock
 from rsir_scale.models.repository import publish_weights
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.randomness import Purpose, derive_seed
@@ -122,6 +124,7 @@ def calibrate(
     usable = usable.select(np.flatnonzero(usable.lengths >= 2))
     few = replace(rules, trials_per_sequence=1)
     low, high = LEAST_NOISE, MOST_NOISE
+    noise = found = math.nan
     for _ in range(8):
         noise = math.sqrt(low * high)
         plant_weights(backbone, cluster_V, noise=noise)
@@ -146,7 +149,7 @@ def plant_weights(backbone: Backbone, cluster_V: npt.NDArray[np.int64], *, noise
         cluster_V: cluster of each item, item 1 first.
         noise: length of an item's own direction beside its cluster's, which has length 1.
     """
-    assert isinstance(backbone, SASRec)  # noqa: S101
+    assert isinstance(backbone, SASRec) and isinstance(backbone.items, nn.Embedding)  # noqa: S101, PT018
     draws = torch.Generator().manual_seed(SEED)
     width = backbone.width
     center_CD = torch.randn((int(cluster_V.max()) + 1, width), generator=draws)
@@ -156,6 +159,7 @@ def plant_weights(backbone: Backbone, cluster_V: npt.NDArray[np.int64], *, noise
     item_VD *= (length_V / item_VD.norm(dim=1))[:, None]
     backbone.items.weight[1:] = item_VD
     for number, block in enumerate(backbone.blocks):
+        assert isinstance(block, TransformerBlock)  # noqa: S101
         for layer in (block.attention.project_in, block.attention.project_out, block.contract):
             layer.weight.zero_()
             layer.bias.zero_()

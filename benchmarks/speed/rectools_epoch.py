@@ -18,7 +18,7 @@ from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
 
-class Clock(Callback):
+class Clock(Callback):  # type: ignore[misc]  # known in RecTools' environment alone
     """Times epochs and counts sequences."""
 
     def __init__(self) -> None:

@@ -130,7 +130,8 @@ def flat(index: Any, faiss: Any, settings: Settings, query_BD: Tensor, target_B:
             restored.callback(setattr, faiss.cvar, name, getattr(faiss.cvar, name))
             setattr(faiss.cvar, name, value)
         score_BK, _ = index.search(query_BD.numpy(), tau)
-    return score_BK[:, -1] <= target_B.numpy()
+    passed_B: BoolArray = score_BK[:, -1] <= target_B.numpy()
+    return passed_B
 
 
 def _fastest(choices: Sequence[Setting], way: Callable[..., object], asked: tuple[Tensor, Tensor, int]) -> Setting:

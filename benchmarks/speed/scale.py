@@ -32,6 +32,7 @@ from benchmarks.record.machine import environment
 from benchmarks.record.memory import draw, in_fresh_process, own_peak, own_size
 from benchmarks.speed.planted_run import ACCEPTANCE, SEED, Job, plant
 from benchmarks.speed.projection import project
+from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.augmenters.rsir.rules import cluster_count
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
@@ -161,16 +162,15 @@ def generate(job: Job) -> dict[str, Any]:
         cluster = Cluster(config, stopper)
         cluster.connect()
         cluster.wait_for(needs(config)[1])
-        plan = plan_iteration(run, 0, trials=config.generation.trials_per_sequence)
+        plan = plan_iteration(run, 0, trials=augmenter_of(run, 0).trials)
         sizes: list[int] = []
         called = time.time()
         generate_with_ray(run, 0, plan.shards, lambda *_: _note(sizes, len(plan.shards)))
         wall_s = time.time() - called
         peak = own_peak()
         started = time.perf_counter()
-        written, _ = settle(
-            run, plan, attempt=layout.new_attempt(), against_existing=config.generation.reading == "paper"
-        )
+        against_existing = config.generation.reading == "paper"
+        written, _ = settle(run, plan, attempt=layout.new_attempt(), against_existing=against_existing)
         settle_s = time.perf_counter() - started
         cluster.close()
     counters = written.counters
@@ -211,7 +211,7 @@ def _note(sizes: list[int], shards: int) -> None:
 def _times(store: Store, plan: ShardPlan, called: float, actors: int) -> dict[str, float]:
     """Start-up and generation, from the commits; seconds. The first shards of k actors are the k that began first."""
     records = read_commits(store, plan)
-    ends = [store.local_path(layout.commit(0, record.shard)).stat().st_mtime for record in records]
+    ends = [Path(store.root, layout.commit(0, record.shard)).stat().st_mtime for record in records]
     begins = sorted(end - record.seconds for end, record in zip(ends, records, strict=True))[:actors]
     return {
         "start_s": begins[0] - called,

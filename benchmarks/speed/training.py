@@ -49,8 +49,8 @@ from rsir_scale.training.iteration import training_task
 from rsir_scale.training.recommender import Recommender
 from rsir_scale.training.worker import Worker
 
-HERE = Path(__file__).parent
-REQUIREMENTS = HERE / "rectools-requirements.txt"
+ROOT = Path(__file__).parents[2]
+REQUIREMENTS = Path(__file__).with_name("rectools-requirements.txt")
 # Our name of a loss, its name there, negatives.
 LOSSES = {
     "sampled_softmax": ("sampled_softmax", 256),
@@ -120,7 +120,7 @@ def measure_rectools(arguments: argparse.Namespace, loss: str) -> Row:
     """RecTools' row of a loss. Raises SystemExit: it did not see each sequence once an epoch."""
     config = load_config(arguments.config, arguments.overrides)
     sequences = open_dataset(config.data.path).training_sequences()
-    sequences = _latest(sequences.select(trainable_rows(sequences)), config.data.max_length + 1)
+    sequences = latest(sequences.select(trainable_rows(sequences)), config.data.max_length + 1)
     theirs, negatives = LOSSES[loss]
     settings = {
         **{key: getattr(config.model, key) for key in ("width", "blocks", "heads", "dropout")},
@@ -134,9 +134,10 @@ def measure_rectools(arguments: argparse.Namespace, loss: str) -> Row:
     }
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/sequences.npz", items=sequences.items, offsets=sequences.offsets)
-        command = [str(rectools_python(arguments.env)), str(HERE / "rectools_epoch.py")]
+        command = [str(rectools_python(arguments.env)), "-m", "benchmarks.speed.rectools_epoch"]
         command += ["--data", f"{folder}/sequences.npz", "--settings", json.dumps(settings)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        here = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=here)
     if done.returncode:
         raise SystemExit(f"RecTools failed:\n{done.stderr[-3000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
@@ -158,7 +159,7 @@ def rectools_python(folder: Path) -> Path:
     return python
 
 
-def _latest(sequences: Sequences, most: int) -> Sequences:
+def latest(sequences: Sequences, most: int) -> Sequences:
     """The latest items of each sequence, as our batches have them."""
     lengths = np.minimum(sequences.lengths, most)
     kept = np.arange(len(sequences.items)) >= np.repeat(sequences.offsets[1:] - lengths, sequences.lengths)

@@ -27,9 +27,12 @@ LARGEST = 21
 
 
 def ranks_at(folder: Path, iteration: int) -> Ranks:
-    """The ranks of an evaluated iteration of a run, by split."""
+    """The ranks of an iteration of a run, by split. Raises SystemExit: it was not evaluated."""
     store = open_store(folder)
-    ranks = read_ranks(store, read_evaluation(store, iteration))
+    evaluation = read_evaluation(store, iteration)
+    if evaluation is None:
+        raise SystemExit(f"{folder} has no ranks of iteration {iteration}: finish the run first")
+    ranks = read_ranks(store, evaluation)
     return {split: ranks[column].to_numpy() for split, column in SPLITS.items()}
 
 
@@ -80,7 +83,8 @@ def _same(one: Ranks, other: Ranks) -> bool:
 
 def narrowed(ranks: np.ndarray) -> np.ndarray:
     """Ranks as a file keeps them; a user without a held-out item there (rank null) has the largest."""
-    return np.minimum(np.nan_to_num(ranks, nan=LARGEST), LARGEST).astype(np.uint8)
+    kept: np.ndarray = np.minimum(np.nan_to_num(ranks, nan=LARGEST), LARGEST).astype(np.uint8)
+    return kept
 
 
 def gains(kept: dict[Key, Ranks]) -> list[Row]:

@@ -177,13 +177,21 @@ def generated(folders: list[Path], iteration: int) -> dict[str, float]:
     # A share of nothing is null, and then absent here.
     known = [name for name in names if all(entry[name] is not None for entry in entries)]
     means = {name: float(np.mean([entry[name] for entry in entries])) for name in known}
-    counters = [read_chain(open_store(folder))[iteration].generation.counters for folder in folders]
+    counters = [counters_of(open_store(folder), iteration) for folder in folders]
     for kind in ("true", "own", "other"):
         chosen = sum(counter[f"chosen_{kind}"] for counter in counters)
         means[f"acceptance_{kind}"] = sum(counter[f"accepted_{kind}"] for counter in counters) / max(1, chosen)
     kept = sum(counter["rows_kept"] for counter in counters)
     means["subsequence_share"] = sum(counter["subsequence_rows"] for counter in counters) / max(1, kept)
     return means
+
+
+def counters_of(store: Store, iteration: int) -> dict[str, int]:
+    """What an iteration's generation counted. Raises SystemExit: it wrote nothing."""
+    generation = read_chain(store)[iteration].generation
+    if generation is None:
+        raise SystemExit(f"iteration {iteration} of {store.root} wrote no sequences: raise loop.iterations")
+    return generation.counters
 
 
 if __name__ == "__main__":

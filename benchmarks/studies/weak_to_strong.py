@@ -78,7 +78,7 @@ def size_settings(size: str) -> list[str]:
 
 def finished(out: Path) -> dict[Key, Ranks]:
     """The ranks of theta_0 and theta_1 of every finished pair."""
-    found = {}
+    found: dict[Key, Ranks] = {}
     for folder in sorted(out.glob(f"*-{TEACHES}-*-seed*")):
         pair, _, seed = folder.name.rpartition("-seed")
         if is_done(open_store(folder)):

@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from devtools.s3_server import S3Server
 from rsir_scale.errors import InputError, ResumableError, StorageFullError
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import check_conservation, read_commit
@@ -33,7 +34,6 @@ from tests.faults.protocol import ITERATIONS, Process, attempt, drive, hosts, sw
 from tests.faults.steps import nameless
 from tests.faults.world import Clock
 from tests.runs.world import dataset
-from tests.storage.s3_server import S3Server
 
 MOST_PROCESSES = 6
 HOSTS = ("one", "two", "three")

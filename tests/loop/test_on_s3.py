@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.s3_server import S3Server
 from rsir_scale.cli.main import main
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import open_dataset
@@ -21,7 +22,6 @@ from rsir_scale.storage.objects import ObjectStore
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import tiny_run
-from tests.storage.s3_server import S3Server
 
 
 def _run(config: Config, store: Store) -> None:

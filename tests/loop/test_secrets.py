@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from devtools.s3_server import S3Server
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.errors import RsirError
@@ -14,7 +15,6 @@ from rsir_scale.storage.objects import ObjectStore
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import tiny_run
-from tests.storage.s3_server import S3Server
 
 MARK = "kept-to-itself"
 

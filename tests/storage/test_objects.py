@@ -5,12 +5,12 @@ from functools import partial
 import pytest
 from obstore.exceptions import AlreadyExistsError as TakenError
 
+from devtools.s3_server import KINDS, S3Server
 from rsir_scale.errors import ConfigError, ResumableError
 from rsir_scale.storage.base import AlreadyExistsError, is_temporary
 from rsir_scale.storage.objects import AccessDeniedError, ObjectStore
 from rsir_scale.storage.opening import open_store
 from tests.storage.contract import StoreContract, Stores
-from tests.storage.s3_server import KINDS, S3Server
 
 
 class TestABucket(StoreContract):

@@ -7,88 +7,30 @@
 #include "search.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <new>
-#include <numeric>
 
+#include "admission.h"
+#include "row.h"
 #include "table.h"
 
 namespace rsir {
 namespace {
 
-constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr int64_t ROWS_AT_A_TIME = 1024;
 constexpr int64_t PAIRS_AT_A_TIME = 16;  // panels that stay in the first-level cache while all rows meet them
-constexpr uint32_t FEW = 256;           // items that are sooner counted than sorted
-constexpr size_t LEAST_ROOM = 256;      // packed scores that a row may hold back
-
-float below(double value) { return std::nextafter(std::nextafter(float(value), -INFINITE), -INFINITE); }
-float over(double value) { return std::nextafter(std::nextafter(float(value), INFINITE), INFINITE); }
-
-struct Scored {
-  double score;
-  int32_t item;
-};
-
-const auto first_of = [](const Scored& a, const Scored& b) {
-  return a.score > b.score || (a.score == b.score && a.item < b.item);
-};
-
-// In sums that do not wait for each other.
-double norm_of(const std::vector<double>& vector) {
-  constexpr size_t SUMS = 8;
-  double squares[SUMS] = {};
-  size_t k = 0;
-  for (; k + SUMS <= vector.size(); k += SUMS)
-    for (size_t sum = 0; sum < SUMS; ++sum) squares[sum] += vector[k + sum] * vector[k + sum];
-  for (; k < vector.size(); ++k) squares[0] += vector[k] * vector[k];
-  return std::sqrt(std::accumulate(squares, squares + SUMS, 0.0));
-}
-
-// One row under way. The floor, which every score is held against, is kept apart: see Scan.
-struct Row {
-  bool checked = false;
-  bool explore = false;
-  bool rejected = false;
-  size_t wanted = 0;       // best items to find: candidates, and as many as may be banned
-  int64_t better = 0;      // items known to be better than the target
-  double target = 0;       // exact score of the best vouching item
-  double norm = 0;         // of the query
-  double band = 0;         // greatest difference of a packed and an exact score
-  float sure = INFINITE;   // a packed score above it is better than the target
-  float doubt = INFINITE;  // one at or below it is not
-  uint32_t held = 0;
-  size_t room = 0;  // for so many, after each look at them
-  std::vector<float> held_score;
-  std::vector<int32_t> held_item;
-  std::vector<double> query;
-  std::vector<int32_t> banned;
-  std::vector<double> best_score;  // exact, of those that may be among the best wanted
-  std::vector<int32_t> best_item;
-};
-
-// All rows of one call that share a thread's memory, kept from call to call.
-struct Workspace {
-  std::vector<Row> rows;
-  std::vector<int64_t> live;
-  std::vector<float> floors;
-  std::vector<char> packed;         // queries in the table's precision
-  std::vector<char> group_queries;  // those of the live rows, side by side
-  std::vector<float> group_floors;
-  std::vector<Held> group_held;
-  std::vector<int32_t> own;
-  std::vector<double> exact;
-  std::vector<Scored> ordered;
-  std::vector<int64_t> members;
-};
+constexpr size_t LEAST_ROOM = 256;       // packed scores that a row may hold back
 
 class Scan {
  public:
   Scan(const Table& table, const RsirQuestion& question, const RsirAnswer& answer, Workspace& space)
-      : table_(table), question_(question), answer_(answer), space_(space) {}
+      : table_(table),
+        question_(question),
+        answer_(answer),
+        space_(space),
+        admission_(table, question.rank_threshold, space) {}
 
   // Whether all queries were finite; the answer means nothing otherwise.
   bool run() {
@@ -231,7 +173,7 @@ class Scan {
         for (size_t i = group; i < last; ++i) {
           const int64_t r = live[i];
           if (space_.group_held[i].count == space_.rows[r].held) continue;
-          admit(r, space_.group_held[i].count);
+          admission_.admit(r, space_.group_held[i].count);
           space_.group_held[i].count = space_.rows[r].held;
           space_.group_floors[i] = space_.floors[r];
         }
@@ -273,134 +215,13 @@ class Scan {
 
   // ---- what the scan lets through ----
 
-  // Takes note of what a block added to a row's list, which now has `count` items.
-  void admit(int64_t r, uint32_t count) {
-    Row& row = space_.rows[r];
-    const uint32_t before = row.held;
-    row.held = count;
-    if (row.checked) {
-      if (row.explore) {
-        for (uint32_t j = before; j < count; ++j) row.better += row.held_score[j] > row.sure;
-      } else {
-        count_sure(row, before);
-      }
-      if (row.better >= question_.rank_threshold) return reject(r);
-    }
-    if (row.held >= row.room) make_room(r);
-  }
-
-  // Counts the items that are surely better, which need not be scored exactly, and lets them go.
-  static void count_sure(Row& row, uint32_t from) {
-    uint32_t kept = from;
-    for (uint32_t j = from; j < row.held; ++j) {
-      const float score = row.held_score[j];
-      row.held_score[kept] = score;
-      row.held_item[kept] = row.held_item[j];
-      kept += !(score > row.sure);
-    }
-    row.better += row.held - kept;
-    row.held = kept;
-  }
-
-  void reject(int64_t r) {
-    space_.rows[r].rejected = true;
-    space_.rows[r].better = question_.rank_threshold;
-    space_.rows[r].held = 0;
-    space_.floors[r] = INFINITE;
-  }
-
-  void make_room(int64_t r) {
-    Row& row = space_.rows[r];
-    if (row.explore) raise_floor(r);
-    if (row.held <= row.room / 2) return;
-    settle(r);
-    if (row.explore && !row.rejected) cut_best(r);
-  }
-
-  // Lets go of held items that cannot be among the wanted ones, as far as packed scores can tell.
-  void raise_floor(int64_t r) {
-    Row& row = space_.rows[r];
-    if (row.held < row.wanted) return;
-    const float low = table_.instructions.reached_by(row.held_score.data(), row.held, uint32_t(row.wanted));
-    const float floor = std::min(row.doubt, below(double(low) - 2 * row.band));
-    if (!(floor > space_.floors[r])) return;
-    space_.floors[r] = floor;
-    Held held{row.held_score.data(), row.held_item.data(), row.held};
-    table_.instructions.keep_above(held, floor);
-    row.held = held.count;
-  }
-
-  // Scores the held items exactly: counts those in doubt, keeps the best wanted, and lets the rest go.
-  void settle(int64_t r) {
-    Row& row = space_.rows[r];
-    if (row.held == 0) return;
-    space_.exact.resize(row.held);
-    table_.instructions.exact(table_.vectors, table_.width, row.query.data(), row.held_item.data(), row.held,
-                              space_.exact.data());
-    for (uint32_t j = 0; j < row.held; ++j) {
-      const double score = space_.exact[j];
-      if (row.checked && !(row.held_score[j] > row.sure) && score > row.target) ++row.better;
-    }
-    if (row.explore) {
-      row.best_score.insert(row.best_score.end(), space_.exact.begin(), space_.exact.end());
-      row.best_item.insert(row.best_item.end(), row.held_item.begin(), row.held_item.begin() + row.held);
-    }
-    row.held = 0;
-    if (row.checked && row.better >= question_.rank_threshold) return reject(r);
-  }
-
-  // Keeps the best wanted of the items scored exactly, and holds later ones against the last of them.
-  void cut_best(int64_t r) {
-    Row& row = space_.rows[r];
-    if (row.best_score.size() < row.wanted) return;
-    keep_best(row, false);
-    space_.floors[r] = std::max(space_.floors[r], std::min(row.doubt, below(row.best_score.back() - row.band)));
-  }
-
-  // Lets go of the items scored exactly that are past the wanted: the last that stays is the wanted-th best, and those
-  // before it are in order where that is asked for.
-  void keep_best(Row& row, bool in_order) {
-    const uint32_t count = uint32_t(row.best_score.size());
-    const size_t kept = std::min<size_t>(count, row.wanted);
-    space_.ordered.resize(count);
-    if (count <= FEW) {
-      place_few(row, count);
-    } else {
-      for (uint32_t i = 0; i < count; ++i) space_.ordered[i] = {row.best_score[i], row.best_item[i]};
-      const auto begin = space_.ordered.begin();
-      std::nth_element(begin, begin + (kept - 1), space_.ordered.end(), first_of);
-      if (in_order) std::sort(begin, begin + kept, first_of);
-    }
-    row.best_score.resize(kept);
-    row.best_item.resize(kept);
-    for (size_t i = 0; i < kept; ++i) {
-      row.best_score[i] = space_.ordered[i].score;
-      row.best_item[i] = space_.ordered[i].item;
-    }
-  }
-
-  // Each item goes where the number of higher scores tells: no branch hangs on a comparison. Equal scores, which are
-  // told the same place, follow each other by item.
-  void place_few(const Row& row, uint32_t count) {
-    std::array<uint32_t, FEW> higher;
-    table_.instructions.count_higher(row.best_score.data(), count, higher.data());
-    std::fill(space_.ordered.begin(), space_.ordered.end(), Scored{0, 0});
-    for (uint32_t i = 0; i < count; ++i) {
-      Scored placed{row.best_score[i], row.best_item[i]};
-      uint32_t place = higher[i];
-      for (; space_.ordered[place].item != 0; ++place)
-        if (placed.item < space_.ordered[place].item) std::swap(placed, space_.ordered[place]);
-      space_.ordered[place] = placed;
-    }
-  }
-
   // ---- a row's end ----
 
   void finish(int64_t r) {
     Row& row = space_.rows[r];
     const int64_t global = first_ + r;
-    if (!row.rejected && row.explore) raise_floor(r);
-    if (!row.rejected) settle(r);
+    if (!row.rejected && row.explore) admission_.raise_floor(r);
+    if (!row.rejected) admission_.settle(r);
     const bool passed = !row.checked || !row.rejected;
     answer_.passed[global] = passed;
     answer_.better[global] = row.checked ? row.better : -1;
@@ -413,7 +234,7 @@ class Scan {
 
   // The best first, banned items left out.
   void write_candidates(Row& row, int64_t global) {
-    keep_best(row, true);
+    admission_.keep_best(row, true);
     int64_t* candidate = answer_.candidate + global * question_.top_candidates;
     double* score = answer_.candidate_score + global * question_.top_candidates;
     int64_t written = 0;
@@ -431,6 +252,7 @@ class Scan {
   const RsirQuestion& question_;
   const RsirAnswer& answer_;
   Workspace& space_;
+  Admission admission_;
   int64_t first_ = 0;
   bool finite_ = true;
 };

@@ -1,31 +1,19 @@
 """A paired gain: its mean by hand, an interval that covers as often as it says, over seeds as over users."""
 
-import importlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
-Gain = Callable[..., Any]
+from benchmarks.studies.significance import Values, paired_gain
 
 
-@pytest.fixture
-def paired_gain(monkeypatch: pytest.MonkeyPatch) -> Gain:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    found: Gain = importlib.import_module("significance").paired_gain
-    return found
-
-
-def _runs(seeds: int, users: int, *, lift: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def _runs(seeds: int, users: int, *, lift: float, seed: int = 0) -> tuple[Values, Values]:
     numbers = np.random.default_rng(seed)
     base = (numbers.random((seeds, users)) < 0.2).astype(np.float64)
     treated = np.where(numbers.random((seeds, users)) < lift, 1.0, base)
     return base, treated
 
 
-def _covered(paired_gain: Gain, *, seeds: int, by_seed: float, by_user: float, times: int = 600) -> float:
+def _covered(*, seeds: int, by_seed: float, by_user: float, times: int = 600) -> float:
     """How often the interval of runs without a gain holds zero, when they differ by seed, by user and beyond."""
     numbers, users, held = np.random.default_rng(7), 60, 0
     for _ in range(times):
@@ -36,7 +24,7 @@ def _covered(paired_gain: Gain, *, seeds: int, by_seed: float, by_user: float, t
     return held / times
 
 
-def test_the_mean_gain_is_the_ratio_of_the_means(paired_gain: Gain) -> None:
+def test_the_mean_gain_is_the_ratio_of_the_means() -> None:
     base, treated = np.array([[1.0, 0.5], [1.0, 2.0]]), np.array([[1.0, 1.0], [2.0, 2.75]])
     gain = paired_gain(base, treated)
     assert gain.mean == pytest.approx(6.75 / 4.5 - 1)
@@ -45,13 +33,13 @@ def test_the_mean_gain_is_the_ratio_of_the_means(paired_gain: Gain) -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_equal_runs_gain_exactly_nothing(paired_gain: Gain, seeds: int) -> None:
+def test_equal_runs_gain_exactly_nothing(seeds: int) -> None:
     base, _ = _runs(seeds, 500, lift=0.0)
     gain = paired_gain(base, base)
     assert (gain.mean, gain.low, gain.high) == (0.0, 0.0, 0.0)
 
 
-def test_a_planted_gain_is_found_and_lies_in_its_interval(paired_gain: Gain) -> None:
+def test_a_planted_gain_is_found_and_lies_in_its_interval() -> None:
     gain = paired_gain(*_runs(5, 3000, lift=0.05))
     # Of the users not served (0.8), 5 % now are: a gain of 0.04 over 0.2.
     assert gain.low < 0.2 < gain.high
@@ -60,15 +48,15 @@ def test_a_planted_gain_is_found_and_lies_in_its_interval(paired_gain: Gain) -> 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize(("by_seed", "by_user"), [(0.0, 0.0), (0.0, 1.0), (0.3, 0.0), (0.3, 1.0)])
-def test_an_interval_covers_as_often_as_it_says(paired_gain: Gain, seeds: int, by_seed: float, by_user: float) -> None:
-    assert 0.92 <= _covered(paired_gain, seeds=seeds, by_seed=by_seed, by_user=by_user) <= 0.99
+def test_an_interval_covers_as_often_as_it_says(seeds: int, by_seed: float, by_user: float) -> None:
+    assert 0.92 <= _covered(seeds=seeds, by_seed=by_seed, by_user=by_user) <= 0.99
 
 
-def test_one_seed_has_the_interval_of_its_users(paired_gain: Gain) -> None:
-    assert 0.92 <= _covered(paired_gain, seeds=1, by_seed=0.0, by_user=1.0) <= 0.98
+def test_one_seed_has_the_interval_of_its_users() -> None:
+    assert 0.92 <= _covered(seeds=1, by_seed=0.0, by_user=1.0) <= 0.98
 
 
-def test_more_users_narrow_the_interval(paired_gain: Gain) -> None:
+def test_more_users_narrow_the_interval() -> None:
     widths = []
     for users in (200, 5000):
         gain = paired_gain(*_runs(5, users, lift=0.05))
@@ -76,16 +64,14 @@ def test_more_users_narrow_the_interval(paired_gain: Gain) -> None:
     assert widths[1] < widths[0] / 2
 
 
-def test_users_by_the_million_do_not_make_up_for_seeds_that_disagree(paired_gain: Gain) -> None:
+def test_users_by_the_million_do_not_make_up_for_seeds_that_disagree() -> None:
     base = np.ones((2, 100_000))
     gain = paired_gain(base, base + np.array([[0.00], [0.02]]))
     assert gain.low < -0.1
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_seeds_that_agree_by_luck_make_no_interval_narrower_than_seeds_that_are_alike(
-    paired_gain: Gain, seeds: int
-) -> None:
+def test_seeds_that_agree_by_luck_make_no_interval_narrower_than_seeds_that_are_alike(seeds: int) -> None:
     numbers, users = np.random.default_rng(2), 60
     for _ in range(50):
         effect = numbers.normal(0, 1, (seeds, users)) + numbers.normal(0, 1, (1, users))
@@ -98,6 +84,6 @@ def test_seeds_that_agree_by_luck_make_no_interval_narrower_than_seeds_that_are_
         assert 100 * (gain.high - gain.low) / 2 >= 0.999999 * least
 
 
-def test_runs_that_are_no_pairs_are_refused(paired_gain: Gain) -> None:
+def test_runs_that_are_no_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         paired_gain(np.zeros((2, 3)), np.zeros((2, 4)))

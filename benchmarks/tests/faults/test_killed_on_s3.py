@@ -1,52 +1,45 @@
-"""What `benchmarks/faults/killed_on_s3.py` does to a run, here to one without Ray, and what it calls amiss."""
+"""What `killed_on_s3` does to a run, here to one without Ray, and what it calls amiss."""
 
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from rsir_scale.runs.content import digest
+from benchmarks.faults import killed_on_s3
+from benchmarks.faults.small_run import compare, is_golden, small_run
+from benchmarks.faults.two_drivers import SETTINGS
+from devtools.s3_server import S3Server
 from rsir_scale.storage.opening import open_store
-from tests.loop.tiny_run import tiny_run
-from tests.storage.s3_server import S3Server
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[3]
 _DRIVE = """
 import sys
-from small_run import drive
+from benchmarks.faults.small_run import drive
 from rsir_scale.config.settings import Config
 drive(Config.model_validate_json(sys.argv[1]), sys.argv[2])
 """
 
 
-@pytest.fixture
-def killed_on_s3(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS), prepend=":")
-    import killed_on_s3
-
-    return killed_on_s3
-
-
 @pytest.mark.slow
 def test_a_kill_falls_where_it_was_awaited_and_costs_nothing(
-    killed_on_s3: ModuleType, server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, store = tiny_run(), open_store(f"{bucket}/run")
+    small = small_run(tmp_path / "market", users=150, items=60, settings=SETTINGS)
+    store = open_store(f"{bucket}/run")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(killed_on_s3, "_WITHIN_S", {killed_on_s3.GENERATION: 0.0})
     server.fail(0.02, seed=4)
-    words = [sys.executable, "-c", _DRIVE, run.config.model_dump_json(), store.root]
+    words = [sys.executable, "-c", _DRIVE, small.config.model_dump_json(), store.root]
     driven = killed_on_s3.Driven(words, store, tmp_path / "log", seed=0)
     driven.to_the_end(((killed_on_s3.GENERATION, 0),))
     assert driven.ends == [-9, 0]
     assert [kill["awaited"] for kill in driven.kills] == ["generation 0"]
     # On a machine that is busy otherwise the kill may come after the last shard.
     assert driven.kills[0]["fell_in"] in ("generating 0", "training 1")
-    assert digest(store, run.dataset) == digest(run.store, run.dataset)
+    assert is_golden(compare(small, store.root))
 
 
-def test_a_row_that_was_lost_and_a_kill_that_was_not_are_amiss(killed_on_s3: ModuleType) -> None:
+def test_a_row_that_was_lost_and_a_kill_that_was_not_are_amiss() -> None:
     golden = {
         **dict.fromkeys(("rows_lost", "rows_doubled", "rows_changed"), 0),
         **dict.fromkeys(("same_digest", "verified"), True),

@@ -4,23 +4,14 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from benchmarks.faults import two_drivers
+from benchmarks.faults.small_run import small_run
+from devtools.s3_server import S3Server
 from rsir_scale.runs import lease
-from tests.storage.s3_server import S3Server
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def two_drivers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import two_drivers
-
-    return two_drivers
 
 
 def without_lease(logged: Callable[..., None], *arguments: Any) -> None:
@@ -31,7 +22,7 @@ def without_lease(logged: Callable[..., None], *arguments: Any) -> None:
 
 
 def test_two_drivers_never_mix_a_run(
-    two_drivers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = tmp_path / "told.json"
     monkeypatch.setattr("sys.argv", ["two_drivers", "run", "--starts", "3", "--seed", "8", "--json", str(told)])
@@ -43,18 +34,16 @@ def test_two_drivers_never_mix_a_run(
 
 
 @pytest.mark.slow
-def test_two_drivers_never_mix_a_run_in_a_bucket(
-    two_drivers: ModuleType, server: S3Server, bucket: str, tmp_path: Path
-) -> None:
-    small = two_drivers.small_run(tmp_path / "market", users=60, items=40, settings=two_drivers.SETTINGS)
+def test_two_drivers_never_mix_a_run_in_a_bucket(server: S3Server, bucket: str, tmp_path: Path) -> None:
+    small = small_run(tmp_path / "market", users=60, items=40, settings=two_drivers.SETTINGS)
     server.fail(0.02, seed=2)
     start = two_drivers.Start(second_s=0.01, kill_s=1.0)
     row = two_drivers.one_start(small, start, f"{bucket}/run", tmp_path / "start", two_drivers.Fork)
     assert row["faults"] == []
 
 
-def test_drivers_that_ask_nobody_are_seen_to_mix_a_run(two_drivers: ModuleType, tmp_path: Path) -> None:
-    small = two_drivers.small_run(tmp_path / "market", users=60, items=40, settings=two_drivers.SETTINGS)
+def test_drivers_that_ask_nobody_are_seen_to_mix_a_run(tmp_path: Path) -> None:
+    small = small_run(tmp_path / "market", users=60, items=40, settings=two_drivers.SETTINGS)
     begin = partial(two_drivers.Fork, drive=partial(without_lease, two_drivers.logged))
 
     def mixes(share: float) -> bool:

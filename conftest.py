@@ -15,7 +15,7 @@ settings.register_profile("default", deadline=None, derandomize=True, suppress_h
 settings.register_profile("search", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-pytest_plugins = ["tests.storage.s3_fixtures", "tests.ray.cluster"]
+pytest_plugins = ["devtools.s3_fixtures", "tests.ray.cluster"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

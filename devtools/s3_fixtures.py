@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.storage.s3_server import S3Server, s3_server
+from devtools.s3_server import S3Server, s3_server
 
 
 @pytest.fixture(scope="session")

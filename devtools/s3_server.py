@@ -25,10 +25,12 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+ROOT = Path(__file__).parents[1]
 KINDS = ("refuse", "delay", "cut", "lost", "torn", "repeat")
 _LOOPBACK = "127.0.0.1"
 _DELAY_S = 0.3
@@ -74,7 +76,7 @@ class Faulty:
     def _do(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
         told: list[Any] = []
         with self._puts:
-            body = b"".join(self._application(environ, lambda status, headers, *rest: told.extend((status, headers))))
+            body = b"".join(self._application(environ, lambda status, headers, *_: told.extend((status, headers))))
         return told[0], told[1], body
 
     def _half(self, environ: dict[str, Any], body: bytes) -> Iterator[bytes]:
@@ -106,16 +108,16 @@ class _Body:
     """A request's body, read whole: a connection that is kept open must not be left with a rest of it."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        self._bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        self._bytes: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         self._place = 0
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         stop = len(self._bytes) if size is None or size < 0 else self._place + size
         piece = self._bytes[self._place : stop]
         self._place += len(piece)
         return piece
 
-    def readline(self, size: int = -1) -> bytes:
+    def readline(self, _size: int = -1) -> bytes:
         end = self._bytes.find(b"\n", self._place) + 1
         return self.read((end or len(self._bytes)) - self._place)
 
@@ -155,10 +157,10 @@ class S3Server:
 @contextmanager
 def s3_server(host: str = _LOOPBACK) -> Iterator[S3Server]:
     """Run a server at an address of this machine until the block ends."""
-    command = [sys.executable, "-m", "tests.storage.s3_server", host]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "devtools.s3_server", host]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
-        assert process.stdout is not None
+        assert process.stdout is not None  # noqa: S101
         yield S3Server(host, int(process.stdout.readline()))
     finally:
         process.kill()
@@ -174,7 +176,7 @@ def main(host: str) -> None:
     WSGIRequestHandler.protocol_version = "HTTP/1.1"
     os.environ.setdefault("MOTO_ALLOW_NONEXISTENT_REGION", "1")
     application = Faulty(DomainDispatcherApplication(create_backend_app))
-    server = make_server(host, 0, application, threaded=True)  # type: ignore[arg-type]
+    server = make_server(host, 0, application, threaded=True)
     print(server.port, flush=True)
     server.serve_forever()
 
