@@ -1,6 +1,7 @@
 """What does each augmenter cost, and how much does it write? Seconds to prepare and to write a dataset, on one core.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.speed.augmenters --config configs/toys.yaml --json docs/results/augmenters.json
+    OMP_NUM_THREADS=1 python -m benchmarks.speed.augmenters --config configs/toys.yaml \\
+        --json docs/results/augmenters.json
 
 Theta_0 is fitted once, for `--epochs` passes. Each augmenter then fits what it needs (`fit_s`, for as many passes as
 `--epochs` says where it has an option `epochs`), prepares (`prepare_s`) and writes all sources of D_0 (`write_s`). The

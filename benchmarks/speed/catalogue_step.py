@@ -72,7 +72,7 @@ def _timed_updates() -> list[float]:
     seconds: list[float] = []
     untimed = epoch.Fit._update
 
-    def timed(self: epoch.Fit, update: int) -> float:
+    def timed(self: epoch.Fit[Any], update: int) -> float:
         started = time.perf_counter()
         loss = untimed(self, update)
         seconds.append(time.perf_counter() - started)

@@ -45,8 +45,8 @@ from rsir_scale.runs.commits import write_part
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import has_model
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.epoch import Worker
 from rsir_scale.training.iteration import train_iteration
+from rsir_scale.training.worker import Worker
 
 TOYS_USERS, TOYS_ITEMS = 19_412, 11_924
 IDENTITY = (2023, 0)
