@@ -61,6 +61,7 @@ OTHER_VALUES: dict[str, Any] = {
     "training.use_gpu": True,
     "training.synthetic_weight": 0.5,
     "training.synthetic_share": 0.5,
+    "generation.augmenter": "reordering",
     "generation.reading": "released",
     "generation.start": "first",
     "generation.choice": "greedy",
@@ -70,6 +71,7 @@ OTHER_VALUES: dict[str, Any] = {
     "generation.trials_per_sequence": 2,
     "generation.sources": "real",
     "generation.min_length": 4,
+    "generation.keep": "prefixes",
     "generation.max_length": 30,
     "generation.allow_repeats": "true",
     "generation.teacher": "runs/another@1",
@@ -80,6 +82,7 @@ OTHER_VALUES: dict[str, Any] = {
     "fidelity.mode": "off",
     "fidelity.rank_threshold": 20,
     "fidelity.remaining": "after_choice",
+    "fidelity.start_vouches": True,
     "fidelity.clusters": 100,
     "fidelity.nprobe": 8,
     "fidelity.semantics": "membership",
@@ -93,8 +96,8 @@ OTHER_VALUES: dict[str, Any] = {
     "seed": 1,
 }
 # Valid beside another key only; tested on their own.
-DEPENDENT = {"model.item_vectors"}
-CONTRADICTORY = {"training.item_updates", "training.weight_decay"}
+DEPENDENT = {"model.item_vectors", "augmenter"}
+CONTRADICTORY = {"training.item_updates", "training.weight_decay", "generation.keep", "fidelity.start_vouches"}
 # The preset's loss is over the whole catalogue, where no loss is said.
 CONTRADICTORY_ALONE = {"training.item_updates", "training.preset"}
 KEYS = sorted(flatten(resolve(MINIMAL).model_dump()))
