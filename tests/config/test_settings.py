@@ -97,7 +97,9 @@ OTHER_VALUES: dict[str, Any] = {
 }
 # Valid beside another key only; tested on their own.
 DEPENDENT = {"model.item_vectors", "augmenter"}
-CONTRADICTORY = {"training.item_updates", "training.weight_decay", "generation.keep", "fidelity.start_vouches"}
+CONTRADICTORY = {"training.item_updates", "training.weight_decay"}
+# Readings of Algorithm 1, which the released code has not.
+OF_THE_PAPER = {"generation.keep", "fidelity.start_vouches"}
 # The preset's loss is over the whole catalogue, where no loss is said.
 CONTRADICTORY_ALONE = {"training.item_updates", "training.preset"}
 KEYS = sorted(flatten(resolve(MINIMAL).model_dump()))
@@ -253,6 +255,7 @@ def test_a_check_that_the_released_reading_cannot_make_is_refused() -> None:
 
 @given(keys=st.sets(st.sampled_from(sorted(OTHER_VALUES))))
 def test_a_resolved_config_written_down_and_read_again_is_the_same(keys: set[str]) -> None:
+    assume("generation.reading" not in keys or not keys & OF_THE_PAPER)
     assume(not keys >= CONTRADICTORY and ("training.loss" in keys or not keys >= CONTRADICTORY_ALONE))
     config = _with({key: OTHER_VALUES[key] for key in keys})
     text = yaml.safe_dump(config.model_dump(mode="json"))
