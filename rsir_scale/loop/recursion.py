@@ -18,6 +18,7 @@ from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read
 from rsir_scale.loop.preflight import check_settings
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
+from rsir_scale.runs.dedupe import drops_repeats_of_existing
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.learned import has_learned, learned_files, read_learned
 from rsir_scale.runs.manifest import (
@@ -126,7 +127,7 @@ def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
         run,
         plan,
         attempt=layout.new_attempt(),
-        against_existing=run.config.generation.reading == "paper",
+        against_existing=drops_repeats_of_existing(run.config.generation),
         replaces_source=augmenter.replaces_source,
     )
     hits = held_out_hits(store, run.dataset, iteration, files)

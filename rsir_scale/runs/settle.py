@@ -16,7 +16,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commits, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.dedupe import settle_duplicates, write_ids
+from rsir_scale.runs.dedupe import duplicate_ids, write_ids
 from rsir_scale.runs.lineage import SequenceFile, part_files, read_omitted, stream
 from rsir_scale.runs.manifest import Generation
 from rsir_scale.runs.owners import kept_rows
@@ -52,14 +52,9 @@ def settle(
     for record in records:
         check_conservation(record)
     parts = [record.part for record in records]
-    dropped = settle_duplicates(
-        store,
-        dataset,
-        iteration=plan.iteration,
-        attempt=attempt,
-        parts=parts,
-        existing=plan.files if against_existing else (),
-    )
+    existing = plan.files if against_existing else ()
+    duplicates = duplicate_ids(store, dataset, iteration=plan.iteration, parts=parts, existing=existing)
+    dropped = write_ids(store, layout.dropped(plan.iteration, attempt), "dropped", duplicates)
     files = part_files([*parts, dropped])
     content = content_of(store, dataset, files)
     counters = total_counts(records)
