@@ -75,8 +75,23 @@ def settle(
         counters=counters,
         encoders=tuple(sorted({record.encoder for record in records})),
         searches=tuple(sorted({record.search for record in records})),
+        processors=tuple(sorted({record.processor for record in records})),
     )
     return generation, [plan_entry, *_entries(records), dropped, *replaced]
+
+
+def mixture_facts(generation: Generation) -> list[str]:
+    """Say in words, for the manifest, where the parts of an iteration were not all computed alike."""
+    named = {
+        "encoders": generation.encoders,
+        "searches": generation.searches,
+        "processors": generation.processors,
+    }
+    return [
+        f"its parts come from {len(names)} {kind}: {'; '.join(name or 'one not recorded' for name in names)}"
+        for kind, names in named.items()
+        if len(names) > 1
+    ]
 
 
 def _replaced(

@@ -14,7 +14,8 @@ import pytest
 from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError, IntegrityError
-from rsir_scale.evaluation.iteration import Evaluation
+from rsir_scale.evaluation import metrics
+from rsir_scale.evaluation.iteration import Evaluation, read_ranks
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.randomness import content_hashes
@@ -27,6 +28,7 @@ from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.records import FileEntry, Record, entry_of
+from rsir_scale.runs.selection import SELECTION_METRIC
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.faults import Ledger
 from rsir_scale.verification.rows import verify_rows
@@ -272,6 +274,37 @@ def test_metrics_that_are_not_the_means_of_the_ranks_are_named_though_all_hashes
     told = Evaluation.from_bytes(run.store.read(key), key)
     report = _with_record(run, 2, key, told.model_copy(update={"metrics": told.metrics | {"test/NDCG@10": 0.99}}))
     assert [(fault.file, "the ranks give" in fault.what) for fault in report.faults] == [(key, True)]
+
+
+def test_a_run_from_before_a_metric_was_added_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = dict(metrics.METRICS) | {"Hit": lambda ranks, _: np.full(ranks.shape, 1.0)}
+    monkeypatch.setattr(metrics, "METRICS", later)
+    assert "test/Hit@10" in metrics.summarise(np.array([1]), prefix="test")
+    assert verify(tiny_run().store, tiny_run().dataset, rows_per_iteration=1).ok
+
+
+def test_a_metric_of_another_version_is_no_fault_and_a_known_one_at_another_cutoff_is_checked(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
+    told = Evaluation.from_bytes(run.store.read(key), key)
+    ranks = read_ranks(run.store, told).column("test_rank").drop_null().to_numpy()
+    share = float(np.mean(ranks <= 5))
+    kept = {name: value for name, value in told.metrics.items() if not name.startswith("test/")}
+    foreign = {"test/AUC@10": 0.5, "test/NDCG": 0.5, "cold/NDCG@10": 0.5}
+    good = kept | foreign | {"test/Recall@5": share}
+    assert _with_record(run, 2, key, told.model_copy(update={"metrics": good})).ok
+    wrong = good | {"test/Recall@5": share + 1e-6}
+    report = _with_record(run, 2, key, told.model_copy(update={"metrics": wrong}))
+    assert [(fault.file, "test/Recall@5" in fault.what) for fault in report.faults] == [(key, True)]
+
+
+def test_a_run_without_the_metric_that_the_recursion_ends_by_is_refused(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
+    told = Evaluation.from_bytes(run.store.read(key), key)
+    rest = {name: value for name, value in told.metrics.items() if name != SELECTION_METRIC}
+    report = _with_record(run, 2, key, told.model_copy(update={"metrics": rest}))
+    assert [(fault.file, fault.what) for fault in report.faults] == [
+        (key, "it holds no validation/NDCG@20, by which the recursion ends")
+    ]
 
 
 def _with_dropped(run: TinyRun, iteration: int, ids: list[int]) -> VerifyReport:
