@@ -43,6 +43,7 @@ from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.commits import read_commits
+from rsir_scale.runs.dedupe import drops_repeats_of_existing
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.settle import settle
@@ -169,7 +170,7 @@ def generate(job: Job) -> dict[str, Any]:
         wall_s = time.time() - called
         peak = own_peak()
         started = time.perf_counter()
-        against_existing = config.generation.reading == "paper"
+        against_existing = drops_repeats_of_existing(config.generation)
         written, _ = settle(run, plan, attempt=layout.new_attempt(), against_existing=against_existing)
         settle_s = time.perf_counter() - started
         cluster.close()

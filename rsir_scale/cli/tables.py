@@ -1,7 +1,7 @@
 """What commands print: one JSON object for scripts, or small tables for people."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -15,6 +15,8 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
     Args:
         facts: JSON-ready; a list of mappings becomes a table of its own below the others.
         as_json: one JSON object on one line, whole.
+
+    A list of texts within such a mapping has no room in a column: it stands below the table, a line a text.
     """
     if as_json:
         typer.echo(json.dumps(facts, allow_nan=False))
@@ -24,6 +26,8 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
     for name, value in facts.items():
         if _is_rows(value):
             console.print(_rows(name, value))
+            for line in _sentences(value):
+                console.print(line, soft_wrap=True)
 
 
 def _is_rows(value: object) -> bool:
@@ -53,8 +57,18 @@ def _rows(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        flat |= value if isinstance(value, Mapping) else {name: value}
+        if not isinstance(value, list | tuple):
+            flat |= value if isinstance(value, Mapping) else {name: value}
     return flat
+
+
+def _sentences(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each text of the rows' lists, behind what its row is called by: the row's first entry."""
+    for row in rows:
+        name, number = next(iter(row.items()))
+        for texts in row.values():
+            if isinstance(texts, list | tuple):
+                yield from (f"{name} {_text(number)}: {text}" for text in texts)
 
 
 def _text(value: object) -> str:

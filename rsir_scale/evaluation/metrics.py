@@ -2,14 +2,32 @@
 
 With a single relevant item Recall@n is 1 when the rank is at most n, Precision@n is Recall@n / n, F1@n their harmonic
 mean, NDCG@n is 1 / log2(1 + rank) and MRR@n is 1 / rank within the cutoff, 0 beyond it. A metric is the
-mean over users; F1 is the mean of per-user F1.
+mean over users; F1 is the mean of per-user F1. A new metric is one line of `METRICS`: runs recorded without it stay
+valid, since verification recomputes what a run recorded and no more.
 """
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 CUTOFFS = (10, 20)
 Ranks = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
+
+# What a hit is worth by its rank and the cutoff; whatever lies beyond the cutoff is worth nothing.
+METRICS: Mapping[str, Callable[[Ranks, int], Values]] = MappingProxyType(
+    {
+        "NDCG": lambda ranks, _: 1.0 / np.log2(1.0 + ranks),
+        "Recall": lambda ranks, _: np.ones(ranks.shape),
+        "Precision": lambda ranks, cutoff: np.full(ranks.shape, 1.0 / cutoff),
+        "F1": lambda ranks, cutoff: np.full(ranks.shape, 2.0 / (cutoff + 1.0)),
+        "MRR": lambda ranks, _: 1.0 / ranks,
+    }
+)
+_NAME = re.compile(r"([^@]+)@([1-9][0-9]{0,8})")
 
 
 def beyond_cutoffs(item_count: int) -> int:
@@ -17,37 +35,29 @@ def beyond_cutoffs(item_count: int) -> int:
     return max(item_count, max(CUTOFFS) + 1)
 
 
-def per_user(ranks: Ranks, *, metric: str, cutoff: int) -> npt.NDArray[np.float64]:
+def per_user(ranks: Ranks, *, metric: str, cutoff: int) -> Values:
     """Return one metric for each user.
 
     Args:
         ranks: ranks of the held-out items over the full catalogue, at least 1; any shape.
-        metric: one of NDCG, Recall, Precision, F1, MRR.
+        metric: one of `METRICS`.
         cutoff: the n of metric@n.
     """
-    hit = ranks <= cutoff
-    match metric:
-        case "NDCG":
-            value = 1.0 / np.log2(1.0 + ranks)
-        case "MRR":
-            value = 1.0 / ranks
-        case "Recall":
-            value = np.ones(ranks.shape)
-        case "Precision":
-            value = np.full(ranks.shape, 1.0 / cutoff)
-        case "F1":
-            value = np.full(ranks.shape, 2.0 / (cutoff + 1.0))
-        case _:
-            raise ValueError(f"metric {metric!r} is none of NDCG, Recall, Precision, F1, MRR")
-    return np.where(hit, value, 0.0)
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is none of {', '.join(METRICS)}")
+    return np.where(ranks <= cutoff, METRICS[metric](ranks, cutoff), 0.0)
+
+
+def mean_of(ranks: Ranks, name: str) -> float | None:
+    """Return the user mean of a metric by its recorded name, such as `NDCG@20`; None for an unknown one."""
+    found = _NAME.fullmatch(name)
+    if found is None or found[1] not in METRICS:
+        return None
+    return float(per_user(ranks, metric=found[1], cutoff=int(found[2])).mean()) if len(ranks) else 0.0
 
 
 def summarise(ranks: Ranks, *, prefix: str) -> dict[str, float]:
     """Return the user means of all metrics at all cutoffs, keyed like `validation/NDCG@20`."""
-    return {
-        f"{prefix}/{metric}@{cutoff}": float(per_user(ranks, metric=metric, cutoff=cutoff).mean())
-        if len(ranks)
-        else 0.0
-        for metric in ("NDCG", "Recall", "Precision", "F1", "MRR")
-        for cutoff in CUTOFFS
-    }
+    names = [f"{metric}@{cutoff}" for metric in METRICS for cutoff in CUTOFFS]
+    means = {name: mean_of(ranks, name) for name in names}
+    return {f"{prefix}/{name}": mean for name, mean in means.items() if mean is not None}

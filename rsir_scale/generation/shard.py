@@ -22,6 +22,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_errors, write_part
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import Shard, ShardPlan
+from rsir_scale.runs.processor import processor_name
 from rsir_scale.runs.run import Run
 
 
@@ -118,6 +119,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
             counts=shard_counts(written, chosen, trials=plan.trials_per_sequence, failed=len(survived.failed)),
             encoder=written.encoder,
             search=written.search,
+            processor=processor_name(),
             seconds=time.perf_counter() - started,
         ),
     )

@@ -18,6 +18,7 @@ from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read
 from rsir_scale.loop.preflight import check_settings
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
+from rsir_scale.runs.dedupe import drops_repeats_of_existing
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.learned import has_learned, learned_files, read_learned
 from rsir_scale.runs.manifest import (
@@ -35,8 +36,8 @@ from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.owners import held_out_hits
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry, entry_of
-from rsir_scale.runs.settle import settle
-from rsir_scale.runs.status import SELECTION_METRIC
+from rsir_scale.runs.selection import SELECTION_METRIC
+from rsir_scale.runs.settle import mixture_facts, settle
 from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import has_model, read_model
 from rsir_scale.storage.base import Store
@@ -126,13 +127,13 @@ def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
         run,
         plan,
         attempt=layout.new_attempt(),
-        against_existing=run.config.generation.reading == "paper",
+        against_existing=drops_repeats_of_existing(run.config.generation),
         replaces_source=augmenter.replaces_source,
     )
     hits = held_out_hits(store, run.dataset, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
     files += [*learned_files(store, iteration), *augmenter.files()]
-    facts = [*augmenter.facts(generation.counters), *unread_settings(run.config)]
+    facts = [*augmenter.facts(generation.counters), *unread_settings(run.config), *mixture_facts(generation)]
     timings = {"generate_s": round(time.perf_counter() - started, 3)}
     if has_learned(store, iteration):
         timings["learn_s"] = round(read_learned(store, iteration).seconds, 3)

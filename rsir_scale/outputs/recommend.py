@@ -31,7 +31,7 @@ from rsir_scale.outputs.staging import appearing
 from rsir_scale.ranking.exact import best_first
 from rsir_scale.runs.begun import check_dataset, dataset_of, read_config, read_config_to_load
 from rsir_scale.runs.manifest import read_chain
-from rsir_scale.runs.status import best_iteration
+from rsir_scale.runs.selection import best_iteration
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 

@@ -43,6 +43,7 @@ class CommitRecord(Record):
     counts: dict[str, Count]
     encoder: str = Field(default="", description="what encoded the contexts, such as tree/avx2")
     search: str = Field(default="", description="what scanned the items, such as exact/avx2")
+    processor: str = Field(default="", description="what it was computed on: see runs.processor")
     seconds: float
 
 

@@ -1,7 +1,7 @@
 """Which of several rows with equal content stays: settled once, after all shards of an iteration are committed.
 
-Comes in: the parts of an iteration and, if asked, the files of D_k. Goes out: one attempt-named file with the
-sequence_id of each row that is dropped. Among rows of equal content hash the smallest (source_sequence_id, trial)
+Comes in: the parts of an iteration and, if asked, the files of D_k. Goes out: the sequence_id of each row that is
+dropped, and the file that lists them. Among rows of equal content hash the smallest (source_sequence_id, trial)
 stays, whatever finished first. Parts are never rewritten. Rows are taken in buckets of the hash, one scan of a few
 narrow columns each, so that memory is bounded by the bucket and not by the iteration.
 """
@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.schema import CONTENT_HASH, SEQUENCE_ID
 from rsir_scale.errors import IntegrityError, ResumableError
-from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
 from rsir_scale.runs.lineage import SequenceFile, located
 from rsir_scale.runs.records import FileEntry, FileKind, write_entry
@@ -28,24 +28,37 @@ _MAX_BUCKETS = 1 << 16
 _COLUMNS = [SEQUENCE_ID, SOURCE_SEQUENCE_ID, TRIAL, CONTENT_HASH]
 
 
-def settle_duplicates(
+def drops_repeats_of_existing(config: GenerationConfig) -> bool:
+    """Whether a new row that repeats a sequence of D_k is dropped: in the paper's reading, not in the released one.
+
+    Source: Algorithm 1, "not duplicate" before D_k and D'_{k+1} are united; the authors' code compares new rows with
+    each other only.
+    """
+    return config.reading == "paper"
+
+
+def duplicate_ids(
     store: Store,
     dataset: PreparedDataset,
     *,
     iteration: int,
-    attempt: str,
     parts: Sequence[FileEntry],
     existing: Sequence[SequenceFile] = (),
     bucket_rows: int = BUCKET_ROWS,
-) -> FileEntry:
-    """Find the duplicates among the rows of `parts` and write their ids.
+) -> npt.NDArray[np.int64]:
+    """Find the duplicates among the rows of `parts`; nothing is written.
 
     Args:
+        iteration: for messages.
         existing: files whose kept rows a new row must not repeat (those of D_k); empty: only among `parts`.
         bucket_rows: rows held in memory at once, about.
 
     Returns:
-        The file of dropped ids (ascending); `rows` is how many.
+        Their sequence ids, ascending.
+
+    Raises:
+        IntegrityError: a file is not what its record says.
+        ResumableError: the rows could not be compared, though every file is.
     """
     rows = sum(part.rows or 0 for part in parts) + sum(file.rows for file in existing)
     buckets = min(_MAX_BUCKETS, rows // bucket_rows + 1)
@@ -61,8 +74,7 @@ def settle_duplicates(
             f"iteration {iteration}: its rows could not be compared ({error}): mend the cause and run the same command "
             "again"
         ) from error
-    ids = np.sort(np.concatenate(found))
-    return write_ids(store, layout.dropped(iteration, attempt), "dropped", ids)
+    return np.sort(np.concatenate(found))
 
 
 def write_ids(store: Store, key: str, kind: FileKind, ids: npt.NDArray[np.int64]) -> FileEntry:

@@ -36,6 +36,7 @@ class Generation(Record):
     counters: dict[str, Count]
     encoders: tuple[str, ...] = Field(default=(), description="what encoded the contexts, each named once")
     searches: tuple[str, ...] = Field(default=(), description="what scanned the items, each named once")
+    processors: tuple[str, ...] = Field(default=(), description="what that ran on, each named once")
 
 
 class Manifest(Record):

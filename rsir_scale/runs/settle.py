@@ -16,7 +16,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commits, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.dedupe import settle_duplicates, write_ids
+from rsir_scale.runs.dedupe import duplicate_ids, write_ids
 from rsir_scale.runs.lineage import SequenceFile, part_files, read_omitted, stream
 from rsir_scale.runs.manifest import Generation
 from rsir_scale.runs.owners import kept_rows
@@ -52,14 +52,9 @@ def settle(
     for record in records:
         check_conservation(record)
     parts = [record.part for record in records]
-    dropped = settle_duplicates(
-        store,
-        dataset,
-        iteration=plan.iteration,
-        attempt=attempt,
-        parts=parts,
-        existing=plan.files if against_existing else (),
-    )
+    existing = plan.files if against_existing else ()
+    duplicates = duplicate_ids(store, dataset, iteration=plan.iteration, parts=parts, existing=existing)
+    dropped = write_ids(store, layout.dropped(plan.iteration, attempt), "dropped", duplicates)
     files = part_files([*parts, dropped])
     content = content_of(store, dataset, files)
     counters = total_counts(records)
@@ -80,8 +75,23 @@ def settle(
         counters=counters,
         encoders=tuple(sorted({record.encoder for record in records})),
         searches=tuple(sorted({record.search for record in records})),
+        processors=tuple(sorted({record.processor for record in records})),
     )
     return generation, [plan_entry, *_entries(records), dropped, *replaced]
+
+
+def mixture_facts(generation: Generation) -> list[str]:
+    """Say in words, for the manifest, where the parts of an iteration were not all computed alike."""
+    named = {
+        "encoders": generation.encoders,
+        "searches": generation.searches,
+        "processors": generation.processors,
+    }
+    return [
+        f"its parts come from {len(names)} {kind}: {'; '.join(name or 'one not recorded' for name in names)}"
+        for kind, names in named.items()
+        if len(names) > 1
+    ]
 
 
 def _replaced(

@@ -4,9 +4,10 @@ Comes in: a run's store. Goes out: one JSON-ready dict. It reads no rows and nee
 neither torch nor Ray. What has not happened yet is null; counts of an iteration that is still generating are those of
 its committed shards, before duplicates are settled.
 
-acceptance = accepted_steps / steps; mean_accepted_steps = accepted_steps / trials; novel_share = novel_steps /
-accepted_steps; own_items_share = own_only_rows / rows_kept; growth = training pairs of D_{k+1} / those of D_k. train_s
-is over all starts, generate_s of the last one.
+acceptance = accepted_steps / steps, and of the steps that chose the source's own next item (acceptance_true), any item
+of the source (acceptance_own) or another one (acceptance_other); mean_accepted_steps = accepted_steps / trials;
+novel_share = novel_steps / accepted_steps; own_items_share = own_only_rows / rows_kept; growth = training pairs of
+D_{k+1} / those of D_k. train_s is over all starts, generate_s of the last one. facts are the manifest's.
 """
 
 from collections.abc import Mapping
@@ -18,9 +19,9 @@ from rsir_scale.runs.commits import read_commits, total_counts
 from rsir_scale.runs.events import RUN_DONE, RUN_FAILED, TRAINING_STARTED, read_events
 from rsir_scale.runs.manifest import Manifest, combined_digest, read_chain
 from rsir_scale.runs.plan import read_plan
+from rsir_scale.runs.selection import best_iteration
 from rsir_scale.storage.base import Store
 
-SELECTION_METRIC = "validation/NDCG@20"
 DONE, PLANNED, TRAINING, EVALUATING, GENERATING, FAILED = (
     "done",
     "planned",
@@ -59,16 +60,6 @@ def read_status(store: Store) -> dict[str, Any]:
     }
 
 
-def best_iteration(manifests: list[Manifest]) -> int | None:
-    """The iteration with the highest validation NDCG@20, the earliest of equals; None before any is evaluated."""
-    scored = [
-        (manifest.metrics[SELECTION_METRIC], -manifest.iteration)
-        for manifest in manifests
-        if SELECTION_METRIC in manifest.metrics
-    ]
-    return -max(scored)[1] if scored else None
-
-
 def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) -> list[dict[str, Any]]:
     provenance = read_provenance(store)
     pairs = provenance.dataset.training_pairs if provenance else 0
@@ -88,6 +79,7 @@ def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) ->
             entry |= _progress(store, manifest.iteration)
         entry |= {name: manifest.timings.get(name) for name in ("train_s", "generate_s")}
         entry["metrics"] = dict(manifest.metrics)
+        entry["facts"] = list(manifest.facts)
         entries.append(entry)
     return entries
 
@@ -110,6 +102,9 @@ def _entry(iteration: int, state: str) -> dict[str, Any]:
         "new_sequences": None,
         "new_pairs": None,
         "acceptance": None,
+        "acceptance_true": None,
+        "acceptance_own": None,
+        "acceptance_other": None,
         "mean_accepted_steps": None,
         "novel_share": None,
         "own_items_share": None,
@@ -117,6 +112,7 @@ def _entry(iteration: int, state: str) -> dict[str, Any]:
         "train_s": None,
         "generate_s": None,
         "metrics": {},
+        "facts": [],
     }
 
 
@@ -139,6 +135,7 @@ def _shares(counters: Mapping[str, int]) -> dict[str, float | None]:
 
     return {
         "acceptance": share("accepted_steps", "steps"),
+        **{f"acceptance_{kind}": share(f"accepted_{kind}", f"chosen_{kind}") for kind in ("true", "own", "other")},
         "mean_accepted_steps": share("accepted_steps", "trials"),
         "novel_share": share("novel_steps", "accepted_steps"),
         "own_items_share": share("own_only_rows", "rows_kept"),

@@ -19,7 +19,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run, read_config, read_provenance
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.records import write_entry
-from rsir_scale.runs.status import best_iteration
+from rsir_scale.runs.selection import best_iteration
 from rsir_scale.runs.trained import Teacher, TrainedModel, has_model, read_model, weights_sha256
 from rsir_scale.storage.base import AlreadyExistsError, Store
 from rsir_scale.storage.opening import open_store

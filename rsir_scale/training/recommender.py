@@ -16,12 +16,11 @@ from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.randomness import Purpose, derive_seed
+from rsir_scale.runs.selection import SELECTION_CUTOFF, SELECTION_NAME
 from rsir_scale.training.batches import Batch, Rows, Updates, make_batch, target_counts
 from rsir_scale.training.losses import Loss, encoding
 from rsir_scale.training.task import Budget, TrainingTask
 from rsir_scale.training.worker import Worker
-
-_SELECTION_CUTOFF = 20
 
 
 class Recommender:
@@ -36,7 +35,7 @@ class Recommender:
         ConfigError: more negatives are wanted than there are other items.
     """
 
-    score_name = f"validation NDCG@{_SELECTION_CUTOFF}"
+    score_name = f"validation {SELECTION_NAME}@{SELECTION_CUTOFF}"
 
     def __init__(
         self, task: TrainingTask, *, name: str = "the recommender", rate_setting: str = "training.learning_rate"
@@ -103,8 +102,8 @@ class Recommender:
 
     def score(self, model: Backbone, update: int, worker: Worker) -> float:  # noqa: ARG002 - of the protocol
         """Return NDCG over the validation users. Raises DivergedError: a score is no number."""
-        ranks = self._validation(worker).within(model, _SELECTION_CUTOFF)
-        gains = per_user(ranks, metric="NDCG", cutoff=_SELECTION_CUTOFF)
+        ranks = self._validation(worker).within(model, SELECTION_CUTOFF)
+        gains = per_user(ranks, metric=SELECTION_NAME, cutoff=SELECTION_CUTOFF)
         totals = torch.tensor([gains.sum(), len(gains)], dtype=torch.float64, device=worker.device)
         if worker.size > 1:
             distributed.all_reduce(totals)

@@ -1,4 +1,4 @@
-"""What an iteration says of its generation, recomputed: plan, commits, counters, held-out hits and content.
+"""What an iteration says of its generation, recomputed: plan, commits, counters, held-out hits, duplicates, content.
 
 Comes in: a manifest whose files were hashed, and a ledger that knows which of them are damaged. Goes out: faults, into
 the ledger, and the plan if the rows can be looked at. Where a file of an earlier iteration or of the dataset is
@@ -7,11 +7,14 @@ damaged, what would be computed from it is left out.
 
 from functools import partial
 
+import numpy as np
+
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commit, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.lineage import committed_files
+from rsir_scale.runs.dedupe import drops_repeats_of_existing, duplicate_ids
+from rsir_scale.runs.lineage import committed_files, read_ids
 from rsir_scale.runs.manifest import Generation, Manifest
 from rsir_scale.runs.owners import held_out_hits
 from rsir_scale.runs.plan import ShardPlan, expected_plan, read_plan
@@ -53,6 +56,7 @@ def check_generation(
         totals = total_counts(commits)
         if earlier_whole:
             _check_counters(store, dataset, manifest, recorded, totals, ledger)
+            _check_dropped(run, manifest, plan, ledger)
         _check_content(store, dataset, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
     return plan
 
@@ -90,6 +94,27 @@ def _check_counters(
     for name in sorted({*again, *recorded.counters}):
         if again.get(name) != recorded.counters.get(name):
             ledger.add(key, f"counter {name} is {recorded.counters.get(name)}, commits and rows give {again.get(name)}")
+
+
+def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger) -> None:
+    """Find the duplicates again, by the run's settings, and compare."""
+    store, iteration = run.store, plan.iteration
+    key = next((entry.key for entry in manifest.files if entry.kind == "dropped"), None)
+    if key is None:
+        ledger.add(layout.manifest(iteration), "it names no file of dropped duplicates")
+        return
+    parts = [entry for entry in manifest.files if entry.kind == "part"]
+    existing = plan.files if drops_repeats_of_existing(run.config.generation) else ()
+    recorded = ledger.guard(key, lambda: read_ids(store, key))
+    again = ledger.guard(
+        key, lambda: duplicate_ids(store, run.dataset, iteration=iteration, parts=parts, existing=existing)
+    )
+    if recorded is None or again is None:
+        return
+    for row in np.setxor1d(recorded, again).tolist():
+        ledger.add(key, "it is dropped, but no duplicate" if row in recorded else "a duplicate that is kept", row=row)
+    if len(recorded) > 1 and np.diff(recorded).min() <= 0:
+        ledger.add(key, "its ids do not ascend")
 
 
 def _check_content(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.evaluation.metrics import per_user, summarise
+from rsir_scale.evaluation.metrics import METRICS, mean_of, per_user, summarise
+from rsir_scale.runs.selection import SELECTION_METRIC
 
 # rank: NDCG, Recall, Precision, F1, MRR at 10
 BY_HAND = {
@@ -16,7 +17,6 @@ BY_HAND = {
     10: (1 / math.log2(11), 1.0, 0.1, 2 / 11, 0.1),
     11: (0.0, 0.0, 0.0, 0.0, 0.0),
 }
-METRICS = ("NDCG", "Recall", "Precision", "F1", "MRR")
 
 
 @pytest.mark.parametrize("rank", BY_HAND)
@@ -52,6 +52,22 @@ def test_a_summary_is_the_mean_over_users(ranks: list[int]) -> None:
 
 def test_no_users_score_nothing_instead_of_failing() -> None:
     assert set(summarise(np.empty(0, dtype=np.int64), prefix="test").values()) == {0.0}
+
+
+@given(ranks=st.lists(st.integers(1, 50), max_size=30), cutoff=st.integers(1, 30), metric=st.sampled_from([*METRICS]))
+def test_a_recorded_name_gives_the_mean_over_users_at_any_cutoff(ranks: list[int], cutoff: int, metric: str) -> None:
+    values = per_user(np.array(ranks, dtype=np.int64), metric=metric, cutoff=cutoff).tolist()
+    mean = mean_of(np.array(ranks, dtype=np.int64), f"{metric}@{cutoff}")
+    assert mean == pytest.approx(sum(values) / max(1, len(values)))
+
+
+@pytest.mark.parametrize("name", ["AUC@10", "NDCG", "NDCG@", "NDCG@0", "NDCG@-1", "NDCG@x", "@10", "NDCG@10@20", ""])
+def test_a_recorded_name_that_says_nothing_to_this_version_has_no_mean(name: str) -> None:
+    assert mean_of(np.array([1]), name) is None
+
+
+def test_the_recursion_ends_by_a_metric_that_is_recorded() -> None:
+    assert SELECTION_METRIC in summarise(np.array([1]), prefix="validation")
 
 
 def test_an_unknown_metric_is_refused_by_name() -> None:

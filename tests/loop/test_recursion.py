@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from rsir_scale.config.file import resolve
+from rsir_scale.generation import shard
 from rsir_scale.loop import recursion
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.runs import layout
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.processor import processor_name
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
@@ -35,6 +38,23 @@ def test_two_iterations_without_a_better_one_end_a_recursion_of_patience_two(
     assert recursion._is_last(config, scores) is is_last
     endless = resolve({"data": {"path": "market"}, "loop": {"iterations": 9, "patience": None}})
     assert recursion._is_last(endless, scores) is False
+
+
+def test_an_iteration_taken_up_on_another_processor_says_so_and_has_the_same_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tiny_run().copy_to(tmp_path / "run")
+    before = read_status(tiny.store)
+    for key in (layout.manifest(2), layout.manifest(1), layout.commit(1, 0)):
+        tiny.store.delete(key)
+    monkeypatch.setattr(shard, "processor_name", lambda: "another, avx2")
+    with open_run(tiny.store, tiny.config, tiny.dataset) as run:
+        run_recursion(run, LocalPhases())
+    after = read_status(tiny.store)
+    assert after["digest"] == before["digest"]
+    here = processor_name()
+    mixed = f"its parts come from 2 processors: {'; '.join(sorted([here, 'another, avx2']))}"
+    assert [entry["facts"] for entry in after["iterations"]] == [[], [mixed], []]
 
 
 def test_a_run_out_of_patience_is_done_and_a_raised_patience_lets_it_go_on(tmp_path: Path, monkeypatch) -> None:

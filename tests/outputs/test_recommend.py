@@ -12,7 +12,7 @@ import rsir_scale
 from rsir_scale.errors import InputError
 from rsir_scale.outputs.recommend import LoadedModel, load_model, recommend
 from rsir_scale.runs.manifest import read_chain
-from rsir_scale.runs.status import SELECTION_METRIC
+from rsir_scale.runs.selection import SELECTION_METRIC
 from rsir_scale.storage.opening import open_store
 from tests.evaluation.worlds import LastItemBackbone
 from tests.loop.tiny_run import ITEMS, TinyRun, interactions, tiny_run

@@ -3,11 +3,14 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rsir_scale.config.settings import GenerationConfig
+from rsir_scale.runs import layout
 from rsir_scale.runs.commits import write_part
-from rsir_scale.runs.dedupe import settle_duplicates
+from rsir_scale.runs.dedupe import drops_repeats_of_existing, duplicate_ids, write_ids
 from rsir_scale.runs.lineage import Omitted, SequenceFile, read_ids, training_files
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage.base import Store
@@ -51,14 +54,13 @@ def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
     with TemporaryDirectory() as folder:
         store = open_store(folder)
         rows = [row for shard in shards for row in shard]
-        entry = settle_duplicates(
-            store, dataset(), iteration=0, attempt="a", parts=_write(store, shards), bucket_rows=bucket_rows
-        )
-        assert read_ids(store, entry.key).tolist() == _naive(rows, set())
-        assert entry.rows == len(_naive(rows, set()))
+        new = _write(store, shards)
+        found = duplicate_ids(store, dataset(), iteration=0, parts=new, bucket_rows=bucket_rows)
+        assert found.tolist() == _naive(rows, set())
 
         old_parts = _write(store, earlier, iteration=7)
-        old_dropped = settle_duplicates(store, dataset(), iteration=7, attempt="a", parts=old_parts)
+        gone = duplicate_ids(store, dataset(), iteration=7, parts=old_parts)
+        old_dropped = write_ids(store, layout.dropped(7, "a"), "dropped", gone)
         existing = [
             SequenceFile(
                 where="run",
@@ -69,32 +71,34 @@ def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
             )
             for part in old_parts
         ]
-        again = settle_duplicates(
-            store,
-            dataset(),
-            iteration=0,
-            attempt="b",
-            parts=_write(store, shards, iteration=1),
-            existing=existing,
-            bucket_rows=bucket_rows,
-        )
+        found = duplicate_ids(store, dataset(), iteration=0, parts=new, existing=existing, bucket_rows=bucket_rows)
         contents = {row[3] for shard in earlier for row in shard}
-        assert read_ids(store, again.key).tolist() == _naive(rows, contents)
+        assert found.tolist() == _naive(rows, contents)
 
 
 def test_row_that_repeats_a_real_sequence_is_dropped_only_if_asked(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     copied = tuple(dataset().training_sequences().row(4).tolist())
     part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(50, 4, 0, copied), (51, 4, 1, (1, 2))]))
-    alone = settle_duplicates(store, dataset(), iteration=0, attempt="a", parts=[part])
-    assert read_ids(store, alone.key).tolist() == []
+    assert duplicate_ids(store, dataset(), iteration=0, parts=[part]).tolist() == []
     files = training_files(store, dataset(), 0)
-    against = settle_duplicates(store, dataset(), iteration=0, attempt="b", parts=[part], existing=files)
-    assert read_ids(store, against.key).tolist() == [50]
+    assert duplicate_ids(store, dataset(), iteration=0, parts=[part], existing=files).tolist() == [50]
+
+
+@given(ids=st.lists(st.integers(0, 2**62), unique=True).map(sorted))
+def test_written_ids_are_read_back_and_counted(ids: list[int]) -> None:
+    with TemporaryDirectory() as folder:
+        store = open_store(folder)
+        entry = write_ids(store, layout.dropped(3, "a"), "dropped", np.array(ids, dtype=np.int64))
+        assert (read_ids(store, entry.key).tolist(), entry.rows) == (ids, len(ids))
+
+
+def test_only_the_papers_reading_drops_what_the_training_data_hold_already() -> None:
+    assert drops_repeats_of_existing(GenerationConfig(reading="paper")) is True
+    assert drops_repeats_of_existing(GenerationConfig(reading="released")) is False
 
 
 def test_folder_with_a_pattern_in_its_name(tmp_path: Path) -> None:
     store = open_store(tmp_path / "run [a-z]*")
     part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(1, 1, 0, (3,)), (2, 1, 1, (3,))]))
-    entry = settle_duplicates(store, dataset(), iteration=0, attempt="a", parts=[part])
-    assert read_ids(store, entry.key).tolist() == [2]
+    assert duplicate_ids(store, dataset(), iteration=0, parts=[part]).tolist() == [2]

@@ -15,6 +15,7 @@ from rsir_scale.runs.content import content_of, digest
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.lineage import SequenceFile, load_slices
 from rsir_scale.runs.manifest import combined_digest, read_chain
+from rsir_scale.runs.settle import mixture_facts
 from rsir_scale.storage.base import sha256_of
 from rsir_scale.storage.opening import open_store
 from tests.runs.world import ZERO, commit_shards, dataset, finish, generate, planned, rows_of, settled, table
@@ -88,6 +89,28 @@ def test_summary_names_and_hashes_every_file(tmp_path: Path) -> None:
     written = sum(len(rows_of(plan, shard)) for shard in plan.shards)
     assert generation.rows + generation.dropped == written == generation.counters["rows_kept"]
     assert generation.sources == plan.rows
+
+
+def test_parts_that_were_not_computed_alike_are_named_and_the_digest_is_that_of_parts_that_were(
+    tmp_path: Path,
+) -> None:
+    both = []
+    for folder, last in ((tmp_path / "alike", "xeon, avx2"), (tmp_path / "mixed", "epyc, avx2")):
+        store = open_store(folder)
+        plan = planned(store)
+        commit_shards(store, plan, "a", plan.shards[:-1], encoder="anew", search="exact", processor="xeon, avx2")
+        commit_shards(store, plan, "a", plan.shards[-1:], encoder="anew", search="exact", processor=last)
+        both.append(settled(store, plan)[0])
+    alike, mixed = both
+    assert (alike.processors, mixed.processors) == (("xeon, avx2",), ("epyc, avx2", "xeon, avx2"))
+    assert alike.content_sha256 == mixed.content_sha256
+    assert mixture_facts(alike) == []
+    assert mixture_facts(mixed) == ["its parts come from 2 processors: epyc, avx2; xeon, avx2"]
+    other = {"encoders": ("anew", "tree/avx2"), "searches": ("", "exact/avx2", "exact/torch")}
+    assert mixture_facts(alike.model_copy(update=other)) == [
+        "its parts come from 2 encoders: anew; tree/avx2",
+        "its parts come from 3 searches: one not recorded; exact/avx2; exact/torch",
+    ]
 
 
 def test_generation_is_not_closed_before_its_last_shard(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ ITERATION_KEYS = [
     "new_sequences",
     "new_pairs",
     "acceptance",
+    "acceptance_true",
+    "acceptance_own",
+    "acceptance_other",
     "mean_accepted_steps",
     "novel_share",
     "own_items_share",
@@ -32,6 +35,7 @@ ITERATION_KEYS = [
     "train_s",
     "generate_s",
     "metrics",
+    "facts",
 ]
 
 
@@ -85,6 +89,7 @@ def test_figures_come_from_manifests(tmp_path: Path) -> None:
     before = dataset().meta.training_pairs
     assert first["growth"] == pytest.approx((before + written.pairs) / before)
     assert (first["acceptance"], first["train_s"]) == (None, 1.0)
+    assert (first["acceptance_own"], first["facts"]) == (None, [])
     assert (second["new_sequences"], second["growth"]) == (None, None)
     assert second["metrics"] == {"validation/NDCG@20": 0.25}
 
@@ -96,11 +101,25 @@ def test_shares_and_growth_are_those_of_the_counters() -> None:
         assert manifest.generation is not None
         counted = manifest.generation.counters
         assert entry["acceptance"] == counted["accepted_steps"] / counted["steps"]
+        for kind in ("true", "own", "other"):
+            assert entry[f"acceptance_{kind}"] == counted[f"accepted_{kind}"] / counted[f"chosen_{kind}"]
+        assert len({entry[f"acceptance_{kind}"] for kind in ("true", "own", "other")}) == 3
         assert entry["mean_accepted_steps"] == counted["accepted_steps"] / counted["trials"]
         assert entry["novel_share"] == counted["novel_steps"] / counted["accepted_steps"]
         assert entry["own_items_share"] == counted["own_only_rows"] / counted["rows_kept"]
         assert entry["growth"] == (pairs + manifest.generation.pairs) / pairs
         pairs += manifest.generation.pairs
+
+
+def test_a_kind_of_item_that_was_never_chosen_has_no_acceptance(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with open_run(store, config(), dataset()) as run:
+        written = generate(store, run.lease).generation
+        assert written is not None
+        counters = written.counters | {"chosen_own": 8, "accepted_own": 2, "chosen_other": 0, "accepted_other": 0}
+        finish(store, run.lease, 1, generation=written.model_copy(update={"counters": counters}))
+    entry = read_status(store)["iterations"][1]
+    assert (entry["acceptance_true"], entry["acceptance_own"], entry["acceptance_other"]) == (None, 0.25, None)
 
 
 def test_events_survive_a_torn_line(tmp_path: Path) -> None:

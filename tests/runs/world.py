@@ -110,15 +110,25 @@ def record_of(plan: ShardPlan, shard: Shard, attempt: str, part: FileEntry, sour
 
 
 def commit_shards(
-    store: Store, plan: ShardPlan, attempt: str, shards: Iterable[Shard], sources: dict[int, int] | None = None
+    store: Store,
+    plan: ShardPlan,
+    attempt: str,
+    shards: Iterable[Shard],
+    sources: dict[int, int] | None = None,
+    **computed_by: str,
 ) -> None:
-    """Write and commit shards; `sources` says how many of a shard's rows are not dropped, where not all."""
+    """Write and commit shards.
+
+    Args:
+        sources: how many of a shard's rows are not dropped, where not all.
+        computed_by: encoder, search and processor of the records.
+    """
     for shard in shards:
         kept = None if sources is None else sources[shard.index]
         part = write_part(
             store, iteration=plan.iteration, shard=shard.index, attempt=attempt, table=table(rows_of(plan, shard, kept))
         )
-        commit(store, record_of(plan, shard, attempt, part, kept))
+        commit(store, record_of(plan, shard, attempt, part, kept).model_copy(update=computed_by))
 
 
 def finish(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -28,12 +28,12 @@ class Literal:
     def __init__(self, table: np.ndarray) -> None:
         self.table, self.mean, self.square, self.update = table.copy(), np.zeros_like(table), np.zeros(len(table)), 0
 
-    def step(self, gradient: np.ndarray) -> None:
+    def step(self, gradient: np.ndarray, rate: float) -> None:
         self.update += 1
         self.mean = 0.9 * self.mean + 0.1 * gradient
         self.square = 0.999 * self.square + 0.001 * np.square(gradient).mean(1)
         scale = np.sqrt(self.square / (1 - 0.999**self.update)) + 1e-8
-        self.table -= RATE * self.mean / (1 - 0.9**self.update) / scale[:, None]
+        self.table -= rate * self.mean / (1 - 0.9**self.update) / scale[:, None]
 
 
 class Pair:
@@ -44,19 +44,20 @@ class Pair:
         self.module = nn.Embedding(ROWS, WIDTH, sparse=True, dtype=torch.float64)
         with torch.no_grad():
             self.module.weight.copy_(torch.randn((ROWS, WIDTH), generator=self.draw, dtype=torch.float64))
-        self.optimiser = RowAdam(self.module.parameters(), schedule)
+        self.schedule, self.optimiser = schedule, RowAdam(self.module.parameters(), schedule)
         self.module.register_forward_pre_hook(self.optimiser.before_lookup)
         self.literal = Literal(self.module.weight.detach().numpy())
 
     def update(self, rows: list[int]) -> np.ndarray:
         """Read some rows, give them random gradients, and return what was read."""
+        self.optimiser.at(self.literal.update)
         slope = torch.randn((len(rows), WIDTH), generator=self.draw, dtype=torch.float64)
         read = self.module(torch.tensor(rows))
         (read * slope).sum().backward()
         dense = np.zeros((ROWS, WIDTH))
         np.add.at(dense, rows, slope.numpy())
         self.optimiser.step()
-        self.literal.step(dense)
+        self.literal.step(dense, self.schedule.of(self.literal.update))
         return read.detach().numpy()
 
 
@@ -86,13 +87,44 @@ def test_rows_read_now_and_then_stand_where_adam_has_moved_them() -> None:
     assert difference.max() < 0.05 * np.abs(pair.literal.table - start).max()
 
 
+def test_rows_that_rest_while_the_rate_falls_stand_where_adam_has_moved_them() -> None:
+    pair = Pair(seed=3, schedule=Schedule(RATE, rising=10, maximum=220))
+    for _ in range(100):
+        pair.update([*range(ROWS)])
+    before = pair.literal.table[1:].copy()
+    for _ in range(100):
+        pair.update([0])
+    pair.optimiser.settle()
+    moved = pair.literal.table[1:] - before
+    difference = pair.module.weight.detach().numpy()[1:] - pair.literal.table[1:]
+    # At the last of these updates the rate is a sixth of what it was at the first.
+    assert np.abs(difference).max() < 0.12 * np.abs(moved).max()
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 999), resting=st.integers(1, 30))
+def test_moves_put_off_are_made_at_the_rate_of_the_first_of_them(seed: int, resting: int) -> None:
+    schedule = Schedule(RATE, rising=2, maximum=40)
+    pair = Pair(seed, schedule)
+    for _ in range(3):
+        pair.update([*range(ROWS)])
+    adam = pair.literal
+    table, mean, square = (values[1:].copy() for values in (adam.table, adam.mean, adam.square))
+    for _ in range(resting):
+        mean, square = 0.9 * mean, 0.999 * square
+        scale = np.sqrt(square / (1 - 0.999**4))
+        table -= schedule.of(3) * mean / (1 - 0.9**4) / scale[:, None]
+        pair.update([0])
+    pair.optimiser.settle()
+    np.testing.assert_allclose(pair.module.weight.detach().numpy()[1:], table, rtol=1e-5, atol=1e-7)
+
+
 @given(seed=st.integers(0, 999), cut=st.integers(0, ROWS), falling=st.booleans())
 def test_rows_caught_up_apart_end_in_the_bits_of_rows_caught_up_together(seed: int, cut: int, falling: bool) -> None:
     schedule = Schedule(RATE, rising=1, maximum=5) if falling else Schedule(RATE)
     one, other = Pair(seed, schedule), Pair(seed, schedule)
-    for update, rows in enumerate([[0, 1, 2, 3, 4, 5], [1], [2, 3], [1]]):
+    for rows in ([0, 1, 2, 3, 4, 5], [1], [2, 3], [1]):
         for pair in (one, other):
-            pair.optimiser.at(update)
             pair.update(rows)
     one.module(torch.arange(cut))
     one.optimiser.at(4)

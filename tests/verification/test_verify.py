@@ -14,17 +14,21 @@ import pytest
 from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError, IntegrityError
-from rsir_scale.evaluation.iteration import Evaluation
+from rsir_scale.evaluation import metrics
+from rsir_scale.evaluation.iteration import Evaluation, read_ranks
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.randomness import content_hashes
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord
-from rsir_scale.runs.lineage import committed_files, read_ids
+from rsir_scale.runs.content import content_of
+from rsir_scale.runs.dedupe import duplicate_ids, write_ids
+from rsir_scale.runs.lineage import committed_files, part_files, read_ids
 from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.records import FileEntry, Record, entry_of
+from rsir_scale.runs.selection import SELECTION_METRIC
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.faults import Ledger
 from rsir_scale.verification.rows import verify_rows
@@ -270,6 +274,85 @@ def test_metrics_that_are_not_the_means_of_the_ranks_are_named_though_all_hashes
     told = Evaluation.from_bytes(run.store.read(key), key)
     report = _with_record(run, 2, key, told.model_copy(update={"metrics": told.metrics | {"test/NDCG@10": 0.99}}))
     assert [(fault.file, "the ranks give" in fault.what) for fault in report.faults] == [(key, True)]
+
+
+def test_a_run_from_before_a_metric_was_added_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = dict(metrics.METRICS) | {"Hit": lambda ranks, _: np.full(ranks.shape, 1.0)}
+    monkeypatch.setattr(metrics, "METRICS", later)
+    assert "test/Hit@10" in metrics.summarise(np.array([1]), prefix="test")
+    assert verify(tiny_run().store, tiny_run().dataset, rows_per_iteration=1).ok
+
+
+def test_a_metric_of_another_version_is_no_fault_and_a_known_one_at_another_cutoff_is_checked(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
+    told = Evaluation.from_bytes(run.store.read(key), key)
+    ranks = read_ranks(run.store, told).column("test_rank").drop_null().to_numpy()
+    share = float(np.mean(ranks <= 5))
+    kept = {name: value for name, value in told.metrics.items() if not name.startswith("test/")}
+    foreign = {"test/AUC@10": 0.5, "test/NDCG": 0.5, "cold/NDCG@10": 0.5}
+    good = kept | foreign | {"test/Recall@5": share}
+    assert _with_record(run, 2, key, told.model_copy(update={"metrics": good})).ok
+    wrong = good | {"test/Recall@5": share + 1e-6}
+    report = _with_record(run, 2, key, told.model_copy(update={"metrics": wrong}))
+    assert [(fault.file, "test/Recall@5" in fault.what) for fault in report.faults] == [(key, True)]
+
+
+def test_a_run_without_the_metric_that_the_recursion_ends_by_is_refused(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
+    told = Evaluation.from_bytes(run.store.read(key), key)
+    rest = {name: value for name, value in told.metrics.items() if name != SELECTION_METRIC}
+    report = _with_record(run, 2, key, told.model_copy(update={"metrics": rest}))
+    assert [(fault.file, fault.what) for fault in report.faults] == [
+        (key, "it holds no validation/NDCG@20, by which the recursion ends")
+    ]
+
+
+def _with_dropped(run: TinyRun, iteration: int, ids: list[int]) -> VerifyReport:
+    """Replace the ids of the dropped rows, mend all that the manifest says of them, and verify."""
+    manifest = read_chain(run.store)[iteration]
+    assert manifest.generation is not None
+    old = next(entry for entry in manifest.files if entry.kind == "dropped")
+    new = write_ids(run.store, layout.dropped(iteration, "other"), "dropped", np.array(ids, dtype=np.int64))
+    content = content_of(run.store, run.dataset, part_files([*_parts(run, iteration), new]))
+    told = {"rows": content.rows, "pairs": content.pairs, "content_sha256": content.sha256, "dropped": len(ids)}
+    files = tuple(new if entry == old else entry for entry in manifest.files)
+    generation = manifest.generation.model_copy(update=told)
+    # Later iterations were made from other files now: they go, and what is left is a run under way.
+    for later in range(iteration + 1, 3):
+        (run.path / layout.manifest(later)).unlink()
+    return _changed_manifest(run, iteration, lambda m: m.model_copy(update={"files": files, "generation": generation}))
+
+
+@pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
+def test_rows_dropped_by_the_rule_of_the_other_reading_are_named_though_all_hashes_fit(
+    tmp_path: Path, reading: str, remaining: str
+) -> None:
+    run = tiny_run(reading=reading, remaining=remaining).copy_to(tmp_path / "run")
+    files = read_plan(run.store, 1).files
+    alone, against_existing = (
+        duplicate_ids(run.store, run.dataset, iteration=1, parts=_parts(run, 1), existing=existing).tolist()
+        for existing in ((), files)
+    )
+    own, other = (against_existing, alone) if reading == "paper" else (alone, against_existing)
+    dropped = next(entry for entry in read_chain(run.store)[1].files if entry.kind == "dropped")
+    assert read_ids(run.store, dropped.key).tolist() == own
+    faults = {(fault.row, fault.what) for fault in _with_dropped(run, 1, other).faults if "dropped" in fault.file}
+    what = "a duplicate that is kept" if reading == "paper" else "it is dropped, but no duplicate"
+    assert faults == {(row, what) for row in {*own} ^ {*other}}
+    assert faults
+
+
+def test_dropped_ids_out_of_order_or_without_a_file_are_named_though_all_hashes_fit(tmp_path: Path) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    dropped = next(entry for entry in read_chain(run.store)[1].files if entry.kind == "dropped")
+    falling = read_ids(run.store, dropped.key)[::-1].tolist()
+    assert "its ids do not ascend" in {fault.what for fault in _with_dropped(run, 1, falling).faults}
+
+    def without_dropped(manifest: Manifest) -> Manifest:
+        return manifest.model_copy(update={"files": tuple(e for e in manifest.files if e.kind != "dropped")})
+
+    said = {(fault.file, fault.what) for fault in _changed_manifest(run, 1, without_dropped).faults}
+    assert (layout.manifest(1), "it names no file of dropped duplicates") in said
 
 
 def test_a_plan_of_other_sources_is_named_though_all_hashes_fit(tmp_path: Path) -> None:
