@@ -48,6 +48,7 @@ class Augmenter(ABC):
         replaces_source: whether a row stands in D_{k+1} in place of its source, else beside it.
         fixed_trials: rows that a source has at the most; None: `generation.trials_per_sequence`.
         beyond_training_items: whether rows may hold items of the catalogue that occur in no training sequence.
+        keeps_copies: whether rows count that repeat a sequence of D_k or one another; else one of them is left.
     """
 
     Options: ClassVar[type[Section]] = NoOptions
@@ -56,6 +57,7 @@ class Augmenter(ABC):
     replaces_source: ClassVar[bool] = False
     fixed_trials: ClassVar[int | None] = None
     beyond_training_items: ClassVar[bool] = False
+    keeps_copies: ClassVar[bool] = False
 
     def __init__(self, run: Run, iteration: int, *, device: str = "cpu") -> None:
         """Keep what it works on; reading and allocating wait for `open`."""
@@ -126,9 +128,11 @@ class Augmenter(ABC):
             yield RowFault(None, "columns are not those of a part")
             return
         stored_of = part.table.column(SOURCE_SEQUENCE_ID).to_numpy()
-        unknown = ~np.isin(stored_of, part.sources.ids)
-        for row in part.table.column(SEQUENCE_ID).to_numpy()[unknown]:
+        ids = part.table.column(SEQUENCE_ID).to_numpy()
+        for row in ids[~np.isin(stored_of, part.sources.ids)]:
             yield RowFault(int(row), "source_sequence_id is none of the shard's sources")
+        for row in ids[np.isin(stored_of, part.set_aside)]:
+            yield RowFault(int(row), "its source was set aside and has no rows")
         again = ~np.isin(part.sources.ids, part.set_aside)
         if not part.chosen.all():
             again &= np.isin(part.sources.ids, stored_of[part.chosen])

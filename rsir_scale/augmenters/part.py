@@ -88,6 +88,9 @@ def differences(stored: pa.Table, expected: pa.Table) -> Iterator[RowFault]:
     """Rows that are stored otherwise than they are written again, by sequence_id; both tables have one schema."""
     if stored.equals(expected):
         return
+    ids = stored.column(SEQUENCE_ID).to_numpy()
+    for row in ids[1:][np.diff(ids) <= 0]:
+        yield RowFault(int(row), "sequence_id does not rise from row to row")
     found, wanted = (
         dict(zip(table.column(SEQUENCE_ID).to_pylist(), table.to_pylist(), strict=True)) for table in (stored, expected)
     )

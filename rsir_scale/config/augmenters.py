@@ -14,6 +14,11 @@ from rsir_scale.errors import ConfigError, shown
 RSIR = "rsir"
 BUILT_IN = {
     RSIR: "rsir_scale.augmenters.rsir.augmenter:Rsir",
+    "reordering": "rsir_scale.augmenters.reordering:Reordering",
+    "insertion": "rsir_scale.augmenters.insertion:Insertion",
+    "copies": "rsir_scale.augmenters.controls:Copies",
+    "thinned": "rsir_scale.augmenters.controls:Thinned",
+    "slide_window": "rsir_scale.augmenters.controls:SlideWindow",
 }
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

@@ -22,6 +22,7 @@ Probability = Annotated[float, NotBool, Field(ge=0.0, le=1.0)]
 # Reals, and never true for 1.
 Positive = Annotated[float, NotBool, Field(gt=0.0)]
 NotNegative = Annotated[float, NotBool, Field(ge=0.0)]
+PositiveShare = Annotated[float, NotBool, Field(gt=0.0, le=1.0)]
 ShareBelowOne = Annotated[float, NotBool, Field(ge=0.0, lt=1.0)]
 # Counts fit 32 bits, and what a model allocates at once fits some machine.
 PositiveInt = Annotated[int, NotBool, Field(ge=1, lt=2**31)]

@@ -129,6 +129,7 @@ def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
         attempt=layout.new_attempt(),
         against_existing=drops_repeats_of_existing(run.config.generation),
         replaces_source=augmenter.replaces_source,
+        keeps_copies=augmenter.keeps_copies,
     )
     hits = held_out_hits(store, run.dataset, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})

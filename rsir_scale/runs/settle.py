@@ -26,7 +26,13 @@ from rsir_scale.runs.run import Run
 
 
 def settle(
-    run: Run, plan: ShardPlan, *, attempt: str, against_existing: bool, replaces_source: bool = False
+    run: Run,
+    plan: ShardPlan,
+    *,
+    attempt: str,
+    against_existing: bool,
+    replaces_source: bool = False,
+    keeps_copies: bool = False,
 ) -> tuple[Generation, list[FileEntry]]:
     """Settle duplicates and sum up an iteration's generation.
 
@@ -34,6 +40,7 @@ def settle(
         attempt: names the files of ids that do not count.
         against_existing: drop rows, too, that repeat a sequence of the plan's own files.
         replaces_source: whether kept rows stand in D_{k+1} in place of their sources.
+        keeps_copies: drop nothing, for the rows repeat sequences on purpose.
 
     Returns:
         The summary, and the entries of plan, commits, parts (by shard), errors, dropped and replaced ids.
@@ -52,8 +59,10 @@ def settle(
     for record in records:
         check_conservation(record)
     parts = [record.part for record in records]
-    existing = plan.files if against_existing else ()
-    duplicates = duplicate_ids(store, dataset, iteration=plan.iteration, parts=parts, existing=existing)
+    duplicates = np.empty(0, dtype=np.int64)
+    if not keeps_copies:
+        existing = plan.files if against_existing else ()
+        duplicates = duplicate_ids(store, dataset, iteration=plan.iteration, parts=parts, existing=existing)
     dropped = write_ids(store, layout.dropped(plan.iteration, attempt), "dropped", duplicates)
     files = part_files([*parts, dropped])
     content = content_of(store, dataset, files)
