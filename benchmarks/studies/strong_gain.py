@@ -9,49 +9,39 @@ For each seed there is one base, theta_0, and from it, with equal budgets in opt
 - `rsir-finetune`, `rsir-retrain`: the config's recursion, warm-started or from scratch;
 - `extra-finetune`, `extra-retrain`: theta_0 trained on with D_0 alone, for at most as many updates as theta_1 of the
   variant, at the rate of fine-tuning;
-- `copies-…`: D_0 and each of its sequences once more; `reordered-…`: the once-more with a random window of a fifth of
-  its items shuffled (two at least), the paper's heuristic; `thinned-…`: D_0 and each of its sequences m times more,
-  each time without up to half of its items, order kept, which is what most accepted sequences look like. In the
-  variant of the arm that they are set against.
+- `copies-…`: D_0 and each of its sequences once more; `reordered-…`: once more with a random window of a fifth of its
+  items shuffled (two at least), the paper's heuristic; `thinned-…`: D_0 and each of its sequences m times more, each
+  time without up to half of its items, order kept, which is what most accepted sequences look like. They are the
+  augmenters `copies`, `reordering` and `thinned`, in the variant of the arm that they are set against.
 
-The first two are ordinary run directories of `paired_gain.py`. A copy of the data is none, for no recursion writes one:
-its fit is an ordinary one in a folder under `fits/`, with theta_0 copied there and no manifest. All of it resumes after
-any stop. `report` takes the ranks of all users over into the file `--ranks`, one for each config, and reports on what
-that holds, so seeds may be made on several machines, one after another. Intervals are over seeds and users.
+All are ordinary run directories of `paired_gain.py`, which resume after any stop. `report` takes the ranks of all users
+over into the file `--ranks`, one for each config, and reports on what that holds, so seeds may be made on several
+machines, one after another. Intervals are over seeds and users. In ranks that were kept before there were augmenters,
+`reordered` has all sequences once more; now those that a shuffle leaves as they were leave no row.
 """
 
 import argparse
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from functools import partial
 from itertools import count, product, takewhile
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.record.result_file import write_rows
 from benchmarks.studies.kept_ranks import BASE, Key, Ranks, contrast, keep, ranks_at
-from benchmarks.studies.paired_gain import AA_ARM, run_arm, tell
+from benchmarks.studies.paired_gain import AA_ARM, run_arm
 from rsir_scale.config.file import load_config
-from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import Sequences, concatenate, open_dataset
-from rsir_scale.data.sequences import offsets_of
-from rsir_scale.evaluation.iteration import evaluate_iteration, read_evaluation
-from rsir_scale.models.repository import load_trained
-from rsir_scale.randomness import Purpose, uniforms
-from rsir_scale.runs import layout
-from rsir_scale.runs.trained import has_model
+from rsir_scale.evaluation.iteration import read_evaluation
 from rsir_scale.storage.opening import open_store
-from rsir_scale.training.iteration import train_iteration, training_task
-from rsir_scale.training.worker import Worker
 
-WINDOW_SHARE = 0.2
-MOST_LEFT_OUT = 0.5
 VARIANTS = ("finetune", "retrain")
-FITS = "fits"
-Copy = Callable[[Sequences, int, Config], Sequences]
+# The settings of each kind of copy.
+COPIES = {
+    "copies": ("generation.augmenter=copies", "generation.trials_per_sequence=1"),
+    "reordered": ("generation.augmenter=reordering", "augmenter.rate=0.2", "generation.trials_per_sequence=1"),
+    "thinned": ("generation.augmenter=thinned",),
+}
 
 
 def main() -> None:
@@ -79,9 +69,7 @@ def main() -> None:
             for arm in (f"rsir-{variant}:loop.variant={variant}", extra_arm(arguments, variant)):
                 run_arm(arguments.config, arguments.overrides, arm, seed, arguments.out)
         for name, variant in product(arguments.copies, arguments.variants):
-            overrides = [*arguments.overrides, f"loop.variant={variant}", f"seed={seed}"]
-            base = arguments.out / f"rsir-{variant}-seed{seed}"
-            train_on_copy(arguments.config, overrides, name, base, fit_folder(arguments.out, f"{name}-{variant}", seed))
+            run_arm(arguments.config, arguments.overrides, copy_arm(name, variant), seed, arguments.out)
 
 
 def extra_arm(arguments: argparse.Namespace, variant: str) -> str:
@@ -92,71 +80,10 @@ def extra_arm(arguments: argparse.Namespace, variant: str) -> str:
     return f"extra-{variant}:{','.join(keys)}"
 
 
-def fit_folder(out: Path, arm: str, seed: int) -> Path:
-    """Where the fit of a copy lies."""
-    return out / FITS / f"{arm}-seed{seed}"
-
-
-def same_again(real: Sequences, first_id: int, config: Config) -> Sequences:  # noqa: ARG001
-    """Each sequence once more, under ids of its own from `first_id` on."""
-    return replace(real, ids=first_id + np.arange(len(real)))
-
-
-def reordered(real: Sequences, first_id: int, config: Config) -> Sequences:
-    """Each sequence once more, a random window of its items shuffled; draws are keyed by sequence and position."""
-    lengths, seed = real.lengths, config.seed
-    window = np.minimum(lengths, np.maximum(2, np.ceil(WINDOW_SHARE * lengths).astype(np.int64)))
-    start = (uniforms(seed, real.ids, Purpose.START) * (lengths - window + 1)).astype(np.int64)
-    row, position = places(real)
-    shuffled = start[row] + uniforms(seed, real.ids[row], position, Purpose.SHUFFLE) * window[row]
-    inside = (position >= start[row]) & (position < (start + window)[row])
-    order = np.lexsort((np.where(inside, shuffled, position), row))
-    return replace(same_again(real, first_id, config), items=real.items[order])
-
-
-def thinned(real: Sequences, first_id: int, config: Config) -> Sequences:
-    """Each sequence m times more without some of its items, two left at least; draws are keyed as in `reordered`."""
-    times = config.generation.trials_per_sequence
-    copies = real.select(np.repeat(np.arange(len(real)), times))
-    number = np.tile(np.arange(times), len(real))
-    left_out = MOST_LEFT_OUT * uniforms(config.seed, copies.ids, number, Purpose.START)
-    row, position = places(copies)
-    draw = uniforms(config.seed, copies.ids[row], number[row], position, Purpose.SHUFFLE)
-    stays = draw >= left_out[row]
-    lengths = np.bincount(row[stays], minlength=len(copies))
-    ids = first_id + np.arange(len(copies))
-    return Sequences(ids, offsets_of(lengths), copies.items[stays]).select(np.flatnonzero(lengths >= 2))
-
-
-def places(sequences: Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """The row of each item, and its position there."""
-    row = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    return row, np.arange(len(sequences.items)) - sequences.offsets[:-1][row]
-
-
-COPIES: dict[str, Copy] = {"copies": same_again, "reordered": reordered, "thinned": thinned}
-
-
-def train_on_copy(config_path: str, overrides: list[str], name: str, base: Path, folder: Path) -> None:
-    """Make or finish theta_1.. of D_0 and a copy of it, from the base's theta_0."""
-    config = load_config(config_path, overrides)
-    dataset, store = open_dataset(config.data.path), open_store(folder)
-    shutil.copytree(base / layout.folder(0) / "model", folder / layout.folder(0) / "model", dirs_exist_ok=True)
-    real = dataset.training_sequences()
-    both = concatenate([real, COPIES[name](real, dataset.meta.users, config)])
-    for iteration in range(1, config.loop.iterations + 1):
-        if not has_model(store, iteration):
-            train_iteration(
-                store,
-                dataset,
-                config,
-                iteration,
-                worker=Worker(),
-                report=lambda progress: tell(folder.name, progress),
-                task=training_task(store, dataset, config, iteration, sequences=both),
-            )
-        if read_evaluation(store, iteration) is None:
-            evaluate_iteration(store, dataset, config.evaluation, iteration, load_trained(store, iteration))
+def copy_arm(name: str, variant: str) -> str:
+    """The arm that is trained on a copy of D_0 beside D_0; in every iteration it is D_0 that is copied."""
+    keys = [*COPIES[name], "generation.sources=real", f"loop.variant={variant}"]
+    return f"{name}-{variant}:{','.join(keys)}"
 
 
 def write_report(out: Path, ranks_path: Path, json_path: Path) -> None:
@@ -181,11 +108,10 @@ def write_report(out: Path, ranks_path: Path, json_path: Path) -> None:
 def finished(out: Path) -> dict[Key, Ranks]:
     """The ranks of every evaluated model of the study's folders; theta_0, which the arms of a seed share, is `base`."""
     found = {}
-    for first, pattern in ((0, "*-seed*"), (1, f"{FITS}/*-seed*")):
-        for folder in sorted(out.glob(pattern)):
-            arm, _, seed = folder.name.rpartition("-seed")
-            for iteration in takewhile(partial(is_evaluated, folder), count(first)):
-                found[arm if iteration else BASE, int(seed), iteration] = ranks_at(folder, iteration)
+    for folder in sorted(out.glob("*-seed*")):
+        arm, _, seed = folder.name.rpartition("-seed")
+        for iteration in takewhile(partial(is_evaluated, folder), count()):
+            found[arm if iteration else BASE, int(seed), iteration] = ranks_at(folder, iteration)
     return found
 
 

@@ -7,7 +7,7 @@ saved (`resuming`), and leaves the model behind when the budget or the patience 
 from collections.abc import Callable
 
 from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset, Sequences
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
@@ -24,14 +24,7 @@ from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights, 
 from rsir_scale.training.worker import Worker
 
 
-def training_task(
-    store: Store,
-    dataset: PreparedDataset,
-    config: Config,
-    iteration: int,
-    *,
-    sequences: Sequences | None = None,
-) -> TrainingTask:
+def training_task(store: Store, dataset: PreparedDataset, config: Config, iteration: int) -> TrainingTask:
     """Assemble the fit of theta_k: D_k, validation users and the budget in updates of D_0.
 
     Args:
@@ -39,7 +32,6 @@ def training_task(
         dataset: its dataset.
         config: its settings.
         iteration: k.
-        sequences: what is trained on in place of D_k; studies of other data say so.
 
     Raises:
         IntegrityError: a file of D_k is not what its manifest says.
@@ -48,12 +40,11 @@ def training_task(
     vectors = config.model.item_vectors
     settings = settings_of(config, iteration)
     real = dataset.training_sequences()
-    first_targets = None
-    if sequences is None and iteration:
+    sequences, first_targets = real, None
+    if iteration:
         files = training_files(store, dataset, iteration)
         sequences = load(store, dataset, files)
         first_targets = load_first_targets(store, dataset, files)
-    sequences = real if sequences is None else sequences
     return TrainingTask(
         sequences=sequences,
         real_count=dataset.meta.users,
@@ -90,7 +81,7 @@ def train_iteration(
         iteration: k.
         worker: this process's place among the data-parallel ones.
         report: called after each validation.
-        task: what is fitted; None for what `training_task` makes of the run. Studies train on other data this way.
+        task: what is fitted; None for what `training_task` makes of the run.
     """
     task = task or training_task(store, dataset, config, iteration)
     saved = StateFiles(store, layout.training(iteration))

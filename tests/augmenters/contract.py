@@ -1,8 +1,8 @@
 """What the engine relies on in any augmenter, stated once.
 
 Inherit `AugmenterContract` in a test module and name the augmenter; `ContractOfRows` where it has a recheck of its own.
-Worlds are made of seeds and kept for all tests of a class, since an augmenter may have to be fitted before it writes:
-`fit` is where that is done.
+Worlds are made of seeds and kept for all tests of a class, since an augmenter may have to be fitted before it writes;
+such a one has fewer seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,9 @@ from rsir_scale.augmenters.written import Written, check_written
 from rsir_scale.data.schema import CONTENT_HASH, ITEMS, SEQUENCE_ID
 from rsir_scale.data.sequences import Sequences, from_arrow, to_list_array
 from rsir_scale.errors import ConfigError
+from rsir_scale.generation.learning import fit_augmenter_locally
 from rsir_scale.randomness import content_hashes
+from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
 from tests.augmenters.rsir.worlds import sequences_of
 from tests.augmenters.world import World, make_world, some_rows
@@ -48,13 +50,10 @@ class ContractOfRows:
     seeds: ClassVar[Sequence[int]] = range(3)
     draws: ClassVar[bool] = True
 
-    def fit(self, world: World) -> None:
-        """Fit what the augmenter learns; nothing, unless overridden."""
-
     def made(self, world: World) -> Made:
         """A world, and its augmenter ready to write."""
-        self.fit(world)
         augmenter = world.augmenter()
+        fit_augmenter_locally(augmenter)
         augmenter.prepare(world.plan)
         augmenter.open()
         return world, augmenter
@@ -99,8 +98,8 @@ class ContractOfRows:
 
     def test_what_was_made_for_the_iteration_is_named_with_its_hash(self) -> None:
         world, augmenter = self.all_made()[0]
-        left = {key for key in world.run.store.list("iteration=000/generation") if not key.endswith("plan.json")}
-        assert {entry.key for entry in augmenter.files()} == left
+        left = {key for key in world.run.store.list("iteration=000/generation") if "/learned/" not in key}
+        assert {entry.key for entry in augmenter.files()} == left - {layout.plan(0)}
 
     def test_another_seed_or_iteration_gives_other_rows_where_rows_are_drawn(self) -> None:
         long = sequences_of([[1 + (7 * place) % 11 for place in range(11)]], [0])

@@ -48,11 +48,11 @@ def test_sources_that_leave_nothing_leave_an_empty_part() -> None:
     assert (len(written), written.items.dtype) == (0, np.int32)
 
 
-def test_an_augmenter_without_a_preparation_says_so_and_leaves_no_files() -> None:
+def test_an_augmenter_that_prepares_and_learns_nothing_says_so_and_leaves_no_files() -> None:
     augmenter = shuffled()
     assert not augmenter.prepares
-    assert (augmenter.files(), augmenter.facts({}), augmenter.learner()) == ([], [], None)
-    assert augmenter.Options is NoOptions
+    assert not augmenter.learns
+    assert (augmenter.files(), augmenter.facts({}), augmenter.Options) == ([], [], NoOptions)
 
 
 def test_trials_are_those_of_the_settings_unless_the_augmenter_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
