@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from rsir_scale.data.dataset import PreparedDataset
+from rsir_scale.data.sequences import Int64Array
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commit, total_counts
 from rsir_scale.runs.content import content_of
@@ -24,7 +25,7 @@ from rsir_scale.verification.faults import Ledger
 
 
 def check_generation(
-    run: Run, manifest: Manifest, ledger: Ledger, *, trials: int, earlier_whole: bool
+    run: Run, manifest: Manifest, ledger: Ledger, *, trials: int, keeps_copies: bool, earlier_whole: bool
 ) -> ShardPlan | None:
     """Check one iteration's generation; its rows are the business of `verify_rows`.
 
@@ -32,6 +33,7 @@ def check_generation(
         manifest: of an iteration that wrote sequences.
         ledger: knows the damaged files of this iteration; takes the faults.
         trials: m, rows that a source may have.
+        keeps_copies: whether rows may repeat others, so that none is dropped.
         earlier_whole: whether the dataset and all earlier iterations are undamaged.
 
     Returns:
@@ -56,7 +58,7 @@ def check_generation(
         totals = total_counts(commits)
         if earlier_whole:
             _check_counters(store, dataset, manifest, recorded, totals, ledger)
-            _check_dropped(run, manifest, plan, ledger)
+            _check_dropped(run, manifest, plan, ledger, keeps_copies=keeps_copies)
         _check_content(store, dataset, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
     return plan
 
@@ -96,7 +98,7 @@ def _check_counters(
             ledger.add(key, f"counter {name} is {recorded.counters.get(name)}, commits and rows give {again.get(name)}")
 
 
-def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger) -> None:
+def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger, *, keeps_copies: bool) -> None:
     """Find the duplicates again, by the run's settings, and compare."""
     store, iteration = run.store, plan.iteration
     key = next((entry.key for entry in manifest.files if entry.kind == "dropped"), None)
@@ -105,10 +107,13 @@ def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger
         return
     parts = [entry for entry in manifest.files if entry.kind == "part"]
     existing = plan.files if drops_repeats_of_existing(run.config.generation) else ()
-    recorded = ledger.guard(key, lambda: read_ids(store, key))
-    again = ledger.guard(
-        key, lambda: duplicate_ids(store, run.dataset, iteration=iteration, parts=parts, existing=existing)
-    )
+
+    def found_again() -> Int64Array:
+        if keeps_copies:
+            return np.empty(0, dtype=np.int64)
+        return duplicate_ids(store, run.dataset, iteration=iteration, parts=parts, existing=existing)
+
+    recorded, again = ledger.guard(key, lambda: read_ids(store, key)), ledger.guard(key, found_again)
     if recorded is None or again is None:
         return
     for row in np.setxor1d(recorded, again).tolist():

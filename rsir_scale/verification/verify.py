@@ -100,7 +100,14 @@ def verify(
         rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
         run = Run(store, dataset, config)
         augmenter = augmenter_of(run, manifest.iteration)
-        plan = check_generation(run, manifest, ledger, trials=augmenter.trials, earlier_whole=earlier_whole)
+        plan = check_generation(
+            run,
+            manifest,
+            ledger,
+            trials=augmenter.trials,
+            keeps_copies=augmenter.keeps_copies,
+            earlier_whole=earlier_whole,
+        )
         if plan is not None:
             rechecked += verify_rows(augmenter, manifest, plan, ledger, limit=rows_per_iteration, tell=tell)
     faults = ledger.sorted_faults()
