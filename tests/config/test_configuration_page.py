@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from rsir_scale.config.augmenters import BUILT_IN, augmenter_class
 from rsir_scale.config.effect import NO_EFFECT
 from rsir_scale.config.file import PRESETS
 from rsir_scale.config.settings import Config
@@ -25,6 +26,21 @@ you write wins over them. Keys marked ○ change no result: a run may be resumed
 """
 
 
+AUGMENTERS_HEAD = """
+## Options of the augmenters
+
+`augmenter.*` are those of the augmenter that `generation.augmenter` names; {without} none.
+"""
+OPTIONS_HEAD = """
+| augmenter | key | default | values | meaning |
+|---|---|---|---|---|
+"""
+DEFAULTS_HEAD = """
+What an augmenter sets where you do not:
+
+| augmenter | key | value |
+|---|---|---|
+"""
 PRESETS_HEAD = """
 ## What the presets fill in
 
@@ -36,7 +52,30 @@ PRESETS_HEAD = """
 def page() -> str:
     """Render the page from the models."""
     settings = "".join(line for name, field in Config.model_fields.items() for line in _lines(name, field))
-    return HEAD + settings + PRESETS_HEAD + "".join(_preset_lines())
+    return HEAD + settings + _augmenters() + PRESETS_HEAD + "".join(_preset_lines())
+
+
+def _augmenters() -> str:
+    found = {name: augmenter_class(name) for name in BUILT_IN}
+    without = [f"`{name}`" for name, augmenter in found.items() if not augmenter.Options.model_fields]
+    have = "has" if len(without) == 1 else "have"
+    head = AUGMENTERS_HEAD.format(without=f"{', '.join(without)} {have}")
+    options = [
+        f"| `{name}` {_line(f'augmenter.{key}', field)}"
+        for name, augmenter in found.items()
+        for key, field in augmenter.Options.model_fields.items()
+    ]
+    defaults = [
+        f"| `{name}` | `{section}.{key}` | `{_shown(value)}` |\n"
+        for name, augmenter in found.items()
+        for section, values in augmenter.defaults.items()
+        for key, value in values.items()
+    ]
+    return head + _table(OPTIONS_HEAD, options) + _table(DEFAULTS_HEAD, defaults)
+
+
+def _table(head: str, lines: list[str]) -> str:
+    return head + "".join(lines) if lines else ""
 
 
 def _preset_lines() -> Iterator[str]:

@@ -12,6 +12,7 @@ from rsir_scale.config.effect import NO_EFFECT, effective_settings, flatten
 from rsir_scale.config.file import apply_overrides, load_config, resolve
 from rsir_scale.config.settings import Config
 from rsir_scale.errors import ConfigError
+from tests.augmenters.own import NAME
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").rglob("*.yaml"))
 REQUIRED_CONFIGS = {"quickstart", "toys", "beauty", "sports", "yelp", "toys-released", "million"}
@@ -251,6 +252,9 @@ def test_sparse_updates_are_refused_where_every_item_changes() -> None:
 def test_a_check_that_the_released_reading_cannot_make_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^fidelity\.remaining=before_choice has no meaning"):
         _with({"generation.reading": "released", "fidelity.remaining": "before_choice"})
+    for key in OF_THE_PAPER:
+        with pytest.raises(ConfigError, match=rf"{key}={str(OTHER_VALUES[key]).lower()}.* are readings"):
+            _with({"generation.reading": "released", key: OTHER_VALUES[key]})
 
 
 @given(keys=st.sets(st.sampled_from(sorted(OTHER_VALUES))))
@@ -316,6 +320,12 @@ def test_overrides_leave_their_argument_as_it_is() -> None:
         (["model.heads=3"], "model.heads=3 does not divide model.width=64"),
         (["training.preset=best"], "training.preset='best'"),
         (["generation.reading=3"], "generation.reading=3"),
+        (["generation.augmenter=rsri"], "did you mean rsir?"),
+        (["generation.augmenter=tests.augmenters.own:NAME"], "not a subclass of rsir_scale.augmenters.base.Augmenter"),
+        (["generation.augmenter=no_such_package:Class"], "cannot be imported (ModuleNotFoundError"),
+        (["augmenter.least=3"], "augmenter.least would be read by nothing, as generation.augmenter=rsir"),
+        ([f"generation.augmenter={NAME}", "augmenter.leats=3"], "did you mean augmenter.least?"),
+        ([f"generation.augmenter={NAME}", "augmenter.least=0"], "augmenter.least=0"),
         (["seed=-1"], "seed=-1"),
         (["loop=3"], "loop=3"),
         (["seed"], "not section.key=value"),

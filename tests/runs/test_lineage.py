@@ -6,16 +6,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
+from rsir_scale.runs.commits import write_part
+from rsir_scale.runs.dedupe import write_ids
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.lineage import (
+    Omitted,
     SequenceFile,
     committed_files,
     load,
+    load_first_targets,
     load_slices,
     read_columns,
     read_ids,
@@ -23,7 +27,7 @@ from rsir_scale.runs.lineage import (
 )
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import USERS, ZERO, commit_shards, dataset, generate, planned, rows_of
+from tests.runs.world import USERS, ZERO, commit_shards, dataset, generate, planned, rows_of, table
 
 
 def test_first_iteration_reads_the_dataset_alone(tmp_path: Path) -> None:
@@ -83,6 +87,29 @@ def test_an_iteration_without_manifest_is_no_training_data(tmp_path: Path) -> No
     commit_shards(store, plan, "a", plan.shards)
     with pytest.raises(IntegrityError, match="MANIFEST"):
         training_files(store, dataset(), 1)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=8))
+def test_first_targets_come_in_the_order_of_the_sequences_and_dropped_rows_have_none(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, bool]]
+) -> None:
+    store = open_store(tmp_path_factory.mktemp("run"))
+    rows = [(100 + number, 0, number, (1, 2, 3, 4, 5)) for number in range(len(drawn))]
+    targets = [target for target, _ in drawn]
+    part = write_part(store, iteration=0, shard=0, attempt="a", table=table(rows, first_targets=targets))
+    ids = np.array([100 + number for number, (_, dropped) in enumerate(drawn) if dropped], dtype=np.int64)
+    entry = write_ids(store, layout.dropped(0, "a"), "dropped", ids)
+    without = (Omitted(key=entry.key, sha256=entry.sha256),)
+    written = SequenceFile(where="run", key=part.key, rows=len(rows), sha256=part.sha256, without=without)
+    files = [*training_files(store, dataset(), 0), written]
+    found, kept = load_first_targets(store, dataset(), files), [target for target, dropped in drawn if not dropped]
+    if all(target == 1 for target in kept):
+        assert found is None
+    else:
+        assert found is not None
+        assert found.tolist() == [1] * USERS + kept
+        assert len(found) == len(load(store, dataset(), files))
 
 
 @given(st.lists(st.integers(0, 7), max_size=5), st.data())

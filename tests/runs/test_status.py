@@ -10,12 +10,13 @@ import pytest
 from rsir_scale.errors import InputError
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.events import append_event, read_events
+from rsir_scale.runs.lineage import load, training_files
 from rsir_scale.runs.manifest import combined_digest, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
-from tests.runs.world import commit_shards, config, dataset, finish, generate, planned
+from tests.runs.world import commit_shards, config, dataset, finish, generate, planned, settled
 
 ITERATION_KEYS = [
     "iteration",
@@ -92,6 +93,18 @@ def test_figures_come_from_manifests(tmp_path: Path) -> None:
     assert (first["acceptance_own"], first["facts"]) == (None, [])
     assert (second["new_sequences"], second["growth"]) == (None, None)
     assert second["metrics"] == {"validation/NDCG@20": 0.25}
+
+
+def test_what_rows_replace_is_taken_off_the_growth(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with open_run(store, config(), dataset()) as run:
+        plan = planned(store)
+        commit_shards(store, plan, "a", plan.shards)
+        written, files = settled(store, plan, replaces_source=True)
+        finish(store, run.lease, 0, generation=written, files=files)
+    before, after = (load(store, dataset(), training_files(store, dataset(), k)).lengths - 1 for k in (0, 1))
+    assert 0 < written.replaced < len(before)
+    assert read_status(store)["iterations"][0]["growth"] == pytest.approx(after.sum() / before.sum())
 
 
 def test_shares_and_growth_are_those_of_the_counters() -> None:

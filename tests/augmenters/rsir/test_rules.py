@@ -10,7 +10,9 @@ from rsir_scale.errors import ConfigError
 
 def _rules(*, item_count: int = 100, repeat_share: float = 0.0, **sections: dict[str, object]) -> Rules:
     config: Config = resolve({"data": {"path": "x"}, **sections})
-    return resolve_rules(config.generation, config.fidelity, item_count=item_count, repeat_share=repeat_share)
+    return resolve_rules(
+        config.generation, config.fidelity, item_count=item_count, repeat_share=repeat_share, longest=50
+    )
 
 
 def test_the_released_reading_is_that_of_the_authors_code() -> None:

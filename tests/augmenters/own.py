@@ -1,0 +1,25 @@
+"""An augmenter of the user's own: it turns a source round."""
+
+import numpy as np
+
+from rsir_scale.augmenters.base import PerSequence
+from rsir_scale.config.fitting import PositiveInt, Section
+from rsir_scale.data.sequences import Int32Array
+
+NAME = "tests.augmenters.own:Reversed"
+
+
+class ReversedOptions(Section):
+    """Options of `Reversed`."""
+
+    least: PositiveInt = 2
+
+
+class Reversed(PerSequence):
+    """A source of `least` items or more, from its last item to its first."""
+
+    Options = ReversedOptions
+
+    def row(self, items: Int32Array, draws: np.random.Generator) -> Int32Array | None:
+        """See `PerSequence.row`."""
+        return items[::-1] if len(items) >= self.options.least else None
