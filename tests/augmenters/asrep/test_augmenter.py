@@ -24,7 +24,9 @@ from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.local import LocalStore
 from rsir_scale.storage.opening import open_store
+from rsir_scale.training.iteration import training_task
 from rsir_scale.training.learned import load_learned_weights
+from rsir_scale.training.recommender import Recommender
 from rsir_scale.verification.verify import verify
 from tests.augmenters.asrep.plain import plain_items_before
 from tests.loop.tiny_run import tiny_dataset
@@ -99,6 +101,16 @@ def test_later_iterations_fit_nothing_write_nothing_and_say_so() -> None:
     assert later.generation.rows == 0
     assert any("extended every short sequence in iteration 0" in fact for fact in later.facts)
     assert not run.store.exists(layout.learned(1))
+
+
+def test_what_stands_in_a_users_place_is_trained_on_as_the_users_own() -> None:
+    run = finished()
+    training = run.config.training.model_copy(update={"synthetic_share": 0.5, "synthetic_weight": 0.25})
+    config = run.config.model_copy(update={"training": training})
+    learner = Recommender(training_task(run.store, run.dataset, config, 1))
+    assert set(learner.task.weights.tolist()) == {1.0}
+    rows = np.concatenate([learner.rows(update) for update in range(learner.budget.interval)])
+    assert sorted(rows.tolist()) == np.flatnonzero(learner.task.sequences.lengths > 1).tolist()
 
 
 def test_killed_while_the_reversed_model_is_fitted_it_ends_in_the_same_digest(tmp_path: Path) -> None:
