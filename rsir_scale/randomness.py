@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     PLACE = 20
     FILL = 21
     NOISE = 22
+    VALIDATE = 23
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

@@ -19,6 +19,7 @@ BUILT_IN = {
     "copies": "rsir_scale.augmenters.controls:Copies",
     "thinned": "rsir_scale.augmenters.controls:Thinned",
     "slide_window": "rsir_scale.augmenters.controls:SlideWindow",
+    "asrep": "rsir_scale.augmenters.asrep.augmenter:Asrep",
 }
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

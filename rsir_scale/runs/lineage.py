@@ -74,6 +74,11 @@ def training_files(store: Store, dataset: PreparedDataset, iteration: int) -> tu
     return tuple(files)
 
 
+def stand_in_place(files: Sequence[SequenceFile]) -> bool:
+    """Whether the run's rows of D_k stand in the place of users' sequences, so that none stands beside them."""
+    return any(file.where == "dataset" and file.without for file in files)
+
+
 def committed_files(store: Store, iteration: int) -> list[SequenceFile]:
     """The parts that an iteration's manifest names, by shard index. Raises IntegrityError."""
     return part_files(read_manifest(store, iteration).files)

@@ -65,7 +65,7 @@ class Updates:
 
     Args:
         sequences: D_k.
-        real_count: ids below it are real.
+        real_count: ids below it are real, or stand in the place of real ones.
         batch_size: rows an update; real ones alone where there is a share.
         synthetic_share: synthetic rows of an update for each real one; None: all are shuffled together.
         identity: of the fit.

@@ -13,7 +13,7 @@ from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
-from rsir_scale.runs.lineage import load, load_first_targets, training_files
+from rsir_scale.runs.lineage import load, load_first_targets, stand_in_place, training_files
 from rsir_scale.runs.trained import TrainedModel, publish_model
 from rsir_scale.storage.base import Store
 from rsir_scale.training.epoch import Progress
@@ -40,17 +40,17 @@ def training_task(store: Store, dataset: PreparedDataset, config: Config, iterat
     vectors = config.model.item_vectors
     settings = settings_of(config, iteration)
     real = dataset.training_sequences()
-    sequences, first_targets = real, None
+    sequences, first_targets, real_count = real, None, dataset.meta.users
     if iteration:
         files = training_files(store, dataset, iteration)
         sequences = load(store, dataset, files)
         first_targets = load_first_targets(store, dataset, files)
+        if stand_in_place(files):
+            real_count = int(sequences.ids.max()) + 1
     return TrainingTask(
         sequences=sequences,
-        real_count=dataset.meta.users,
-        weights=sequence_weights(
-            sequences, real_count=dataset.meta.users, synthetic_weight=config.training.synthetic_weight
-        ),
+        real_count=real_count,
+        weights=sequence_weights(sequences, real_count=real_count, synthetic_weight=config.training.synthetic_weight),
         validation=validation_set(real, dataset.held_out()),
         description=describe(config, dataset),
         config=settings,

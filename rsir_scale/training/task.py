@@ -38,7 +38,7 @@ class TrainingTask:
 
     Attributes:
         sequences: D_k, real sequences and synthetic ones.
-        real_count: ids below it are real.
+        real_count: ids below it are real, or stand in the place of real ones.
         weights: float32 loss weight of each sequence.
         validation: users whose next item decides when to stop; never trained on.
         description: the backbone to build.

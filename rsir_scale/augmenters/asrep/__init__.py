@@ -1,0 +1,1 @@
+"""ASReP: short sequences, extended backwards."""
