@@ -103,20 +103,20 @@ class DecoderBlock(nn.Module):
         x_BTD = self.own(x_BTD, self.own.kept(x_BTD), causal=True)
         return self._rest(x_BTD, self.recall.kept(memory_BSD), mask)
 
-    def advance(self, x_BD: Tensor, tokens: Kept, memory: Kept, step: int) -> Tensor:
-        """Map the state of one more token of each row; its key and value are written to `tokens` at `step`.
+    def advance(self, x_B1D: Tensor, before: Kept, memory: Kept) -> tuple[Tensor, Kept]:
+        """Map the state of one more token of each row.
 
         Args:
-            x_BD: states.
-            tokens: keys and values of the tokens so far, `[B, H, T, d]` each, with room for this one.
+            x_B1D: states.
+            before: keys and values of the tokens before, `[B, H, T, d]` each.
             memory: what `recall.kept` gave of the memories.
-            step: tokens before this one, the same for all rows.
+
+        Returns:
+            The states, and the keys and values with those of this token.
         """
-        x_B1D = x_BD[:, None]
-        for room, new in zip(tokens, self.own.kept(x_B1D), strict=True):
-            room[:, :, step] = new[:, :, 0]
-        x_B1D = self.own(x_B1D, (tokens[0][:, :, : step + 1], tokens[1][:, :, : step + 1]))
-        return self._rest(x_B1D, memory, None)[:, 0]
+        key, value = self.own.kept(x_B1D)
+        tokens = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
+        return self._rest(self.own(x_B1D, tokens), memory, None), tokens
 
     def _rest(self, x_BTD: Tensor, memory: Kept, mask: Tensor | None) -> Tensor:
         out_BTD: Tensor = self.feed_forward(self.recall(x_BTD, memory, mask=mask))

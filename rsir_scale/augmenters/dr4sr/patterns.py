@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsir_scale.data.sequences import Int32Array, Int64Array, Sequences, offsets_of
-from rsir_scale.randomness import Purpose, UInt64Array, fold, fold_into
+from rsir_scale.randomness import Purpose, fold, fold_into
 
 _POSITIONS = 1 << 19  # first items whose patterns are mined together; an item that occurs more often is mined alone
 
@@ -79,6 +79,16 @@ def mine_pairs(sequences: Sequences, *, span: int, support: int, most: int, iden
         kept = _drawn(_joined([kept, *found]), sequences.ids, most=most, identity=identity)
     lengths = (kept.items_NG > 0).sum(1)
     return Sequences(sequences.ids[kept.row], offsets_of(lengths), kept.items_NG[kept.items_NG > 0])
+
+
+def holds_pattern(sequences: Sequences, span: int, support: int) -> bool:
+    """Whether any pattern counts; looks no further than the first that does."""
+    rows_of = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    return any(
+        len(found.row)
+        for first in _first_positions(sequences.items)
+        for found in _mine(sequences, rows_of, first, span=span, support=support)
+    )
 
 
 def _first_positions(items: Int32Array) -> Iterator[Int64Array]:
