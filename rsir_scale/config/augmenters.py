@@ -14,6 +14,7 @@ from rsir_scale.errors import ConfigError, shown
 RSIR = "rsir"
 BUILT_IN = {
     RSIR: "rsir_scale.augmenters.rsir.augmenter:Rsir",
+    "dr4sr": "rsir_scale.augmenters.dr4sr.augmenter:Dr4sr",
 }
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

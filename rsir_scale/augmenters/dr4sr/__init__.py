@@ -1,1 +1,1 @@
-"""DR4SR: rows are patterns that several sequences share, and what a network trained to turn sequences into them writes."""
+"""DR4SR: patterns that several sequences share, and rows of a network that learned to make patterns of sequences."""

@@ -96,7 +96,7 @@ class Dr4sr(Augmenter):
             return
         pairs = self._mined(self._sources(plan))
         columns = [pa.array(pairs.ids), to_list_array(pairs.offsets, pairs.items)]
-        figures = {"pairs": len(pairs), "sources_with_a_pattern": len(np.unique(pairs.ids))}
+        figures = {"pairs": float(len(pairs)), "sources_with_a_pattern": float(len(np.unique(pairs.ids)))}
         prepared.publish_table(store, self.iteration, pa.table(columns, schema=TABLE), figures=figures)
 
     def files(self) -> list[FileEntry]:
@@ -123,9 +123,7 @@ class Dr4sr(Augmenter):
         width = self._item_vectors().shape[1]
         blank = Regenerator(item_count=run.dataset.meta.items, width=width, source_length=length, options=options)
         network = load_learned_weights(run.store, self.iteration, blank, device=self.device)
-        self._decoder = Decoder(
-            network, options, source_length=length, batch_rows=run.config.generation.batch_size
-        )
+        self._decoder = Decoder(network, options, source_length=length, batch_rows=run.config.generation.batch_size)
 
     def write(self, sources: Sequences) -> Written:
         """Write each source's patterns, and a row from each memory."""
@@ -144,9 +142,7 @@ class Dr4sr(Augmenter):
     def _mined(self, sources: Sequences) -> Sequences:
         options = self.options
         identity = (self.run.config.seed, self.iteration)
-        return mine_pairs(
-            sources, span=options.span, support=options.support, most=options.patterns, identity=identity
-        )
+        return mine_pairs(sources, span=options.span, support=options.support, most=options.patterns, identity=identity)
 
     def _item_vectors(self) -> torch.Tensor:
         run = self.run

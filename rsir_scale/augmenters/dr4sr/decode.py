@@ -54,8 +54,12 @@ class _Rows:
     def select(self, chosen_N: Tensor) -> "_Rows":
         """Some of the rows."""
         return _Rows(
-            *(values[chosen_N] for values in (self.row_R, self.last_R, self.own_RC, self.used_RL)),
-            *(tuple((key[chosen_N], value[chosen_N]) for key, value in kept) for kept in (self.tokens, self.memories)),
+            row_R=self.row_R[chosen_N],
+            last_R=self.last_R[chosen_N],
+            own_RC=self.own_RC[chosen_N],
+            used_RL=self.used_RL[chosen_N],
+            tokens=tuple((key[chosen_N], value[chosen_N]) for key, value in self.tokens),
+            memories=tuple((key[chosen_N], value[chosen_N]) for key, value in self.memories),
         )
 
 

@@ -1,9 +1,9 @@
 """Fitting the regenerator: which pairs an update holds, and their loss.
 
 Comes in: sources, the patterns mined from them, and the item vectors of theta_k. Goes out: a `training.learner.Learner`
-for the project's own fit. As in the authors' code, the score of a token is compared with those of the source's items
-and of the end alone, item vectors start from a recommender's, and the weights after the last update are kept: nothing is
-validated on. Noise belongs to a pair and an update, so that it is the same however many workers share the update.
+for the project's own fit. As in the authors' code, a token competes with the items of its source and the end alone,
+item vectors start from a recommender's, and the weights after the last update are kept: there is no validation. Noise
+belongs to a pair and an update, so it is the same however many workers share the update.
 
 Shapes: B pairs, S items of a source, T tokens, C candidates of a pair, K memories, V items, D width.
 """
@@ -111,7 +111,7 @@ class PatternLearner:
 
     def loss(self, model: Regenerator, update: int, worker: Worker) -> Tensor | None:
         """Return the mean over the update's targets, plus the weighed entropy of its choices among memories."""
-        pairs = self._pairs_of(update)
+        pairs = self.pairs_of(update)
         own = pairs[worker.rank :: worker.size]
         if len(own) == 0:
             return None
@@ -131,7 +131,8 @@ class PatternLearner:
         """Return the number of updates: the latest weights are kept."""
         return float(update)
 
-    def _pairs_of(self, update: int) -> Int64Array:
+    def pairs_of(self, update: int) -> Int64Array:
+        """Return the pairs of an update, over all workers."""
         number, index = divmod(update, self.budget.interval)
         if self._pass[0] != number:
             every = np.arange(len(self._pairs))

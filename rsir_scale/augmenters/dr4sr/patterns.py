@@ -103,9 +103,7 @@ def _first_positions(items: Int32Array) -> Iterator[Int64Array]:
         begin = end
 
 
-def _mine(
-    sequences: Sequences, rows_of: Int64Array, first: Int64Array, *, span: int, support: int
-) -> Iterator[_Found]:
+def _mine(sequences: Sequences, rows_of: Int64Array, first: Int64Array, *, span: int, support: int) -> Iterator[_Found]:
     """Pairs of all patterns that begin at some positions, pattern length by pattern length."""
     items, row_end = sequences.items, sequences.offsets[1:]
     here = _Occurrences(items[first].astype(np.int64), first, first)

@@ -9,15 +9,13 @@ Shapes: N sources, K decoded rows of each, L items of the longest, R rows.
 
 import numpy as np
 
-from rsir_scale.augmenters.written import LEAST_ITEMS, Written
+from rsir_scale.augmenters.written import LEAST_ITEMS, BoolArray, Written
 from rsir_scale.data.sequences import Int64Array, Sequences, concatenate, offsets_of
 
 NO_PATTERN, TOO_SHORT, COPY = "no_pattern", "too_short", "copy"
 
 
-def rows_of(
-    sources: Sequences, pairs: Sequences, decoded_NKL: Int64Array, *, patterns: int, search: str
-) -> Written:
+def rows_of(sources: Sequences, pairs: Sequences, decoded_NKL: Int64Array, *, patterns: int, search: str) -> Written:
     """Put the rows together.
 
     Args:
@@ -68,9 +66,9 @@ def _made(decoded_NKL: Int64Array) -> Sequences:
     return Sequences(np.arange(len(items_RL)), offsets_of(lengths), items_RL[items_RL > 0].astype(np.int32))
 
 
-def _are_copies(rows: Sequences, sources: Sequences, source_R: Int64Array) -> np.ndarray:
+def _are_copies(rows: Sequences, sources: Sequences, source_R: Int64Array) -> BoolArray:
     """bool[R], where a row holds the items of its source and nothing else."""
-    copies = rows.lengths == sources.lengths[source_R]
+    copies: BoolArray = rows.lengths == sources.lengths[source_R]
     alike = np.flatnonzero(copies)
     own, theirs = rows.select(alike), sources.select(source_R[alike])
     differs = np.add.reduceat(np.append(own.items != theirs.items, 0), own.offsets[:-1]) if len(alike) else alike

@@ -68,7 +68,8 @@ def _row(
         query = _query(network, source, [network.begin, *written], memory)
         allowed = {*source, network.end} if len(written) < options.own_items else set(known)
         pool = sorted(allowed & set(known) - set(written))
-        best = max(pool, key=lambda token: (math.fsum(a * b for a, b in zip(query, single[token], strict=True)), -token))
+        scores = {token: math.fsum(a * b for a, b in zip(query, single[token], strict=True)) for token in pool}
+        best = max(pool, key=lambda token: (scores[token], -token))
         if best == network.end:
             break
         written.append(best)
@@ -93,7 +94,5 @@ def written(
     for sequence_id, items in rows.items():
         trials = dict(enumerate(list(pattern) for pattern in patterns[sequence_id]))
         trials |= {options.patterns + place: row for place, row in enumerate(decoded(network, items, options))}
-        found |= {
-            (sequence_id, trial): row for trial, row in trials.items() if len(row) >= 2 and row != items
-        }
+        found |= {(sequence_id, trial): row for trial, row in trials.items() if len(row) >= 2 and row != items}
     return found

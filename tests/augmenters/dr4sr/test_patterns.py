@@ -46,9 +46,7 @@ def test_an_item_that_follows_itself_is_a_pattern() -> None:
 
 
 @given(markets, st.integers(2, 5), st.integers(1, 3), st.integers(1, 4))
-def test_pairs_are_those_of_the_plain_reference(
-    rows: dict[int, list[int]], span: int, support: int, most: int
-) -> None:
+def test_pairs_are_those_of_the_plain_reference(rows: dict[int, list[int]], span: int, support: int, most: int) -> None:
     options = Dr4srOptions(span=span, support=support, patterns=most)
     expected = plain.mined(rows, options, IDENTITY)
     wanted = {sequence_id: expected[sequence_id] for sequence_id in sorted(rows) if expected[sequence_id]}
