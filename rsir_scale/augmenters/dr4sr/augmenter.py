@@ -42,7 +42,12 @@ TABLE = pa.schema([(SEQUENCE_ID, pa.int64()), (ITEMS, pa.list_(pa.int32()))])
 
 
 class Dr4sr(Augmenter):
-    """Writes patterns, mined and regenerated."""
+    """Writes patterns, mined and regenerated.
+
+    Attributes:
+        pairs: once it is open, the patterns of all sources, by rising id of the source.
+        network: once it is open, the regenerator that it decodes with.
+    """
 
     Options = Dr4srOptions
 
@@ -112,9 +117,9 @@ class Dr4sr(Augmenter):
             IntegrityError: pairs or weights are missing or damaged.
         """
         run, options = self.run, self.options
-        self._pairs = from_arrow(prepared.read_table(run.store, self.iteration, TABLE))
-        in_order = bool((np.diff(self._pairs.ids) >= 0).all()) and bool((self._pairs.lengths >= 2).all())
-        if not in_order or ((self._pairs.items < 1) | (self._pairs.items > run.dataset.meta.items)).any():
+        self.pairs = from_arrow(prepared.read_table(run.store, self.iteration, TABLE))
+        in_order = bool((np.diff(self.pairs.ids) >= 0).all()) and bool((self.pairs.lengths >= 2).all())
+        if not in_order or ((self.pairs.items < 1) | (self.pairs.items > run.dataset.meta.items)).any():
             raise IntegrityError(
                 f"{run.store.root}: the patterns that iteration {self.iteration} was prepared with are not what mining "
                 "gives: restore the table"
@@ -122,14 +127,16 @@ class Dr4sr(Augmenter):
         length = run.config.data.max_length
         width = self._item_vectors().shape[1]
         blank = Regenerator(item_count=run.dataset.meta.items, width=width, source_length=length, options=options)
-        network = load_learned_weights(run.store, self.iteration, blank, device=self.device)
-        self._decoder = Decoder(network, options, source_length=length, batch_rows=run.config.generation.batch_size)
+        self.network = load_learned_weights(run.store, self.iteration, blank, device=self.device)
+        self._decoder = Decoder(
+            self.network, options, source_length=length, batch_rows=run.config.generation.batch_size
+        )
 
     def write(self, sources: Sequences) -> Written:
         """Write each source's patterns, and a row from each memory."""
         return rows_of(
             sources,
-            self._pairs,
+            self.pairs,
             self._decoder.decode(sources),
             patterns=self.options.patterns,
             search=self._decoder.search_name,
