@@ -16,10 +16,11 @@ BUILT_IN = {
     RSIR: "rsir_scale.augmenters.rsir.augmenter:Rsir",
     "reordering": "rsir_scale.augmenters.reordering:Reordering",
     "insertion": "rsir_scale.augmenters.insertion:Insertion",
+    "asrep": "rsir_scale.augmenters.asrep.augmenter:Asrep",
+    "dr4sr": "rsir_scale.augmenters.dr4sr.augmenter:Dr4sr",
     "copies": "rsir_scale.augmenters.controls:Copies",
     "thinned": "rsir_scale.augmenters.controls:Thinned",
     "slide_window": "rsir_scale.augmenters.controls:SlideWindow",
-    "asrep": "rsir_scale.augmenters.asrep.augmenter:Asrep",
 }
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

@@ -1,0 +1,87 @@
+"""DR4SR as an augmenter: the contract of all of them, and what is its own."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from rsir_scale.augmenters.dr4sr.augmenter import Dr4sr
+from rsir_scale.augmenters.dr4sr.patterns import mine_pairs
+from rsir_scale.config.settings import Config
+from rsir_scale.data.schema import ITEMS
+from rsir_scale.errors import ConfigError, InputError, IntegrityError
+from rsir_scale.generation.learning import fit_augmenter_locally
+from rsir_scale.runs import layout
+from rsir_scale.storage.base import Store
+from tests.augmenters.contract import AugmenterContract
+from tests.augmenters.world import World, make_world
+
+SMALL = {
+    "support": 1,
+    "patterns": 3,
+    "memories": 2,
+    "blocks": 1,
+    "feed_forward": 8,
+    "longest": 5,
+    "epochs": 2,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+}
+dr4sr_world = partial(make_world, augmenter="dr4sr")
+
+
+class TestContract(AugmenterContract):
+    name = "dr4sr"
+    options = SMALL
+    refused = (
+        {"span": 1},
+        {"support": 0},
+        {"patterns": 0},
+        {"memories": 0},
+        {"heads": 0},
+        {"dropout": 1.0},
+        {"sharpness": -1.0},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"own_items": -1},
+        {"longest": 1},
+    )
+
+    def fit(self, world: World) -> None:
+        fit_augmenter_locally(world.augmenter())
+
+
+def test_a_source_has_a_trial_for_each_pattern_and_each_memory() -> None:
+    world = dr4sr_world([[1, 2, 3, 1, 2]], items=4, options=SMALL)
+    assert world.augmenter().trials == world.plan.trials_per_sequence == 5
+
+
+def test_only_what_the_regenerator_reads_of_a_source_is_mined() -> None:
+    world = dr4sr_world([[8, 7, 1, 2, 3, 4, 5, 6, 1, 2, 9, 9]], items=9, options={**SMALL, "patterns": 200})
+    augmenter = world.augmenter()
+    fit_augmenter_locally(augmenter)
+    augmenter.prepare(world.plan)
+    augmenter.open()
+    mined = augmenter.write(world.sources)
+    # Of 10 training items the latest 8 are read.
+    assert not {7, 8} & set(mined.items[: mined.offsets[np.searchsorted(mined.trial, 200)]].tolist())
+
+
+def test_a_market_without_a_shared_pattern_is_refused_before_anything_is_trained() -> None:
+    world = dr4sr_world([[1, 2, 3, 4], [2, 1, 3, 4]], items=4, options={**SMALL, "support": 2})
+    with pytest.raises(InputError, match=r"augmenter\.support"):
+        Dr4sr.check(world.run.config, world.run.dataset)
+    with pytest.raises(InputError, match=r"augmenter\.support"):
+        world.augmenter().learner()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    world = dr4sr_world([[1, 2, 1, 2, 3]], items=4, options={**SMALL, "heads": 3})
+    with pytest.raises(ConfigError, match=r"augmenter\.heads=3"):
+        Dr4sr.check(world.run.config, world.run.dataset)
+
+
+def test_settings_that_work_are_not_refused() -> None:
+    world = dr4sr_world([[1, 2, 1, 2, 3]], items=4, options=SMALL)
+    Dr4sr.check(world.run.config, world.run.dataset)
