@@ -1,8 +1,8 @@
 """What the diffusion learns from: the first M items of a training sequence, given those after them.
 
-Comes in: training sequences, long enough to have both. Goes out: the noisy vectors of an update, drawn from the identity
-of the update alone, so that any number of workers see the same ones. The authors take every longer sequence once, with
-its first items as the target; so does this.
+Comes in: training sequences, long enough to have both. Goes out: the noisy vectors of an update, drawn from the
+identity of the update alone, so that any number of workers see the same ones. The authors take every longer sequence
+once, with its first items as the target; so does this.
 
 Shapes: B rows, M items, D width.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rsir_scale.augmenters.diffuasr.options import DiffuASROptions
 from rsir_scale.augmenters.diffuasr.schedule import kept_signal, with_noise
-from rsir_scale.augmenters.diffuasr.vectors import mean_vectors
+from rsir_scale.augmenters.diffuasr.vectors import first_vectors, mean_vectors, vectors_at
 from rsir_scale.data.sequences import Sequences, offsets_of
 
 Rows = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ class Examples:
 
     def __init__(self, sequences: Sequences, vectors_VD: Tensor, options: DiffuASROptions) -> None:
         self.sequences = sequences.select(long_enough(sequences, options))
-        self._vectors_VD = vectors_VD
+        self.vectors_VD = vectors_VD
         self._options = options
         self._kept_T = kept_signal(options.steps)
 
@@ -73,9 +73,9 @@ class Examples:
         """Put noise into the examples of some rows, which `seed` decides with their order."""
         options, draws = self._options, torch.Generator().manual_seed(seed)
         target_BM = self.sequences.offsets[rows, None] + np.arange(options.items)
-        clean_BMD = self._vectors_of(self.sequences.items[target_BM])
-        after = _after_first(self.sequences.select(rows), options.items)
-        # Steps in pairs that add up to T - 1, as the authors draw them: an update's share of hard ones then varies less.
+        clean_BMD = vectors_at(self.vectors_VD, self.sequences.items[target_BM])
+        after = without_first(self.sequences.select(rows), options.items)
+        # Steps in pairs that add up to T - 1, as the authors draw them: updates are then more alike.
         half_B = torch.randint(options.steps, (-(-len(rows) // 2),), generator=draws)
         step_B = torch.cat([half_B, options.steps - 1 - half_B])[: len(rows)]
         noise_BMD = torch.randn(clean_BMD.shape, generator=draws)
@@ -84,13 +84,10 @@ class Examples:
             x_BMD=with_noise(clean_BMD, noise_BMD, self._kept_T[step_B].float()),
             noise_BMD=noise_BMD,
             step_B=step_B,
-            guide_BD=mean_vectors(self._vectors_VD, after).float(),
+            guide_BD=mean_vectors(self.vectors_VD, after).float(),
             hidden_B=torch.rand(len(rows), generator=draws) < hides,
-            first_BD=self._vectors_of(after.items[after.offsets[:-1]]),
+            first_BD=first_vectors(self.vectors_VD, after).float(),
         )
-
-    def _vectors_of(self, items: npt.NDArray[np.int32]) -> Tensor:
-        return self._vectors_VD[torch.from_numpy(items.astype(np.int64))]
 
 
 def long_enough(sequences: Sequences, options: DiffuASROptions) -> Rows:
@@ -98,8 +95,14 @@ def long_enough(sequences: Sequences, options: DiffuASROptions) -> Rows:
     return np.flatnonzero(sequences.lengths >= options.least_length)
 
 
-def _after_first(sequences: Sequences, count: int) -> Sequences:
-    """Sequences without their first `count` items, which all of them have."""
-    offsets = offsets_of(sequences.lengths - count)
-    places = np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
-    return Sequences(sequences.ids, offsets, sequences.items[places + np.repeat(sequences.offsets[:-1] + count, np.diff(offsets))])
+def without_first(sequences: Sequences, counts: npt.ArrayLike) -> Sequences:
+    """Copy sequences without their first items.
+
+    Args:
+        sequences: N of them.
+        counts: how many items each loses, or all; at most its length.
+    """
+    gone = np.broadcast_to(np.asarray(counts, dtype=np.int64), len(sequences))
+    offsets = offsets_of(sequences.lengths - gone)
+    shift = np.repeat(sequences.offsets[:-1] + gone - offsets[:-1], np.diff(offsets))
+    return Sequences(sequences.ids, offsets, sequences.items[np.arange(offsets[-1]) + shift])

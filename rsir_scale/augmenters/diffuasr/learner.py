@@ -37,7 +37,6 @@ class DiffusionLearner:
         *,
         training: TrainingConfig,
         identity: tuple[int, int],
-        width: int,
     ) -> None:
         """Put a fit together; nothing is computed yet.
 
@@ -46,7 +45,6 @@ class DiffusionLearner:
             options: of the augmenter.
             training: the run's section, which says how many workers there are, and where.
             identity: (seed, iteration).
-            width: D.
         """
         self.config = training_config(training, options)
         self.identity = (*identity, int(Purpose.NOISE))
@@ -54,7 +52,6 @@ class DiffusionLearner:
         self.budget = Budget(interval, interval * options.epochs, interval * options.patience)
         self._examples = examples
         self._options = options
-        self._width = width
         self._updates = Updates(
             examples.sequences,
             real_count=len(examples),
@@ -65,9 +62,7 @@ class DiffusionLearner:
 
     def build(self, *, seed: int) -> Denoiser:
         """See `Learner.build`."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return Denoiser(self._options, width=self._width)
+        return new_denoiser(self._options, width=self._examples.vectors_VD.shape[1], seed=seed)
 
     def begin(self, model: Denoiser) -> None:
         """See `Learner.begin`: the first weights owe nothing to the data."""
@@ -92,6 +87,13 @@ class DiffusionLearner:
         return -float(total) / len(rows)
 
 
+def new_denoiser(options: DiffuASROptions, *, width: int, seed: int) -> Denoiser:
+    """Return a model whose first weights belong to `seed`; torch's own generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Denoiser(options, width=width)
+
+
 def training_config(training: TrainingConfig, options: DiffuASROptions) -> TrainingConfig:
     """How the diffusion model is fitted: on the run's workers, by plain Adam in single precision."""
     own = {
@@ -108,7 +110,7 @@ def training_config(training: TrainingConfig, options: DiffuASROptions) -> Train
 
 
 def _error_sum(model: Denoiser, noisy: Noisy) -> Tensor | None:
-    """The mean squared error of each row's noise, and of the classifier's guess where there is one, summed over rows."""
+    """Mean squared errors of the noise, and of the classifier's guess where there is one, summed over rows."""
     if len(noisy.x_BMD) == 0:
         return None
     guide_BD = torch.where(noisy.hidden_B[:, None], model.hidden_D, noisy.guide_BD)

@@ -1,4 +1,4 @@
-"""The options of DiffuASR, their ranges and their defaults; where ours differ from the authors', the default says so."""
+"""The options of DiffuASR, their ranges and their defaults; where a default is not the authors', it says so."""
 
 import math
 from typing import Annotated, Literal
@@ -12,7 +12,6 @@ from rsir_scale.config.fitting import (
     PositiveInt,
     Section,
     ShareBelowOne,
-    Size,
 )
 from rsir_scale.errors import ConfigError
 
@@ -51,7 +50,8 @@ class DiffuASROptions(Section):
     learning_rate: Positive = Field(default=1e-3, description="of Adam")
     batch_size: PositiveInt = Field(default=512, description="sequences of an update, over all workers")
     epochs: PositiveInt = Field(
-        default=100, description="passes over the sequences that the model learns from, at the most (the authors: 3,000)"
+        default=100,
+        description="passes over the sequences that the model learns from, at the most (the authors: 3,000)",
     )
     patience: PositiveInt = Field(default=20, description="passes without a lower loss on a fixed sample")
 

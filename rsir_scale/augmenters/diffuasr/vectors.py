@@ -10,6 +10,7 @@ Shapes: V items, D width, K training items, N vectors.
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,12 +27,21 @@ def scaled_vectors(items_VD: Tensor) -> Tensor:
     return scaled_VD.float()
 
 
+def vectors_at(vectors_VD: Tensor, items: npt.NDArray[np.int32]) -> Tensor:
+    """Return the vectors `[..., D]` of some items."""
+    return vectors_VD[torch.from_numpy(items.astype(np.int64))]
+
+
 def mean_vectors(vectors_VD: Tensor, sequences: Sequences) -> Tensor:
-    """Return the mean vector of each sequence's items, float64 `[N, D]`; 0 for a sequence without any."""
-    rows_TD = vectors_VD[torch.from_numpy(sequences.items.astype(np.int64))].double()
-    places_T = torch.arange(len(rows_TD))
+    """Return the mean vector of each sequence's items, float64 `[N, D]`; each has an item."""
+    rows_TD = vectors_at(vectors_VD, sequences.items).double()
     offsets_N = torch.from_numpy(sequences.offsets[:-1])
-    return F.embedding_bag(places_T, rows_TD, offsets_N, mode="mean")
+    return F.embedding_bag(torch.arange(len(rows_TD)), rows_TD, offsets_N, mode="mean")
+
+
+def first_vectors(vectors_VD: Tensor, sequences: Sequences) -> Tensor:
+    """Return the vector of each sequence's first item, float64 `[N, D]`; each has one."""
+    return vectors_at(vectors_VD, sequences.items[sequences.offsets[:-1]]).double()
 
 
 class NearestItem:
@@ -48,7 +58,7 @@ class NearestItem:
     def __init__(self, vectors_VD: Tensor, items_K: Int32Array) -> None:
         self._items_K = np.concatenate([np.zeros(1, np.int32), items_K])
         # All are of one length, so that the greatest inner product is the nearest direction.
-        self._search = exact_search(vectors_VD[torch.from_numpy(self._items_K.astype(np.int64))])
+        self._search = exact_search(vectors_at(vectors_VD, self._items_K))
 
     @property
     def name(self) -> str:
