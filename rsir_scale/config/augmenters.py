@@ -14,6 +14,7 @@ from rsir_scale.errors import ConfigError, shown
 RSIR = "rsir"
 BUILT_IN = {
     RSIR: "rsir_scale.augmenters.rsir.augmenter:Rsir",
+    "diffuasr": "rsir_scale.augmenters.diffuasr.augmenter:DiffuASR",
 }
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

@@ -19,34 +19,29 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rsir_scale.augmenters.base import Augmenter
-from rsir_scale.augmenters.diffuasr.examples import Examples, long_enough, without_first
+from rsir_scale.augmenters.diffuasr.examples import Examples, long_enough
+from rsir_scale.augmenters.diffuasr.extending import Extender
 from rsir_scale.augmenters.diffuasr.learner import DiffusionLearner, new_denoiser
 from rsir_scale.augmenters.diffuasr.options import DiffuASROptions, map_height
-from rsir_scale.augmenters.diffuasr.sampling import ROWS, Sampler, Start
-from rsir_scale.augmenters.diffuasr.vectors import NearestItem, first_vectors, mean_vectors, scaled_vectors
+from rsir_scale.augmenters.diffuasr.sampling import Sampler
+from rsir_scale.augmenters.diffuasr.vectors import NearestItem, scaled_vectors
 from rsir_scale.augmenters.written import Written
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.data.sequences import Int32Array, Int64Array, Sequences, offsets_of
+from rsir_scale.data.sequences import Sequences
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.repository import load_writing_model
-from rsir_scale.randomness import Purpose, normals
+from rsir_scale.runs.learned import learned_files
 from rsir_scale.runs.records import FileEntry
-from rsir_scale.training.learned import learned_files, load_learned_weights
+from rsir_scale.training.learned import load_learned_weights
 from rsir_scale.training.learner import Learner
-
-LONG_ENOUGH, EMPTY = "long_enough", "empty"
 
 
 class DiffuASR(Augmenter):
-    """Diffusion over the vectors of the items before a sequence.
-
-    Shapes: N short sources, M items written, B rows of a block, D width.
-    """
+    """Diffusion over the vectors of the items before a sequence."""
 
     Options = DiffuASROptions
     replaces_source = True
@@ -101,73 +96,23 @@ class DiffuASR(Augmenter):
             IntegrityError: one of them is damaged.
             ConfigError: the item vectors' width makes no map.
         """
-        self._vectors_VD = self._vectors()
-        model = new_denoiser(self.options, width=self._vectors_VD.shape[1], seed=0)
-        model.load_state_dict(load_learned_weights(self.run.store, self.iteration))
-        self._sampler = Sampler(model, self.options, device=self.device)
-        self._nearest = NearestItem(self._vectors_VD, np.unique(self.run.dataset.training_sequences().items))
+        run, vectors_VD = self.run, self._vectors()
+        model = new_denoiser(self.options, width=vectors_VD.shape[1], seed=0)
+        trained = load_learned_weights(run.store, self.iteration, model, device=self.device)
+        self._extender = Extender(
+            options=self.options,
+            sampler=Sampler(trained, self.options),
+            vectors_VD=vectors_VD,
+            nearest=NearestItem(vectors_VD, np.unique(run.dataset.training_sequences().items)),
+            users=run.dataset.meta.users,
+            identity=(run.config.seed, self.iteration),
+        )
 
     def write(self, sources: Sequences) -> Written:
         """Extend each short source."""
-        own = self._own(sources)
-        is_long, is_empty = own.lengths >= self.options.shorter_than, own.lengths == 0
-        chosen = np.flatnonzero(~is_long & ~is_empty)
-        short = own.select(chosen)
-        written_NM = self._items_before(short)
-        offsets, items = _joined(written_NM, short)
-        return Written(
-            source=chosen,
-            trial=np.zeros(len(chosen), dtype=np.int64),
-            offsets=offsets,
-            items=items,
-            stops={LONG_ENOUGH: int(is_long.sum()), EMPTY: int(is_empty.sum())},
-            first_target=np.full(len(chosen), self.options.items, dtype=np.int64),
-            counters={"pseudo_items": written_NM.size},
-            search=self._nearest.name,
-        )
-
-    def _own(self, sources: Sequences) -> Sequences:
-        """The users' own items: a sequence that is no user's is one that this augmenter extended."""
-        extended = sources.ids >= self.run.dataset.meta.users
-        return without_first(sources, np.where(extended, np.minimum(sources.lengths, self.options.items), 0))
-
-    def _items_before(self, short: Sequences) -> Int32Array:
-        """The items `[N, M]` that the model writes before each sequence."""
-        blocks = [np.empty((0, self.options.items), dtype=np.int32)]
-        for first in range(0, len(short), ROWS):
-            block = short.select(np.arange(first, min(first + ROWS, len(short))))
-            sample_BMD = self._sampler(
-                Start(
-                    noise_BMD=self._noise(block.ids),
-                    guide_BD=mean_vectors(self._vectors_VD, block),
-                    first_BD=first_vectors(self._vectors_VD, block),
-                )
-            )
-            blocks.append(self._nearest(sample_BMD.flatten(0, 1)).reshape(len(block), -1))
-        return np.concatenate(blocks)
-
-    def _noise(self, ids: Int64Array) -> Tensor:
-        """Standard normal numbers `[B, M, D]`, by source and position."""
-        shape = (self.options.items, self._vectors_VD.shape[1])
-        place_MD = np.arange(shape[0] * shape[1]).reshape(shape)
-        trial = 0
-        key = (self.run.config.seed, self.iteration, ids[:, None, None], trial, place_MD, Purpose.NOISE)
-        return torch.from_numpy(normals(*key))
+        return self._extender(sources)
 
     def _vectors(self) -> Tensor:
         run = self.run
         model = load_writing_model(run.store, run.config.generation, self.iteration, item_name=run.dataset.item_name)
         return scaled_vectors(model.item_vectors())
-
-
-def _joined(written_NM: Int32Array, short: Sequences) -> tuple[Int64Array, Int32Array]:
-    """Offsets and items of the rows: what was written, then the sequence."""
-    count = written_NM.shape[1]
-    offsets = offsets_of(short.lengths + count)
-    place_NM = offsets[:-1, None] + np.arange(count)
-    is_own = np.ones(offsets[-1], dtype=np.bool_)
-    is_own[place_NM] = False
-    items = np.empty(offsets[-1], dtype=np.int32)
-    items[place_NM] = written_NM
-    items[is_own] = short.items
-    return offsets, items

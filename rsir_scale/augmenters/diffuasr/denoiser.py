@@ -50,7 +50,7 @@ class Denoiser(nn.Module):
             guide_BD: the sequences; `hidden_D` where there is none.
         """
         signal_BS = self.time(self._waves(step_B)) + self.guide(guide_BD)
-        x_BMHW = x_BMD.unflatten(2, (self.height, -1))
+        x_BMHW = x_BMD.reshape(*x_BMD.shape[:2], self.height, -1)
         noise_BMD: Tensor = self.unet(x_BMHW, signal_BS).flatten(2)
         return noise_BMD
 

@@ -115,7 +115,7 @@ def _error_sum(model: Denoiser, noisy: Noisy) -> Tensor | None:
         return None
     guide_BD = torch.where(noisy.hidden_B[:, None], model.hidden_D, noisy.guide_BD)
     seen_BMD = model(noisy.x_BMD, noisy.step_B, guide_BD)
-    error_B = (seen_BMD - noisy.noise_BMD).square().mean((1, 2))
+    error_B: Tensor = (seen_BMD - noisy.noise_BMD).square().mean((1, 2))
     if model.first is not None:
         error_B = error_B + (model.first_item(noisy.x_BMD, noisy.step_B) - noisy.first_BD).square().mean(1)
     return error_B.sum()

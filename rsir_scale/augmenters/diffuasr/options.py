@@ -15,6 +15,7 @@ from rsir_scale.config.fitting import (
 )
 from rsir_scale.errors import ConfigError
 
+_LEAST_WIDTH = 8
 _LONGEST_MAP = 4  # times as long as wide
 
 
@@ -76,12 +77,14 @@ def map_height(width: int) -> int:
     64 is 8 x 8, 128 is 8 x 16, 50 is 5 x 10.
 
     Raises:
-        ConfigError: the map would be more than four times as long as wide, and a convolution would see little of it.
+        ConfigError: the map would have fewer than 8 values, or be more than four times as long as wide, and a
+            convolution would see little of it.
     """
     height = next(side for side in range(math.isqrt(width), 0, -1) if width % side == 0)
-    if width > _LONGEST_MAP * height * height:
+    if width < _LEAST_WIDTH or width > _LONGEST_MAP * height * height:
         raise ConfigError(
             f"model.width={width} makes a map of {height} x {width // height}, and generation.augmenter=diffuasr needs "
-            f"one at most {_LONGEST_MAP} times as long as wide: choose a width such as 64, or another augmenter"
+            f"one of {_LEAST_WIDTH} values or more, at most {_LONGEST_MAP} times as long as wide: choose a width such as "
+            "64, or another augmenter"
         )
     return height

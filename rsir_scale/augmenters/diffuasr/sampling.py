@@ -19,7 +19,7 @@ from rsir_scale.augmenters.diffuasr.denoiser import Denoiser
 from rsir_scale.augmenters.diffuasr.options import DiffuASROptions
 from rsir_scale.augmenters.diffuasr.schedule import kept_signal, step_back, visited_steps
 
-ROWS = 128  # that are sampled together, always
+_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,23 @@ class Sampler:
     """Writes samples with a trained model, which becomes the sampler's own.
 
     Args:
-        model: the trained model.
+        model: the trained model, where it is to run.
         options: those that it was trained with.
-        device: where it runs.
+        rows: how many it always samples together.
     """
 
-    def __init__(self, model: Denoiser, options: DiffuASROptions, *, device: str = "cpu") -> None:
-        self._model = model.double().to(device).eval().requires_grad_(False)
+    def __init__(self, model: Denoiser, options: DiffuASROptions, *, rows: int = _ROWS) -> None:
+        self.rows = rows
+        self._model = model.double().eval().requires_grad_(False)
         self._options = options
-        self._device = device
         self._kept_T = kept_signal(options.steps).tolist()
 
     def __call__(self, start: Start) -> Tensor:
-        """Return float32 `[B, M, D]` on the CPU, for at most `ROWS` rows."""
+        """Return float32 `[B, M, D]` on the CPU, for at most `rows` rows."""
         count = len(start.noise_BMD)
+        device = self._model.hidden_D.device
         x_BMD, guide_BD, first_BD = (
-            _filled(values).to(self._device) for values in (start.noise_BMD, start.guide_BD, start.first_BD)
+            self._filled(values).to(device) for values in (start.noise_BMD, start.guide_BD, start.first_BD)
         )
         steps = visited_steps(self._options.steps, self._options.sampling_steps)
         kept = [self._kept_T[step] for step in steps]
@@ -72,12 +73,14 @@ class Sampler:
         step_B = torch.full((len(x_BMD),), step, device=x_BMD.device)
         if self._options.guidance == "classifier":
             pull_BMD = self._towards_first(x_BMD, step_B, first_BD)
-            seen_BMD: Tensor = self._model(x_BMD, step_B, guide_BD)
-            return seen_BMD - scale * (1.0 - self._kept_T[step]) ** 0.5 * pull_BMD
+            spread = (1.0 - self._kept_T[step]) ** 0.5
+            pulled_BMD: Tensor = self._model(x_BMD, step_B, guide_BD) - scale * spread * pull_BMD
+            return pulled_BMD
         hidden_BD = self._model.hidden_D.expand_as(guide_BD)
         both_BMD = self._model(x_BMD.repeat(2, 1, 1), step_B.repeat(2), torch.cat([guide_BD, hidden_BD]))
         with_BMD, without_BMD = both_BMD.chunk(2)
-        return with_BMD + scale * (with_BMD - without_BMD)
+        guided_BMD: Tensor = with_BMD + scale * (with_BMD - without_BMD)
+        return guided_BMD
 
     def _towards_first(self, x_BMD: Tensor, step_B: Tensor, first_BD: Tensor) -> Tensor:
         """The gradient of the log-likelihood of the first item's vector, normal around the classifier's guess."""
@@ -87,9 +90,8 @@ class Sampler:
             (pull_BMD,) = torch.autograd.grad(-0.5 * error_BD.square().sum(), leaf_BMD)
         return pull_BMD
 
-
-def _filled(values: Tensor) -> Tensor:
-    """Rows of zeros put after the given ones, up to `ROWS`."""
-    filled = values.new_zeros((ROWS, *values.shape[1:]))
-    filled[: len(values)] = values
-    return filled
+    def _filled(self, values: Tensor) -> Tensor:
+        """Rows of zeros put after the given ones."""
+        filled = values.new_zeros((self.rows, *values.shape[1:]))
+        filled[: len(values)] = values
+        return filled

@@ -45,4 +45,5 @@ def step_back(x_BMD: Tensor, noise_BMD: Tensor, *, kept: float, kept_next: float
         kept_next: share at the next one; 1 after the last.
     """
     clean_BMD = (x_BMD - (1.0 - kept) ** 0.5 * noise_BMD) / kept**0.5
-    return kept_next**0.5 * clean_BMD + (1.0 - kept_next) ** 0.5 * noise_BMD
+    after_BMD: Tensor = kept_next**0.5 * clean_BMD + (1.0 - kept_next) ** 0.5 * noise_BMD
+    return after_BMD

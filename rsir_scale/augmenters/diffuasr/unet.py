@@ -22,7 +22,7 @@ _BLOCKS = 2
 
 
 class UNet(nn.Module):
-    """Convolutions over maps of any size; sides are halved upwards, so 1 stays 1."""
+    """Convolutions over maps of any size; a side is halved upwards, so that 1 stays 1."""
 
     def __init__(self, *, items: int, channels: int, signal: int, dropout: float) -> None:
         super().__init__()
@@ -30,18 +30,16 @@ class UNet(nn.Module):
         kept = [channels]
         self.enter = nn.Conv2d(items, channels, 3, padding=1)
         self.down = nn.ModuleList()
-        for width in widths:
-            resize = nn.Conv2d(width, width, 3, stride=2, padding=1) if len(self.down) < len(widths) - 1 else None
-            inputs = [kept[-1], *[width] * (_BLOCKS - 1)]
-            self.down.append(_Level(inputs, width, resize=resize, signal=signal, dropout=dropout))
-            kept += [width] * (_BLOCKS + (resize is not None))
-        self.middle = _Level([width] * 2, width, resize=None, signal=signal, dropout=dropout)
+        for level, width in enumerate(widths, start=1):
+            shrinks = level < len(widths)
+            self.down.append(_Down(kept[-1], width, shrinks=shrinks, signal=signal, dropout=dropout))
+            kept += [width] * (_BLOCKS + shrinks)
+        before = kept[-1]
+        self.middle = nn.ModuleList(_Residual(before, before, signal=signal, dropout=dropout) for _ in range(2))
         self.up = nn.ModuleList()
-        before = width
         for width in reversed(widths):
-            resize = nn.Conv2d(width, width, 3, padding=1) if len(self.up) < len(widths) - 1 else None
-            inputs = [coming + kept.pop() for coming in [before, *[width] * _BLOCKS]]
-            self.up.append(_Level(inputs, width, resize=resize, signal=signal, dropout=dropout))
+            skips = [kept.pop() for _ in range(_BLOCKS + 1)]
+            self.up.append(_Up(before, skips, width, grows=len(self.up) > 0, signal=signal, dropout=dropout))
             before = width
         self.norm = nn.GroupNorm(GROUPS, channels, eps=1e-6)
         self.leave = nn.Conv2d(channels, items, 3, padding=1)
@@ -50,31 +48,57 @@ class UNet(nn.Module):
         """Return maps of the input's shape."""
         kept: list[Tensor] = [self.enter(x_BMHW)]
         for level in self.down:
-            for block in level.blocks:
-                kept.append(block(kept[-1], signal_BS))
-            if level.resize is not None:
-                kept.append(level.resize(kept[-1]))
+            kept += level(kept[-1], signal_BS)
         x_BCHW = kept[-1]
-        for block in self.middle.blocks:
+        for block in self.middle:
             x_BCHW = block(x_BCHW, signal_BS)
         for level in self.up:
-            for block in level.blocks:
-                x_BCHW = block(torch.cat([x_BCHW, kept.pop()], 1), signal_BS)
-            if level.resize is not None:
-                x_BCHW = level.resize(F.interpolate(x_BCHW, size=kept[-1].shape[2:], mode="nearest"))
+            x_BCHW = level(x_BCHW, [kept.pop() for _ in range(_BLOCKS + 1)], signal_BS)
         out_BMHW: Tensor = self.leave(F.silu(self.norm(x_BCHW)))
         return out_BMHW
 
 
-class _Level(nn.Module):
-    """The residual blocks of one size of the map, and what leads to the next size."""
+class _Down(nn.Module):
+    """The blocks of one size on the way down, and what halves it."""
+
+    def __init__(self, inputs: int, width: int, *, shrinks: bool, signal: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            _Residual(coming, width, signal=signal, dropout=dropout) for coming in [inputs, *[width] * (_BLOCKS - 1)]
+        )
+        self.shrink = nn.Conv2d(width, width, 3, stride=2, padding=1) if shrinks else None
+
+    def forward(self, x_BCHW: Tensor, signal_BS: Tensor) -> list[Tensor]:
+        """Return what each block gives, and the halved map; the way up reads all of them."""
+        made = [x_BCHW]
+        for block in self.blocks:
+            made.append(block(made[-1], signal_BS))
+        if self.shrink is not None:
+            made.append(self.shrink(made[-1]))
+        return made[1:]
+
+
+class _Up(nn.Module):
+    """What grows the map to the next size on the way up, and the blocks of that size."""
 
     def __init__(
-        self, inputs: Sequence[int], width: int, *, resize: nn.Module | None, signal: int, dropout: float
+        self, inputs: int, skips: Sequence[int], width: int, *, grows: bool, signal: int, dropout: float
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(_Residual(one, width, signal=signal, dropout=dropout) for one in inputs)
-        self.resize = resize
+        self.grow = nn.Conv2d(inputs, inputs, 3, padding=1) if grows else None
+        coming = [inputs, *[width] * (len(skips) - 1)]
+        self.blocks = nn.ModuleList(
+            _Residual(one + skip, width, signal=signal, dropout=dropout)
+            for one, skip in zip(coming, skips, strict=True)
+        )
+
+    def forward(self, x_BCHW: Tensor, skips: Sequence[Tensor], signal_BS: Tensor) -> Tensor:
+        """Return the map of this size, given those of the way down."""
+        if self.grow is not None:
+            x_BCHW = self.grow(F.interpolate(x_BCHW, size=skips[0].shape[2:], mode="nearest"))
+        for block, skip_BCHW in zip(self.blocks, skips, strict=True):
+            x_BCHW = block(torch.cat([x_BCHW, skip_BCHW], 1), signal_BS)
+        return x_BCHW
 
 
 class _Residual(nn.Module):
