@@ -1,4 +1,4 @@
-"""Small worlds to diffuse in: catalogues with equal vectors, sequences of all lengths, models that were never trained."""
+"""Small worlds to diffuse in: items with equal vectors, sequences of all lengths, models that were never trained."""
 
 from dataclasses import dataclass
 
