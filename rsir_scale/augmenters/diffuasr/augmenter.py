@@ -16,12 +16,12 @@ Source: Liu et al., "Diffusion Augmentation for Sequential Recommendation", CIKM
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from rsir_scale.augmenters.base import Augmenter
+from rsir_scale.augmenters.diffuasr.denoiser import Denoiser
 from rsir_scale.augmenters.diffuasr.examples import Examples, long_enough
 from rsir_scale.augmenters.diffuasr.extending import Extender
 from rsir_scale.augmenters.diffuasr.learner import DiffusionLearner, new_denoiser
@@ -34,8 +34,6 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Sequences
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.repository import load_writing_model
-from rsir_scale.runs.learned import learned_files
-from rsir_scale.runs.records import FileEntry
 from rsir_scale.training.learned import load_learned_weights
 from rsir_scale.training.learner import Learner
 
@@ -64,12 +62,7 @@ class DiffuASR(Augmenter):
                 f"{int(sequences.lengths.max(initial=0))}: lower one of the two"
             )
 
-    @property
-    def options(self) -> DiffuASROptions:
-        """Its settings."""
-        return DiffuASROptions.model_validate(self.run.config.augmenter)
-
-    def learner(self) -> Learner[Any]:
+    def learner(self) -> Learner[Denoiser]:
         """The fit of the diffusion model, on the users' own training sequences."""
         run, vectors_VD = self.run, self._vectors()
         return DiffusionLearner(
@@ -78,10 +71,6 @@ class DiffuASR(Augmenter):
             training=run.config.training,
             identity=(run.config.seed, self.iteration),
         )
-
-    def files(self) -> list[FileEntry]:
-        """The diffusion model."""
-        return learned_files(self.run.store, self.iteration)
 
     def facts(self, counters: Mapping[str, int]) -> list[str]:
         """What the rows are, in words."""

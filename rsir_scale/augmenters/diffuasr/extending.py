@@ -1,7 +1,7 @@
 """Short sources, and the items that are written before them.
 
-Comes in: sources, and a sampler. Goes out: rows. Of a source that was extended in an earlier iteration, the first M items
-are left out, for they are not the user's. So pseudo items never carry loss, never guide the model, and never pile up.
+Comes in: sources, and a sampler. Goes out: rows. Of a source that was extended in an earlier iteration, the first M
+items are left out, for they are not the user's. So pseudo items never carry loss, guide the model or pile up.
 
 Shapes: N short sources, M items written, B rows of a block, D width.
 """

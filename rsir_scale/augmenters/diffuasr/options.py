@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from rsir_scale.config.fitting import (
     NotBool,
@@ -56,14 +56,13 @@ class DiffuASROptions(Section):
     )
     patience: PositiveInt = Field(default=20, description="passes without a lower loss on a fixed sample")
 
-    @model_validator(mode="after")
-    def _samples_visit_steps_once(self) -> "DiffuASROptions":
-        if self.sampling_steps > self.steps:
-            raise ValueError(
-                f"augmenter.sampling_steps={self.sampling_steps} is more than augmenter.steps={self.steps}, and each "
-                "step is visited once: lower it"
-            )
-        return self
+    @field_validator("sampling_steps")
+    @classmethod
+    def _each_step_is_visited_once(cls, value: int, info: ValidationInfo) -> int:
+        steps = info.data.get("steps", value)
+        if value > steps:
+            raise ValueError(f"it is more than augmenter.steps={steps}, and each step is visited once")
+        return value
 
     @property
     def least_length(self) -> int:
@@ -84,7 +83,7 @@ def map_height(width: int) -> int:
     if width < _LEAST_WIDTH or width > _LONGEST_MAP * height * height:
         raise ConfigError(
             f"model.width={width} makes a map of {height} x {width // height}, and generation.augmenter=diffuasr needs "
-            f"one of {_LEAST_WIDTH} values or more, at most {_LONGEST_MAP} times as long as wide: choose a width such as "
-            "64, or another augmenter"
+            f"one of {_LEAST_WIDTH} values or more, at most {_LONGEST_MAP} times as long as wide: choose a width such "
+            "as 64, or another augmenter"
         )
     return height
