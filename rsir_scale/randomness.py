@@ -74,6 +74,13 @@ def uniforms_of(hashed: UInt64Array) -> npt.NDArray[np.float64]:
     return (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def normals(*parts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Draw one standard normal number for each row of the broadcast key `parts` (Box and Muller, 1958)."""
+    hashed = fold(*parts)
+    radius = np.sqrt(-2.0 * np.log1p(-uniforms_of(fold_into(hashed, 0))))
+    return np.asarray(radius * np.cos(2.0 * np.pi * uniforms_of(fold_into(hashed, 1))))
+
+
 def derive_seed(*parts: int) -> int:
     """Derive a seed in [0, 2^63) for a library's own generator (torch, NumPy) from an identity."""
     return int(fold(*parts)) >> 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.randomness import Purpose, content_hashes, derive_seed, fold, generator, uniforms
+from rsir_scale.randomness import Purpose, content_hashes, derive_seed, fold, generator, normals, uniforms
 
 KEYS = st.integers(min_value=0, max_value=2**62)
 COLUMNS = st.lists(st.integers(min_value=0, max_value=2**40), min_size=1, max_size=30)
@@ -106,3 +106,20 @@ def test_every_short_sequence_over_a_small_catalogue_has_its_own_content_hash() 
     assert len(set(hashes)) == len(sequences)
     # Each half alone must tell them apart too: 128 bits are two independent ones of 64.
     assert len({value[:8] for value in hashes}) == len({value[8:] for value in hashes}) == len(sequences)
+
+
+@given(seed=KEYS, rows=COLUMNS, order=st.randoms(use_true_random=False))
+def test_a_normal_number_does_not_depend_on_the_order_of_the_batch(seed: int, rows: list[int], order) -> None:
+    shuffled = list(range(len(rows)))
+    order.shuffle(shuffled)
+    drawn = normals(seed, np.array(rows), Purpose.NOISE)
+    assert np.isfinite(drawn).all()
+    assert np.allclose(normals(seed, np.array(rows)[shuffled], Purpose.NOISE), drawn[shuffled], rtol=1e-14, atol=0)
+
+
+def test_normal_numbers_have_the_moments_of_their_law() -> None:
+    drawn = normals(7, np.arange(200_000), Purpose.NOISE)
+    moments = [float(np.mean(drawn**power)) for power in (1, 2, 3, 4)]
+    assert moments == pytest.approx([0, 1, 0, 3], abs=0.05)
+    beside = normals(7, np.arange(200_000), Purpose.ITEM)
+    assert abs(float(np.corrcoef(drawn, beside)[0, 1])) < 0.01

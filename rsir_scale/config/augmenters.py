@@ -17,6 +17,7 @@ BUILT_IN = {
     "reordering": "rsir_scale.augmenters.reordering:Reordering",
     "insertion": "rsir_scale.augmenters.insertion:Insertion",
     "asrep": "rsir_scale.augmenters.asrep.augmenter:Asrep",
+    "diffuasr": "rsir_scale.augmenters.diffuasr.augmenter:DiffuASR",
     "dr4sr": "rsir_scale.augmenters.dr4sr.augmenter:Dr4sr",
     "copies": "rsir_scale.augmenters.controls:Copies",
     "thinned": "rsir_scale.augmenters.controls:Thinned",

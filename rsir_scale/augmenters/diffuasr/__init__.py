@@ -1,0 +1,1 @@
+"""DiffuASR: items before a sequence, written by diffusion over item vectors."""
