@@ -134,10 +134,8 @@ def _entries(records: Sequence[CommitRecord]) -> list[FileEntry]:
 
 def _sources(run: Run, plan: ShardPlan) -> int:
     """Rows of the plan's files that count."""
-    written = any(file.where == "run" for file in plan.files)
-    omitted = read_omitted(run.store, plan.files).values()
-    # A replaced id may be that of a written row, which a plan from real sequences alone does not have.
-    return plan.rows - sum(len(ids) if written else int((ids < run.dataset.meta.users).sum()) for ids in omitted)
+    # Each omitted id is a row of one of these files, and of no other list: what is gone is never a source again.
+    return plan.rows - sum(len(ids) for ids in read_omitted(run.store, plan.files).values())
 
 
 def _check(plan: ShardPlan, counters: dict[str, int], *, sources: int, kept: int, dropped: int) -> None:
