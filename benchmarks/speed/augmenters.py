@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.record.machine import pin_threads
 from benchmarks.record.result_file import Row, write_rows
-from benchmarks.speed.plain_augmenters import LITERAL
+from benchmarks.speed import plain_asrep, plain_dr4sr
 from rsir_scale.augmenters.base import Augmenter
 from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.augmenters.written import Written
@@ -35,6 +35,7 @@ from rsir_scale.runs.plan import plan_iteration
 from rsir_scale.storage.opening import open_store
 
 SEED = 1
+LITERAL = {"asrep": plain_asrep.literal, "dr4sr": plain_dr4sr.literal}
 
 
 def main() -> None:

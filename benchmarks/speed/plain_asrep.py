@@ -1,7 +1,7 @@
 """ASReP's rows written one sequence at a time: what the batched extension is measured against.
 
-Every step encodes the whole context again and scores each training item. Double precision, as the extension has, so that
-the rows can be compared.
+Every step encodes the whole context again and scores each training item. Double precision, as the extension has, so
+that the rows can be compared.
 """
 
 import numpy as np

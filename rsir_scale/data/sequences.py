@@ -4,9 +4,10 @@ Row i is `items[offsets[i]:offsets[i + 1]]`, oldest first. Everything that reads
 It knows Arrow columns but no files: those are the business of `dataset`.
 """
 
+import operator
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +42,10 @@ class Sequences:
         """int64[N], items of each sequence."""
         return np.diff(self.offsets)
 
-    def row(self, index: int) -> Int32Array:
+    def row(self, index: SupportsIndex) -> Int32Array:
         """The items of row `index` (0..N-1), a view."""
-        return self.items[self.offsets[index] : self.offsets[index + 1]]
+        row = operator.index(index)
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
 
     def select(self, rows: npt.ArrayLike) -> "Sequences":
         """Copy the rows at positions `rows` (integers 0..N-1, any order, repeats allowed)."""

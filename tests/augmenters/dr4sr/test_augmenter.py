@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from rsir_scale.augmenters.dr4sr.augmenter import Dr4sr
-from rsir_scale.augmenters.dr4sr.patterns import mine_pairs
-from rsir_scale.config.settings import Config
-from rsir_scale.data.schema import ITEMS
-from rsir_scale.errors import ConfigError, InputError, IntegrityError
+from rsir_scale.errors import ConfigError, InputError
 from rsir_scale.generation.learning import fit_augmenter_locally
-from rsir_scale.runs import layout
-from rsir_scale.storage.base import Store
 from tests.augmenters.contract import AugmenterContract
 from tests.augmenters.world import World, make_world
 
