@@ -277,10 +277,12 @@ def test_metrics_that_are_not_the_means_of_the_ranks_are_named_though_all_hashes
 
 
 def test_a_run_from_before_a_metric_was_added_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tiny_run()
     later = dict(metrics.METRICS) | {"Hit": lambda ranks, _: np.full(ranks.shape, 1.0)}
     monkeypatch.setattr(metrics, "METRICS", later)
     assert "test/Hit@10" in metrics.summarise(np.array([1]), prefix="test")
-    assert verify(tiny_run().store, tiny_run().dataset, rows_per_iteration=1).ok
+    assert "test/Hit@10" not in read_chain(before.store)[0].metrics
+    assert verify(before.store, before.dataset, rows_per_iteration=1).ok
 
 
 def test_a_metric_of_another_version_is_no_fault_and_a_known_one_at_another_cutoff_is_checked(tmp_path: Path) -> None:
