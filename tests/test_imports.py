@@ -47,7 +47,7 @@ MAY_IMPORT_RAY = {
     "rsir_scale.loop.driver",
 }
 HEAVY = {"torch", "ray"}
-IMPORT_TO_PACKAGE = {"yaml": "pyyaml", "faiss": "faiss-cpu"}
+IMPORT_TO_PACKAGE = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
 MAX_MODULE_LINES = 300
 MAX_JOB_LINES = 40
 

@@ -31,9 +31,9 @@ from torch.nn.functional import normalize
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.sequences import Sequences
 from rsir_scale.models.repository import load_trained
+from rsir_scale.ranking.answer import best_vouchers
 from rsir_scale.ranking.base import ItemSearch, SearchQuery
 from rsir_scale.ranking.build import exact_search
-from rsir_scale.ranking.exact import best_vouchers
 from rsir_scale.runs.begun import read_config
 from rsir_scale.storage.opening import open_store
 

@@ -23,12 +23,13 @@ from benchmarks.speed.catalogues import checks
 from benchmarks.speed.rivals import left_out, rivals
 from rsir_scale.augmenters.rsir.rules import cluster_count
 from rsir_scale.config.settings import FidelityConfig
+from rsir_scale.ranking.answer import best_vouchers
 from rsir_scale.ranking.base import ItemSearch, SearchQuery
 from rsir_scale.ranking.build import exact_search, list_scan
 from rsir_scale.ranking.clustered import ClusteredSearch, Semantics, probe_table
 from rsir_scale.ranking.clusters import make_clusters
 from rsir_scale.ranking.compiled import CompiledSearch, instructions
-from rsir_scale.ranking.exact import ExactSearch, best_vouchers
+from rsir_scale.ranking.exact import ExactSearch
 from rsir_scale.ranking.score import exact_scores
 
 BoolArray = npt.NDArray[np.bool_]

@@ -115,12 +115,6 @@ class TrainingConfig(Section):
         "negatives, plain or calibrated for their number (gBCE)",
     )
     negatives: PositiveInt = Field(default=512, description="negatives shared by a batch (sampled losses)")
-    negative_sampling: Literal["uniform", "popularity"] = Field(
-        default="uniform", description="draws every item alike, or by how often it occurs in D_k (sampled losses)"
-    )
-    popularity_power: Probability = Field(
-        default=0.75, description="of an item's occurrences, which negatives are drawn in proportion to (popularity)"
-    )
     logq_correction: bool = Field(
         default=False, description="weigh each negative by the items it stands for: sampled softmax then estimates full"
     )

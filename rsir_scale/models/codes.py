@@ -33,7 +33,7 @@ def residual_codes(vector_Vd: Float32Matrix, *, codebooks: int, size: int, seed:
     An item whose vector is zero, of which nothing is known, gets a random one: such items would share all codes.
 
     Raises:
-        ConfigError: fewer items than a codebook has values, or FAISS is not installed.
+        ConfigError: fewer items than a codebook has values.
     """
     require_codebook_fits(size, len(vector_Vd))
     rest_Vd = _known(vector_Vd, seed)

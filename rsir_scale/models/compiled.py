@@ -9,13 +9,11 @@ Shapes: N new positions, M nodes, L positions of a path, D width.
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from rsir_scale.errors import ConfigError
-from rsir_scale.extension import load_extension, names_of
+from rsir_scale.extension import Kernel
 from rsir_scale.models.layers import TransformerBlock
 from rsir_scale.models.memory import Memory
 
@@ -47,28 +45,25 @@ class _Positions(ctypes.Structure):
     ]
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
-    library = load_extension("rsir_scale.models._blocks")
-    if library is not None:
-        library.rsir_blocks_instructions.restype = ctypes.c_char_p
-        library.rsir_blocks_instructions.argtypes = [ctypes.c_int64]
-        library.rsir_blocks_advance.restype = ctypes.c_int32
-        library.rsir_blocks_advance.argtypes = [
-            ctypes.c_char_p,
-            ctypes.POINTER(_Block),
-            *[ctypes.c_int64] * 4,
+_KERNEL = Kernel(
+    "rsir_scale.models._blocks",
+    title="blocks",
+    instead="`PlainBlocks`",
+    nth_name="rsir_blocks_instructions",
+    functions={
+        "rsir_blocks_advance": (
             ctypes.c_int32,
-            ctypes.POINTER(_Positions),
-        ]
-    return library
-
-
-@cache
-def instructions() -> tuple[str, ...]:
-    """Return the sets of instructions that can be used here, best first; empty where the kernel was not built."""
-    library = _library()
-    return () if library is None else names_of(library.rsir_blocks_instructions)
+            (
+                ctypes.c_char_p,
+                ctypes.POINTER(_Block),
+                *[ctypes.c_int64] * 4,
+                ctypes.c_int32,
+                ctypes.POINTER(_Positions),
+            ),
+        )
+    },
+)
+instructions = _KERNEL.instructions
 
 
 def takes(blocks: Sequence[TransformerBlock]) -> bool:
@@ -76,7 +71,7 @@ def takes(blocks: Sequence[TransformerBlock]) -> bool:
     weight = blocks[0].expand.weight
     feed_forward, width = weight.shape
     whole = width % (_LANES * blocks[0].attention.heads) == 0 and feed_forward % _LANES == 0
-    return whole and weight.device.type == "cpu" and weight.dtype == torch.float32 and bool(instructions())
+    return whole and _KERNEL.takes(weight)
 
 
 class CompiledBlocks:
@@ -91,14 +86,7 @@ class CompiledBlocks:
     """
 
     def __init__(self, blocks: Sequence[TransformerBlock], *, using: str | None = None) -> None:
-        library, available = _library(), instructions()
-        if library is None or using not in (None, *available):
-            raise ConfigError(
-                f"compiled blocks {using or ''} are not available here (found: {', '.join(available) or 'none'}): "
-                "install a C++ compiler and run `pip install --force-reinstall --no-deps .`, or use `PlainBlocks`"
-            )
-        self._library = library
-        self.name = using or available[0]
+        self._library, self.name = _KERNEL.open(using)
         self.count = len(blocks)
         self._held: list[Tensor] = []  # what the kernel has pointers to
         self._blocks = (_Block * len(blocks))(*(self._packed(block) for block in blocks))

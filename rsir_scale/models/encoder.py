@@ -9,7 +9,7 @@ Shapes: B rows, N new positions, L positions, D width, V items.
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +45,8 @@ class BlockEncoder(Backbone):
         return nn.Embedding(self.item_count + 1, config.width, padding_idx=0)
 
     @abstractmethod
-    def _new_block(self, config: ModelConfig) -> nn.Module:
-        """Make a block, which is a `layers.Block`."""
+    def _new_block(self, config: ModelConfig) -> Block:
+        """Make one of the blocks, which are all alike."""
 
     @abstractmethod
     def _new_final_norm(self, config: ModelConfig) -> nn.Module:
@@ -58,7 +58,7 @@ class BlockEncoder(Backbone):
 
     def memory(self) -> Memory:
         """Return an empty memory; see `Backbone.memory`."""
-        return Memory(PlainBlocks(list(self._blocks())), like_D=self.positions.weight[0])
+        return Memory(PlainBlocks(cast(list[Block], list(self.blocks))), like_D=self.positions.weight[0])
 
     def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
         """Encode more positions; see `Backbone.advance`."""
@@ -90,11 +90,6 @@ class BlockEncoder(Backbone):
 
     def _leaving(self, vectors: Tensor) -> Tensor:
         return vectors if self._length is None else F.normalize(vectors, dim=-1) * self._length
-
-    def _blocks(self) -> Iterator[Block]:
-        for block in self.blocks:
-            assert isinstance(block, Block)  # noqa: S101
-            yield block
 
     def _embedded(self, vectors: Tensor, position: Tensor) -> Tensor:
         scaled = vectors if self._scale == 1.0 else vectors * self._scale

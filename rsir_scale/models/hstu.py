@@ -9,6 +9,8 @@ score by the cosine, which is `model.similarity`.
 Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width of a head.
 """
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,10 +18,10 @@ from torch import Tensor, nn
 from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.dropout import Dropout
 from rsir_scale.models.encoder import INITIAL_STD, BlockEncoder
-from rsir_scale.models.layers import heads_apart, in_row_blocks, remember
+from rsir_scale.models.layers import Block, heads_apart, in_row_blocks, remember
 
 
-class HSTUBlock(nn.Module):
+class HSTUBlock(Block):
     """One unit: projection to gate, value, query and key; attention; gating; projection back, with a residual."""
 
     def __init__(self, *, width: int, heads: int, max_length: int, dropout: float) -> None:
@@ -32,7 +34,7 @@ class HSTUBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """Map hidden states to hidden states of the same shape; a position reads itself and those before it."""
+        """Map hidden states; see `layers.Block`."""
         rows, positions, width = x_BLD.shape
         gate_BLD, *parts = self._projected(x_BLD)
         value, query, key = (part.view(rows, positions, self.heads, -1).transpose(1, 2) for part in parts)
@@ -42,7 +44,7 @@ class HSTUBlock(nn.Module):
         return self._gated(x_BLD, gate_BLD, mixed_BLD)
 
     def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
-        """Map the hidden states of new positions, and remember them; see `layers.Block`."""
+        """Map those of new positions; see `layers.Block`."""
         gate_ND, new_value_ND, query_ND, new_key_ND = self._projected(x_ND)
         remember(key_MD, value_MD, new_key_ND, new_value_ND, position_N, path_NL)
         seen_NL = path_NL[:, : int(position_N.max()) + 1]
@@ -75,11 +77,10 @@ class HSTU(BlockEncoder):
 
     def __init__(self, config: ModelConfig, *, item_count: int, max_length: int) -> None:
         super().__init__(config, item_count=item_count, max_length=max_length)
-        for block in self.blocks:
-            if isinstance(block, HSTUBlock):
-                nn.init.xavier_uniform_(block.project_out.weight)
+        for block in cast(list[HSTUBlock], list(self.blocks)):
+            nn.init.xavier_uniform_(block.project_out.weight)
 
-    def _new_block(self, config: ModelConfig) -> nn.Module:
+    def _new_block(self, config: ModelConfig) -> HSTUBlock:
         return HSTUBlock(width=config.width, heads=config.heads, max_length=self.max_length, dropout=config.dropout)
 
     def _new_final_norm(self, config: ModelConfig) -> nn.Module:

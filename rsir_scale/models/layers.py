@@ -7,8 +7,9 @@ Shapes: B rows, N new positions, M nodes, L positions, D width, H heads, d width
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,25 @@ from rsir_scale.models.dropout import Dropout
 from rsir_scale.models.memory import Memory
 
 _GATHERED = 1 << 24  # numbers of keys, or of values, that are copied out of the memory at once
+
+
+class Block(nn.Module, ABC):
+    """A causal block: it takes whole contexts through, or new positions of contexts that it remembers."""
+
+    @abstractmethod
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Map hidden states to hidden states of the same shape; a position reads itself and those before it."""
+
+    @abstractmethod
+    def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
+        """Map the hidden states `[N, D]` of new positions, and write their keys and values to their nodes.
+
+        Args:
+            x_ND: hidden states of the new positions.
+            key_MD, value_MD: what the block remembers of each node; changed in place.
+            position_N: as of `Backbone.advance`.
+            path_NL: as of `Backbone.advance`.
+        """
 
 
 class CausalSelfAttention(nn.Module):
@@ -74,7 +94,7 @@ class CausalSelfAttention(nn.Module):
         return weights @ value
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(Block):
     """Attention and feed-forward, each with a residual; layer norm after them (post) or before them (pre)."""
 
     def __init__(
@@ -90,11 +110,11 @@ class TransformerBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """Map hidden states to hidden states of the same shape."""
+        """Map hidden states; see `Block`."""
         return self._after_attention(x_BLD, self.attention(self._before_attention(x_BLD)))
 
     def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
-        """Map the hidden states of new positions; see `CausalSelfAttention.advance`."""
+        """Map those of new positions; see `Block`."""
         mixed_ND = self.attention.advance(self._before_attention(x_ND), key_MD, value_MD, position_N, path_NL)
         return self._after_attention(x_ND, mixed_ND)
 
@@ -112,19 +132,6 @@ class TransformerBlock(nn.Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.dropout(self.contract(self.dropout(F.gelu(self.expand(x)))))
         return out
-
-
-@runtime_checkable
-class Block(Protocol):
-    """A causal block that takes whole contexts through, or new positions of some."""
-
-    def __call__(self, x_BLD: Tensor) -> Tensor:
-        """Map hidden states to hidden states of the same shape; a position reads itself and those before it."""
-        ...
-
-    def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
-        """Map the hidden states `[N, D]` of new positions, and write their keys and values where their nodes are."""
-        ...
 
 
 class PlainBlocks:

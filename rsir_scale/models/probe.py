@@ -21,7 +21,6 @@ from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone, copy_weights, describe
 from rsir_scale.models.codes import codebook_values, require_codebook_fits
-from rsir_scale.models.kmeans import load_faiss
 from rsir_scale.models.memory import Memory
 from rsir_scale.models.plugin import expected
 from rsir_scale.runs.trained import ModelDescription
@@ -34,7 +33,7 @@ def check_model(config: Config, dataset: PreparedDataset) -> None:
     """Refuse settings of a model that cannot work on a dataset.
 
     Raises:
-        ConfigError: a class of the user's breaks its contract, a codebook is too large, or FAISS is missing.
+        ConfigError: a class of the user's breaks its contract, or a codebook is too large.
         InputError: the file of item vectors has a fault.
     """
     if config.model.item_vectors is not None:
@@ -42,7 +41,6 @@ def check_model(config: Config, dataset: PreparedDataset) -> None:
     if config.model.backbone == "semantic_id":
         items = dataset.meta.items
         require_codebook_fits(codebook_values(config.model.codebook_size, items), items)
-        load_faiss()
     if config.model.is_plugin:
         backbone = probe(describe(config, dataset))
         if config.training.item_updates == "sparse":

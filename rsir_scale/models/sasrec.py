@@ -4,6 +4,8 @@ Queries and items share one embedding table. Layer norm comes after each sub-lay
 it with a final norm, which trains better with strong dropout.
 """
 
+from typing import cast
+
 from torch import nn
 
 from rsir_scale.config.settings import ModelConfig
@@ -16,7 +18,7 @@ from rsir_scale.models.memory import Memory
 class SASRec(BlockEncoder):
     """The backbone of the paper's Table 1."""
 
-    def _new_block(self, config: ModelConfig) -> nn.Module:
+    def _new_block(self, config: ModelConfig) -> TransformerBlock:
         return TransformerBlock(
             width=config.width,
             heads=config.heads,
@@ -30,7 +32,7 @@ class SASRec(BlockEncoder):
 
     def memory(self) -> Memory:
         """Return an empty memory; see `Backbone.memory`."""
-        blocks = [block for block in self.blocks if isinstance(block, TransformerBlock)]
+        blocks = cast(list[TransformerBlock], list(self.blocks))
         if not takes(blocks):
             return super().memory()
         return Memory(CompiledBlocks(blocks), like_D=self.positions.weight[0])

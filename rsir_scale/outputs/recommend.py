@@ -28,7 +28,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs.staging import appearing
-from rsir_scale.ranking.exact import best_first
+from rsir_scale.ranking.answer import best_first
 from rsir_scale.runs.begun import check_dataset, dataset_of, read_config, read_config_to_load
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.selection import best_iteration

@@ -13,6 +13,7 @@ from rsir_scale.ranking.clustered import ClusteredSearch, Semantics, probe_table
 from rsir_scale.ranking.clusters import Clusters
 from rsir_scale.ranking.compiled import CompiledSearch, PackedTable, takes
 from rsir_scale.ranking.exact import ExactSearch
+from rsir_scale.ranking.faiss import has_faiss
 from rsir_scale.ranking.lists import FaissLists, ListScan, TorchLists
 
 Scan = Literal["auto", "compiled", "torch", "faiss"]
@@ -34,7 +35,9 @@ def exact_search(items_VD: Tensor, *, scan: Scan = "auto") -> ItemSearch:
 def clustered_search(
     items_VD: Tensor, clusters: Clusters, *, nprobe: int, semantics: Semantics, scan: Scan = "auto"
 ) -> ClusteredSearch:
-    """Return the search over the nearest clusters; `auto` takes the compiled scan on a CPU, and FAISS on a GPU.
+    """Return the search over the nearest clusters; `auto` takes the compiled scan, FAISS or torch.
+
+    The compiled scan comes first where it serves the table, then FAISS where it is installed.
 
     Raises:
         ConfigError: nprobe is not in 1..C, or what was asked for cannot serve the table here.
@@ -47,8 +50,8 @@ def clustered_search(
 
 def list_scan(items_VD: Tensor, clusters: Clusters, scan: Scan) -> ListScan:
     """Return what scans the clusters' lists; arguments and errors as of `clustered_search`."""
-    if scan == "torch":
-        return TorchLists(items_VD, clusters)
     if scan == "compiled" or (scan == "auto" and takes(items_VD)):
         return PackedTable(items_VD, *clusters.lists(items_VD))
+    if scan == "torch" or (scan == "auto" and not has_faiss()):
+        return TorchLists(items_VD, clusters)
     return FaissLists(items_VD, clusters)

@@ -10,6 +10,7 @@ Shapes: B rows, C clusters, D width, N probed clusters, V items.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,9 @@ from torch import Tensor
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.kmeans import Float32Matrix, k_means
 from rsir_scale.ranking.base import require_finite_items
+from rsir_scale.ranking.faiss import faiss_k_means, has_faiss
 
+Maker = Literal["faiss", "scikit-learn"]
 _ROUNDS, _WARM_ROUNDS = 10, 3
 
 
@@ -50,8 +53,15 @@ class Clusters:
         return (order_V + 1).astype(np.int32), begin_C
 
 
-def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters | None = None) -> Clusters:
-    """Cluster a catalogue by k-means (FAISS, on the CPU).
+def maker_here() -> Maker:
+    """Return what makes clusters here: FAISS where it is installed. The two make different clusters, equally good."""
+    return "faiss" if has_faiss() else "scikit-learn"
+
+
+def make_clusters(
+    items_VD: Tensor, *, clusters: int, seed: int, start: Clusters | None = None, maker: Maker | None = None
+) -> Clusters:
+    """Cluster a catalogue by k-means, on the CPU.
 
     Args:
         items_VD: `[V + 1, D]`; row 0 is padding.
@@ -59,9 +69,10 @@ def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters
         seed: of the items that centroids start from.
         start: clusters of an earlier table of the same catalogue; with as many of them, their means start the rounds,
             and fewer rounds do.
+        maker: what runs k-means; None for `maker_here()`.
 
     Raises:
-        ConfigError: more clusters than items, or FAISS is not installed.
+        ConfigError: more clusters than items, or FAISS is asked for and not installed.
         IntegrityError: a vector is not finite.
     """
     item_count = len(items_VD) - 1
@@ -72,7 +83,8 @@ def make_clusters(items_VD: Tensor, *, clusters: int, seed: int, start: Clusters
     require_finite_items(items_VD)
     vectors = _lengthened(items_VD.detach()[1:].float().cpu().numpy())
     warm = start is not None and (len(start), len(start.cluster_V)) == (clusters, item_count)
-    means, cluster_V = k_means(
+    by = faiss_k_means if (maker or maker_here()) == "faiss" else k_means
+    means, cluster_V = by(
         vectors,
         clusters,
         rounds=_WARM_ROUNDS if warm else _ROUNDS,
@@ -96,7 +108,7 @@ def _lengthened(item_VD: Float32Matrix) -> Float32Matrix:
 
 
 def _means(vectors: Float32Matrix, start: Clusters) -> Float32Matrix:
-    """Where the earlier clusters' items are now; an empty cluster starts at 0, and k-means gives it items."""
+    """Where the earlier clusters' items are now; an empty cluster starts at 0, and k-means may give it items."""
     cluster_V = start.cluster_V.numpy()
     total = np.zeros((len(start), vectors.shape[1]), dtype=np.float64)
     order_V = np.argsort(cluster_V, kind="stable")

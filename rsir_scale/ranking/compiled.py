@@ -9,7 +9,6 @@ Shapes: B rows, R own items, L context positions, P candidates, D width, V items
 """
 
 import ctypes
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
-from rsir_scale.extension import load_extension, names_of
+from rsir_scale.extension import Kernel
 from rsir_scale.ranking.base import SearchQuery, SearchResult, not_finite_query, require_finite_items
 
 _NOT_FINITE = 2  # as rsir_search in kernel/search.h says
@@ -43,39 +42,29 @@ class _Answer(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in _WRITTEN]
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
-    library = load_extension("rsir_scale.ranking._scan")
-    if library is None:
-        return None
-    library.rsir_instructions.restype = ctypes.c_char_p
-    library.rsir_instructions.argtypes = [ctypes.c_int64]
-    library.rsir_table_new.restype = ctypes.c_void_p
-    library.rsir_table_new.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_int32,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        ctypes.c_int64,
-        ctypes.c_char_p,
-    ]
-    library.rsir_table_free.argtypes = [ctypes.c_void_p]
-    library.rsir_search.restype = ctypes.c_int32
-    library.rsir_search.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Question), ctypes.POINTER(_Answer)]
-    return library
-
-
-@cache
-def instructions() -> tuple[str, ...]:
-    """Return the sets of instructions that can be used here, best first; empty where the kernel was not built."""
-    library = _library()
-    return () if library is None else names_of(library.rsir_instructions)
-
-
-def takes(items_VD: Tensor) -> bool:
-    """Whether the kernel was built and serves this table: float32 on a CPU."""
-    return items_VD.device.type == "cpu" and items_VD.dtype == torch.float32 and bool(instructions())
+_KERNEL = Kernel(
+    "rsir_scale.ranking._scan",
+    title="search",
+    instead="the plain search",
+    nth_name="rsir_instructions",
+    functions={
+        "rsir_table_new": (
+            ctypes.c_void_p,
+            (
+                ctypes.c_void_p,
+                ctypes.c_int64,
+                ctypes.c_int32,
+                ctypes.c_void_p,
+                ctypes.c_void_p,
+                ctypes.c_int64,
+                ctypes.c_char_p,
+            ),
+        ),
+        "rsir_table_free": (None, (ctypes.c_void_p,)),
+        "rsir_search": (ctypes.c_int32, (ctypes.c_void_p, ctypes.POINTER(_Question), ctypes.POINTER(_Answer))),
+    },
+)
+instructions, takes = _KERNEL.instructions, _KERNEL.takes
 
 
 class PackedTable:
@@ -100,21 +89,14 @@ class PackedTable:
         *,
         using: str | None = None,
     ) -> None:
-        library, available = _library(), instructions()
-        if library is None or not available or using not in (None, *available):
-            raise ConfigError(
-                f"the compiled search {using or ''} is not available here (found: {', '.join(available) or 'none'}): "
-                "install a C++ compiler and run `pip install --force-reinstall --no-deps .`, or use the plain search"
-            )
-        if items_VD.dtype != torch.float32 or items_VD.device.type != "cpu":
+        self._library, self.name = _KERNEL.open(using)
+        if not takes(items_VD):
             raise ConfigError(f"the compiled search takes float32 on a CPU, not {items_VD.dtype} on {items_VD.device}")
         require_finite_items(items_VD)
-        self._library = library
         self._items_VD = items_VD.detach().contiguous()
         self.item_count = len(items_VD) - 1
-        self.name = using or available[0]
         order, list_begin = np.ascontiguousarray(order, np.int32), np.ascontiguousarray(list_begin, np.int64)
-        self._handle = library.rsir_table_new(
+        self._handle = self._library.rsir_table_new(
             self._items_VD.data_ptr(),
             self.item_count,
             self._items_VD.shape[1],

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rsir_scale.ranking.answer import answer, best_first, best_vouchers, judge, without
 from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
 from rsir_scale.ranking.count import count_true
-from rsir_scale.ranking.score import exact_own_scores, exact_scores
+from rsir_scale.ranking.score import exact_own_scores, exact_scores, rounding_band
 
 _SCORES_PER_BLOCK = 2_000_000  # what a processor's caches hold; a larger block takes up to twice as long
 _SPARE = 8  # best items kept beyond those wanted: scores that close decide the order at the cut
@@ -170,63 +171,3 @@ def _at_most(threshold_B: Tensor, scores_BV: Tensor, *, counted_B: Tensor) -> Te
 
 def _next(value_B: Tensor, *, upwards: bool) -> Tensor:
     return torch.nextafter(value_B, torch.full_like(value_B, float("inf") if upwards else _MINUS_INFINITY))
-
-
-def rounding_band(query_BD: Tensor, longest: float) -> Tensor:
-    """How far a score in the queries' precision may be from the exact one; `longest` is the greatest item norm."""
-    # A sum of D products, which all together are at most |query| · |item|.
-    eps = (2 * query_BD.shape[1] + 8) * torch.finfo(query_BD.dtype).eps
-    norm_B: Tensor = query_BD.double().norm(dim=1)
-    return norm_B * (eps * longest) + 1e-30
-
-
-def best_vouchers(query: SearchQuery, items_VD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the own items' scores, each row's best vouching item's score, and that item, 0 where none may vouch."""
-    own_score_BR = exact_own_scores(query.query_BD, items_VD, query.own_BR)
-    target_B, column_B = own_score_BR.masked_fill(~query.vouching_BR, _MINUS_INFINITY).max(1)
-    voucher_B = torch.where(query.vouching_BR.any(1), query.own_BR.gather(1, column_B[:, None])[:, 0], 0)
-    return own_score_BR, target_B, voucher_B
-
-
-def judge(
-    query: SearchQuery, voucher_B: Tensor, better_B: Tensor, *, rank_threshold: int, item_count: int
-) -> tuple[Tensor, Tensor]:
-    """Return `passed_B` and `better_B` of the answer, from the better items that were counted."""
-    exists_B = voucher_B > 0
-    passed_B = ~query.checked_B | (exists_B & (better_B < rank_threshold))
-    better_B = torch.where(exists_B, better_B.clamp(max=rank_threshold), item_count)
-    return passed_B, torch.where(query.checked_B, better_B, -1)
-
-
-def answer(
-    query: SearchQuery,
-    own_score_BR: Tensor,
-    voucher_B: Tensor,
-    judged: tuple[Tensor, Tensor],
-    found: tuple[Tensor, Tensor],
-    *,
-    item_count: int,
-) -> SearchResult:
-    """Put an answer together; `found` are the explored candidates `[B, P]` and their scores."""
-    passed_B, better_B = judged
-    candidate_BP, score_BP = found
-    idle_B1 = ~(passed_B & query.explore_B)[:, None]
-    candidate_BP, score_BP = candidate_BP.masked_fill(idle_B1, 0), score_BP.masked_fill(idle_B1, _MINUS_INFINITY)
-    seen_B = torch.full_like(voucher_B, item_count)
-    return SearchResult(own_score_BR, passed_B, voucher_B, better_B, candidate_BP, score_BP, seen_B)
-
-
-def best_first(score_BP: Tensor, item_BP: Tensor) -> tuple[Tensor, Tensor]:
-    """Order candidates by falling score, equal scores by rising item index."""
-    by_item = item_BP.argsort(dim=1)
-    score_BP, item_BP = score_BP.gather(1, by_item), item_BP.gather(1, by_item)
-    by_score = score_BP.argsort(dim=1, descending=True, stable=True)
-    return score_BP.gather(1, by_score), item_BP.gather(1, by_score)
-
-
-def without(banned_BL: Tensor, score_BP: Tensor, item_BP: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """Leave banned items out of ordered candidates, and keep the first `top`; -inf where there are fewer."""
-    banned_BP = (item_BP[:, :, None] == banned_BL[:, None, :]).any(2)
-    score_BP = score_BP.masked_fill(banned_BP, _MINUS_INFINITY)
-    order_BP = banned_BP.to(torch.int8).argsort(dim=1, stable=True)[:, :top]
-    return score_BP.gather(1, order_BP), item_BP.gather(1, order_BP)

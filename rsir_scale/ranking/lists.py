@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
-from rsir_scale.models.kmeans import load_faiss
+from rsir_scale.ranking.answer import answer, best_first, best_vouchers, judge, without
 from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items
 from rsir_scale.ranking.clusters import Clusters
-from rsir_scale.ranking.exact import answer, best_first, best_vouchers, judge, rounding_band, without
-from rsir_scale.ranking.score import exact_own_scores
+from rsir_scale.ranking.faiss import load_faiss
+from rsir_scale.ranking.score import exact_own_scores, rounding_band
 
 _SCORES_PER_BLOCK = 1_000_000
 _SPARE = 8  # items asked of FAISS beyond those wanted: scores that close decide the order at the cut

@@ -32,6 +32,14 @@ def exact_own_scores(query_BD: Tensor, items_VD: Tensor, own_BR: Tensor) -> Tens
     return score_BR
 
 
+def rounding_band(query_BD: Tensor, longest: float) -> Tensor:
+    """How far a score in the queries' precision may be from the exact one; `longest` is the greatest item norm."""
+    # A sum of D products, which all together are at most |query| · |item|.
+    eps = (2 * query_BD.shape[1] + 8) * torch.finfo(query_BD.dtype).eps
+    norm_B: Tensor = query_BD.double().norm(dim=1)
+    return norm_B * (eps * longest) + 1e-30
+
+
 def _lane_sums(query_ND: Tensor, item_ND: Tensor) -> Tensor:
     product_ND = query_ND.double() * item_ND.double()
     product_ND = F.pad(product_ND, (0, -product_ND.shape[1] % _LANES))

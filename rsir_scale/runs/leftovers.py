@@ -3,14 +3,14 @@
 Comes in: a run. Goes out: their keys, or their removal. Whatever counts in a run is named by one of its records, all of
 which are JSON; so what no string of any record names is nobody's, once the record that could have named it is there:
 before that, an attempt that nobody sees may be about to commit it. A training's state is over with its model. A reader
-never meets a leftover, for readers do not list: only its room is lost. Files that are not of a kind that we write under
-an attempt's name are left alone.
+never meets a leftover, for readers do not list: only its room is lost. What decides is what `layout` says of a key, so
+files whose keys it does not make are left alone, however much they look alike.
 """
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,33 +18,26 @@ from pydantic import TypeAdapter, ValidationError
 from rsir_scale.errors import InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
+from rsir_scale.runs.layout import Kind
 from rsir_scale.runs.lease import Clock, Lease
 from rsir_scale.storage.base import Store, is_temporary, size_of
 
 _ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
-_OF_AN_ATTEMPT = re.compile(r"\.[0-9a-f]{12}\.(safetensors|parquet)$")
-# Of a fit, in the folder of one kind; which record says that it is done.
-_OF_A_FIT = tuple(
-    (re.compile(rf"{fit}/(?:state\.json|progress\.json|state-\d{{5,}}\.[0-9a-f]{{12}}\.safetensors)"), record)
-    for fit, record in (
-        (r"(iteration=\d{3,})/training", r"\1/model/model.json"),
-        (r"(iteration=\d{3,}/generation/learned)", r"\1/model.json"),
-    )
-)
-# What names objects lies in these folders; JSON elsewhere is the user's, or names none.
-_RECORD = re.compile(r"(?:teacher|iteration=\d{3,})/.*\.json")
+# Which record says that a fit is done, and its state over.
+_FITTED = {Kind.TRAINING: Kind.MODEL, Kind.LEARNING: Kind.LEARNED}
 # Which record decides whether an attempt's object counts.
-_DECIDED_BY = (
-    (re.compile(r"teacher/weights-.*"), layout.TEACHER),
-    (re.compile(r"(iteration=\d{3,})/model/weights-.*"), r"\1/model/model.json"),
-    (re.compile(r"(iteration=\d{3,})/ranks\..*"), r"\1/metrics.json"),
-    (re.compile(r"(iteration=\d{3,}/generation/learned)/weights-.*"), r"\1/model.json"),
-    (re.compile(r"(iteration=\d{3,}/generation)/clusters\..*"), r"\1/search.json"),
-    (re.compile(r"(iteration=\d{3,}/generation)/prepared\..*"), r"\1/prepared.json"),
-    (re.compile(r"(iteration=\d{3,}/generation/learned)/weights-.*"), r"\1/model.json"),
-    (re.compile(r"(iteration=\d{3,}/generation)/(?:data|errors)/part-(\d{5,})\..*"), r"\1/commits/\2.json"),
-)
-_IDS = re.compile(r"(iteration=\d{3,}/generation/)(?:dropped|replaced)\.")
+_DECIDED_BY = {
+    Kind.TEACHER_WEIGHTS: Kind.TEACHER,
+    Kind.WEIGHTS: Kind.MODEL,
+    Kind.RANKS: Kind.METRICS,
+    Kind.CLUSTERS: Kind.SEARCH,
+    Kind.PREPARED_TABLE: Kind.PREPARED,
+    Kind.LEARNED_WEIGHTS: Kind.LEARNED,
+    Kind.PART: Kind.COMMIT,
+    Kind.ERRORS: Kind.COMMIT,
+}
+# Sequence ids, which whatever closes the iteration names.
+_SEQUENCE_IDS = {Kind.DROPPED, Kind.REPLACED}
 
 
 def leftovers(store: Store) -> list[str]:
@@ -55,9 +48,9 @@ def leftovers(store: Store) -> list[str]:
     """
     keys = set(store.list(""))
     over = {key for key in keys if _is_over(key, keys)}
-    records = sorted(key for key in keys - over if _RECORD.fullmatch(key))
+    records = sorted(key for key in keys - over if layout.is_record(key))
     named = {text for key in records for text in _strings(_parsed(store, key))}
-    unnamed = {key for key in keys - over - named if _OF_AN_ATTEMPT.search(key) and _is_decided(key, keys, named)}
+    unnamed = {key for key in keys - over - named if _is_decided(key, keys, named)}
     return sorted(over | unnamed)
 
 
@@ -88,19 +81,24 @@ def clean(store: Store, *, dry_run: bool = False, clock: Clock = time.time) -> d
 
 
 def _is_over(key: str, keys: set[str]) -> bool:
-    """Whether it is a torn temporary file, or of a fit whose model is published."""
-    return is_temporary(key) or any(
-        pattern.fullmatch(key) is not None and pattern.sub(record, key) in keys for pattern, record in _OF_A_FIT
-    )
+    """Whether it is a torn temporary file, or of the state of a fit whose model is published."""
+    place = layout.parse(key)
+    fit = None if place is None or place.fit is None else layout.parse(place.fit)
+    fitted = fit is not None and replace(fit, kind=_FITTED[fit.kind]).key in keys
+    return fitted or is_temporary(key)
 
 
 def _is_decided(key: str, keys: set[str], named: set[str]) -> bool:
-    """Whether no attempt can make it count any more, however late it comes."""
-    ids = _IDS.match(key)
-    if ids is not None:
+    """Whether it is an attempt's, and no attempt can make it count any more, however late it comes."""
+    place = layout.parse(key)
+    if place is None:
+        return False
+    if place.kind in _SEQUENCE_IDS:
         # The manifest decides, or where that came without sequences, what extends it: both name dropped ids.
-        return any(other.startswith(f"{ids[1]}dropped.") for other in named)
-    return any(pattern.sub(record, key) in keys for pattern, record in _DECIDED_BY if pattern.fullmatch(key))
+        others = (layout.parse(text) for text in named)
+        return any(other and (other.kind, other.iteration) == (Kind.DROPPED, place.iteration) for other in others)
+    record = _DECIDED_BY.get(place.kind)
+    return record is not None and replace(place, kind=record).key in keys
 
 
 def _parsed(store: Store, key: str) -> Any:

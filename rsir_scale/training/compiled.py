@@ -11,14 +11,12 @@ Shapes: T targets, D width, N columns, H hidden pairs.
 """
 
 import ctypes
-from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from rsir_scale.errors import ConfigError
-from rsir_scale.extension import load_extension, names_of
+from rsir_scale.extension import Kernel
 
 _LANES = 16
 
@@ -35,29 +33,20 @@ class _Softmax(ctypes.Structure):
     ]
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
-    library = load_extension("rsir_scale.training._softmax")
-    if library is not None:
-        library.rsir_softmax_instructions.restype = ctypes.c_char_p
-        library.rsir_softmax_instructions.argtypes = [ctypes.c_int64]
-        library.rsir_softmax.restype = ctypes.c_int32
-        library.rsir_softmax.argtypes = [ctypes.c_char_p, ctypes.POINTER(_Softmax), ctypes.c_int64]
-    return library
-
-
-@cache
-def instructions() -> tuple[str, ...]:
-    """Return the sets of instructions that can be used here, best first; empty where the kernel was not built."""
-    library = _library()
-    return () if library is None else names_of(library.rsir_softmax_instructions)
+_KERNEL = Kernel(
+    "rsir_scale.training._softmax",
+    title="softmax",
+    instead="the one in torch",
+    nth_name="rsir_softmax_instructions",
+    functions={"rsir_softmax": (ctypes.c_int32, (ctypes.c_char_p, ctypes.POINTER(_Softmax), ctypes.c_int64))},
+)
+instructions = _KERNEL.instructions
 
 
 def takes(query_TD: Tensor, table_ND: Tensor) -> bool:
     """Whether the kernel was built and computes such a loss: float32 on a CPU, of a width that fills whole vectors."""
     whole = query_TD.shape[1] % _LANES == 0 and len(query_TD) > 0 and len(table_ND) > 0
-    plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (query_TD, table_ND))
-    return whole and plain and bool(instructions())
+    return whole and _KERNEL.takes(query_TD, table_ND)
 
 
 def softmax_sum(
@@ -85,12 +74,7 @@ def softmax_sum(
     Raises:
         ConfigError: the kernel was not built, or lacks the instructions.
     """
-    name = using or next(iter(instructions()), "none")
-    if name not in instructions():
-        raise ConfigError(
-            f"a compiled loss with {name!r} is not available here (found: {', '.join(instructions()) or 'none'}): "
-            "install a C++ compiler and run `pip install --force-reinstall --no-deps .`, or use `softmax`"
-        )
+    _, name = _KERNEL.open(using)
     return cast(Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, bias_N, hidden, name))  # type: ignore[no-untyped-call]
 
 
@@ -131,8 +115,8 @@ class _Loss(torch.autograd.Function):
             table_gradient=table_gradient_ND.data_ptr(),
             target_gradient=target_gradient_T.data_ptr(),
         )
-        library = _library()
-        if library is None or library.rsir_softmax(using.encode(), problem, torch.get_num_threads()):
+        library, _ = _KERNEL.open(using)
+        if library.rsir_softmax(using.encode(), problem, torch.get_num_threads()):
             raise MemoryError(f"no memory for the loss of {len(query_TD)} targets over {len(table_ND)} items")
         ctx.save_for_backward(query_gradient_TD, table_gradient_ND, target_gradient_T)
         return (loss_T * weight_T).sum()

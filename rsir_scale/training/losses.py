@@ -10,8 +10,6 @@ Shapes: T targets (real positions of the batch), D width, V items, N negatives, 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +17,7 @@ from torch import Tensor
 from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.models.base import Backbone
 from rsir_scale.training.batches import Batch
-from rsir_scale.training.negatives import Negatives, check_negatives, own_negatives, sampler_of
+from rsir_scale.training.negatives import Negatives, check_negatives, draw_negatives, own_negatives
 from rsir_scale.training.softmax import Hidden, softmax_against, softmax_within, softplus_against
 
 
@@ -71,18 +69,16 @@ class Loss:
 
     Args:
         config: the training section.
-        items: all interactions trained on; popularity counts them.
         item_count: V.
 
     Raises:
         ConfigError: more negatives are wanted than there are other items.
     """
 
-    def __init__(self, config: TrainingConfig, items: npt.NDArray[np.int32], item_count: int) -> None:
+    def __init__(self, config: TrainingConfig, item_count: int) -> None:
         check_negatives(config, item_count)
         self._config = config
         self._item_count = item_count
-        self._sampler = sampler_of(config, items, item_count)
 
     def __call__(self, backbone: Backbone, batch: Batch, draws: torch.Generator) -> Tensor:
         """Return the weighted sum over the batch's targets.
@@ -96,7 +92,7 @@ class Loss:
             targets = encoded_targets(backbone, batch)
         if self._config.loss == "cross_entropy":
             return cross_entropy(targets, backbone.item_vectors())
-        negatives = self._sampler.draw(self._config.negatives, draws)
+        negatives = draw_negatives(self._config.negatives, item_count=self._item_count, generator=draws)
         negative_N = negatives.item_N.to(targets.item_T.device)
         # One lookup of both: without row updates each makes a gradient of the whole table.
         sought = torch.cat([targets.item_T, negative_N])
@@ -134,16 +130,10 @@ def sampled_softmax(
         hidden: negatives that stand in a row's own sequence: they do not count for it.
         corrected: what the negatives stand for; None without correction.
     """
-    raised_N = None
     if corrected is not None:
-        raised = corrected.log_stands_for
-        if isinstance(raised, Tensor):
-            raised_N = raised.to(negative_ND)
-        else:
-            positive_T = positive_T - raised
-    return softmax_against(
-        targets.query_TD, negative_ND, positive_T, targets.weight_T, raised_N=raised_N, hidden=hidden
-    )
+        # Among differences of scores, all negatives raised are the target lowered.
+        positive_T = positive_T - corrected.log_stands_for
+    return softmax_against(targets.query_TD, negative_ND, positive_T, targets.weight_T, hidden=hidden)
 
 
 def binary_cross_entropy(

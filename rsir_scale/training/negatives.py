@@ -1,17 +1,14 @@
 """Which items an update learns to score low: drawn once, shared by all rows and all workers.
 
 Comes in: how many, and a generator. Goes out: the distinct items drawn, in order, and how many items of the catalogue
-each of them stands for. A draw takes the time of the items drawn, not of the catalogue.
+each of them stands for. Every item is as likely. A draw takes the time of the items drawn, not of the catalogue.
 
 Shapes: N distinct negatives, V items, R rows of a batch, T targets, B rows, L positions.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,70 +25,20 @@ class Negatives:
 
     Attributes:
         item_N: int64, distinct, ascending, on the CPU.
-        log_stands_for: log of the number of items that each stands for: a number for all, or float64 `[N]`.
+        log_stands_for: log of the number of items that each stands for.
     """
 
     item_N: Tensor
-    log_stands_for: float | Tensor
+    log_stands_for: float
 
 
-class Sampler(Protocol):
-    """A distribution over items 1..V to draw from."""
+def draw_negatives(count: int, *, item_count: int, generator: torch.Generator) -> Negatives:
+    """Draw `count` of the items 1..V with replacement, each as likely, on the CPU; duplicates count once.
 
-    def draw(self, count: int, generator: torch.Generator) -> Negatives:
-        """Draw `count` items with replacement on the CPU; duplicates among them count once."""
-        ...
-
-
-class UniformSampler:
-    """Every item is as likely; K distinct ones stand for V / K items each."""
-
-    def __init__(self, item_count: int) -> None:
-        self._item_count = item_count
-
-    def draw(self, count: int, generator: torch.Generator) -> Negatives:
-        """Draw; see `Sampler`."""
-        item_N = torch.unique(torch.randint(1, self._item_count + 1, (count,), generator=generator))
-        return Negatives(item_N, math.log(self._item_count / len(item_N)))
-
-
-class PopularitySampler:
-    """Items are drawn in proportion to a power of how often they occur.
-
-    What never occurs counts as if it occurred once: with every item within reach, correction is exact. An item stands
-    for one over the probability that it is among the draws (Horvitz and Thompson, 1952).
-
-    Args:
-        counts: occurrences of each item, by index; entry 0 is padding.
-        power: 0 is uniform, 1 in proportion to occurrences.
+    Each of the N distinct ones stands for V / N items.
     """
-
-    def __init__(self, counts: npt.NDArray[np.int64], power: float) -> None:
-        self._cumulative = np.cumsum(np.maximum(counts[1:], 1).astype(np.float64) ** power)
-
-    def draw(self, count: int, generator: torch.Generator) -> Negatives:
-        """Draw; see `Sampler`."""
-        total = self._cumulative[-1]
-        points = torch.rand(count, generator=generator, dtype=torch.float64).numpy() * total
-        # A point can round up to the total.
-        drawn = np.minimum(np.searchsorted(self._cumulative, points, side="right"), len(self._cumulative) - 1)
-        column = np.unique(drawn)
-        mass = self._cumulative[column] - np.where(column > 0, self._cumulative[column - 1], 0.0)
-        among = -np.expm1(count * np.log1p(-np.minimum(mass / total, 1.0 - 1e-16)))
-        return Negatives(torch.from_numpy(column + 1), torch.from_numpy(-np.log(among)))
-
-
-def sampler_of(config: TrainingConfig, items: npt.NDArray[np.int32], item_count: int) -> Sampler:
-    """The distribution that the settings name.
-
-    Args:
-        config: the training section.
-        items: all interactions trained on.
-        item_count: V.
-    """
-    if config.negative_sampling == "uniform":
-        return UniformSampler(item_count)
-    return PopularitySampler(np.bincount(items, minlength=item_count + 1), config.popularity_power)
+    item_N = torch.unique(torch.randint(1, item_count + 1, (count,), generator=generator))
+    return Negatives(item_N, math.log(item_count / len(item_N)))
 
 
 def check_negatives(config: TrainingConfig, item_count: int) -> None:

@@ -43,7 +43,7 @@ class Recommender:
         self.task = task
         self.name = name
         self.rate_setting = rate_setting
-        self._loss_of = Loss(task.config, task.sequences.items, task.description.item_count)
+        self._loss_of = Loss(task.config, task.description.item_count)
         self._target_counts = target_counts(
             task.sequences,
             np.arange(len(task.sequences)),

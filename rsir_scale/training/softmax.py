@@ -44,7 +44,7 @@ def softmax_within(query_TD: Tensor, table_ND: Tensor, column_T: Tensor, weight_
     if compiled.takes(query_TD, table_ND):
         target_T = (query_TD * F.embedding(column_T, table_ND)).sum(1)
         return compiled.softmax_sum(query_TD, table_ND, target_T, weight_T, target_in_table=True)
-    total: Tensor = _SoftmaxSum.apply(query_TD, table_ND, None, weight_T, column_T, None, None)  # type: ignore[no-untyped-call]
+    total: Tensor = _SoftmaxSum.apply(query_TD, table_ND, None, weight_T, column_T, None)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -54,7 +54,6 @@ def softmax_against(
     positive_T: Tensor,
     weight_T: Tensor,
     *,
-    raised_N: Tensor | None = None,
     hidden: Hidden | None = None,
 ) -> Tensor:
     """Softmax cross-entropy of each target's own score against the scores of negatives.
@@ -64,18 +63,15 @@ def softmax_against(
         negative_ND: vectors of the negatives, shared by all targets.
         positive_T: the target's own score.
         weight_T: weight of each target; no gradient.
-        raised_N: what is added to all scores of a negative; no gradient.
         hidden: scores that do not count.
 
     Returns:
-        The sum over t of `weight_t · (log(exp(positive_t) + sum_n exp(query_t · negative_n + raised_n)) - positive_t)`
+        The sum over t of `weight_t · (log(exp(positive_t) + sum_n exp(query_t · negative_n)) - positive_t)`
         over the n that are not hidden from t; differentiable by query, negatives and positive.
     """
     if compiled.takes(query_TD, negative_ND):
-        return compiled.softmax_sum(
-            query_TD, negative_ND, positive_T, weight_T, target_in_table=False, bias_N=raised_N, hidden=hidden
-        )
-    total: Tensor = _SoftmaxSum.apply(query_TD, negative_ND, positive_T, weight_T, None, raised_N, hidden)  # type: ignore[no-untyped-call]
+        return compiled.softmax_sum(query_TD, negative_ND, positive_T, weight_T, target_in_table=False, hidden=hidden)
+    total: Tensor = _SoftmaxSum.apply(query_TD, negative_ND, positive_T, weight_T, None, hidden)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -99,13 +95,12 @@ class _SoftmaxSum(torch.autograd.Function):
         positive_T: Tensor | None,
         weight_T: Tensor,
         column_T: Tensor | None,
-        raised_N: Tensor | None,
         hidden: Hidden | None,
     ) -> Tensor:
         total, gradients = query_TD.new_zeros(()), _Gradients(query_TD, table_ND)
         by_positive_T = torch.empty_like(weight_T, dtype=query_TD.dtype)
         for rows in _chunks(query_TD, len(table_ND)):
-            score_CN = _scores(query_TD[rows], table_ND, raised_N, _within(hidden, rows))
+            score_CN = _scores(query_TD[rows], table_ND, _within(hidden, rows))
             if positive_T is not None:
                 score_CN = torch.cat([positive_T[rows, None], score_CN], dim=1)
             target_C1 = torch.zeros_like(weight_T[rows], dtype=torch.int64) if column_T is None else column_T[rows]
@@ -127,7 +122,7 @@ class _SoftmaxSum(torch.autograd.Function):
     def backward(ctx: Any, by_total: Tensor) -> tuple[Tensor | None, ...]:
         query_TD, table_ND, positive_T = ctx.saved_tensors
         by_positive_T = positive_T * by_total if ctx.has_positive else None
-        return query_TD * by_total, table_ND * by_total, by_positive_T, None, None, None, None
+        return query_TD * by_total, table_ND * by_total, by_positive_T, None, None, None
 
 
 class _SoftplusSum(torch.autograd.Function):
@@ -135,7 +130,7 @@ class _SoftplusSum(torch.autograd.Function):
     def forward(ctx: Any, query_TD: Tensor, table_ND: Tensor, weight_T: Tensor, hidden: Hidden | None) -> Tensor:
         total, gradients = query_TD.new_zeros(()), _Gradients(query_TD, table_ND)
         for rows in _chunks(query_TD, len(table_ND)):
-            score_CN = _scores(query_TD[rows], table_ND, None, _within(hidden, rows))
+            score_CN = _scores(query_TD[rows], table_ND, _within(hidden, rows))
             total += (weight_T[rows] * F.softplus(score_CN).sum(1)).sum()
             gradients.add(rows, score_CN.sigmoid_().mul_(weight_T[rows, None]))
         ctx.save_for_backward(gradients.query_TD, gradients.table_ND)
@@ -175,10 +170,8 @@ def _within(hidden: Hidden | None, rows: slice) -> Hidden | None:
     return Hidden(hidden.row_H[inside] - rows.start, hidden.column_H[inside])
 
 
-def _scores(query_CD: Tensor, table_ND: Tensor, raised_N: Tensor | None, hidden: Hidden | None) -> Tensor:
+def _scores(query_CD: Tensor, table_ND: Tensor, hidden: Hidden | None) -> Tensor:
     score_CN = query_CD @ table_ND.T
-    if raised_N is not None:
-        score_CN += raised_N
     if hidden is not None:
         score_CN[hidden.row_H, hidden.column_H] = float("-inf")
     return score_CN

@@ -42,8 +42,6 @@ OTHER_VALUES: dict[str, Any] = {
     "training.preset": "strong",
     "training.loss": "gbce",
     "training.negatives": 64,
-    "training.negative_sampling": "popularity",
-    "training.popularity_power": 0.5,
     "training.gbce_calibration": 0.5,
     "training.item_updates": "sparse",
     "training.logq_correction": True,

@@ -46,8 +46,9 @@ def test_a_search_that_is_not_installed_is_refused_before_anything_is_trained(mo
 
     check_settings(settings(mode="clustered", scan="compiled" if instructions() else "auto"), tiny.dataset)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ConfigError, match=r"FAISS, which is not installed .* set fidelity\.mode=exact"):
-        check_settings(settings(mode="clustered"), tiny.dataset)
+    check_settings(settings(mode="clustered"), tiny.dataset)
+    with pytest.raises(ConfigError, match=r"scan=faiss, but FAISS is not installed .* or leave fidelity\.scan out"):
+        check_settings(settings(mode="clustered", scan="faiss"), tiny.dataset)
     monkeypatch.setattr(searching, "instructions", lambda: ())
     with pytest.raises(ConfigError, match=r"fidelity\.scan=compiled, but .* not built here: install a C"):
         check_settings(settings(mode="exact", scan="compiled"), tiny.dataset)

@@ -94,5 +94,5 @@ def test_later_training_does_not_reach_blocks_that_were_packed() -> None:
 
 
 def test_instructions_that_are_not_here_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=f"blocks abacus are not available here .found: {instructions()[0]}"):
+    with pytest.raises(ConfigError, match=f"blocks cannot use abacus here .found: {instructions()[0]}"):
         CompiledBlocks(_blocks(_built((32, 2, 48))), using="abacus")

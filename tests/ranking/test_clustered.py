@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError, IntegrityError
-from rsir_scale.models import kmeans as kmeans_module
-from rsir_scale.models.kmeans import load_faiss
+from rsir_scale.ranking import build as build_module
+from rsir_scale.ranking import clusters as clusters_module
+from rsir_scale.ranking import faiss as faiss_module
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 from rsir_scale.ranking.build import Scan, clustered_search, exact_search
-from rsir_scale.ranking.clusters import Clusters, make_clusters
+from rsir_scale.ranking.clusters import Clusters, Maker, make_clusters, maker_here
 from rsir_scale.ranking.compiled import instructions
+from rsir_scale.ranking.faiss import load_faiss
 from tests.ranking.contract import ItemSearchContract, inherited
 from tests.ranking.worlds import alike, trained_like
 
+MAKERS: tuple[Maker, ...] = ("faiss", "scikit-learn")
 SCANS: list[Scan] = ["torch", "faiss", *(["compiled"] if instructions() else [])]  # type: ignore[list-item]
 
 
@@ -142,10 +145,11 @@ def groups(seed: int, *, of: int, count: int, width: int = 16) -> Tensor:
     return torch.cat([torch.zeros((1, width)), items_VD])
 
 
-def test_k_means_finds_the_groups_that_there_are_and_a_seed_repeats_it() -> None:
+@pytest.mark.parametrize("maker", MAKERS)
+def test_k_means_finds_the_groups_that_there_are_and_a_seed_repeats_it(maker: Maker) -> None:
     items_VD = groups(3, of=40, count=10)
-    clusters = make_clusters(items_VD, clusters=30, seed=4)
-    again = make_clusters(items_VD, clusters=30, seed=4)
+    clusters = make_clusters(items_VD, clusters=30, seed=4, maker=maker)
+    again = make_clusters(items_VD, clusters=30, seed=4, maker=maker)
     assert torch.equal(clusters.cluster_V, again.cluster_V)
     assert torch.equal(clusters.probe_CD, again.probe_CD)
     group_V = torch.arange(400) // 40
@@ -161,15 +165,28 @@ def test_k_means_finds_the_groups_that_there_are_and_a_seed_repeats_it() -> None
     assert np.mean(hit) > 0.9
 
 
-def test_a_warm_start_keeps_clusters_where_the_items_stayed() -> None:
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_warm_start_keeps_clusters_where_the_items_stayed(maker: Maker) -> None:
     items_VD, _ = trained_like(5, items=600, rows=1, width=16)
-    first = make_clusters(items_VD, clusters=12, seed=0)
+    first = make_clusters(items_VD, clusters=12, seed=0, maker=maker)
     moved_VD = items_VD + 0.01 * torch.randn(items_VD.shape, generator=torch.Generator().manual_seed(1))
-    warm = make_clusters(moved_VD, clusters=12, seed=9, start=first)
-    cold = make_clusters(moved_VD, clusters=12, seed=9)
+    warm = make_clusters(moved_VD, clusters=12, seed=9, start=first, maker=maker)
+    cold = make_clusters(moved_VD, clusters=12, seed=9, maker=maker)
     kept = (warm.cluster_V == first.cluster_V).float().mean()
     assert kept > 0.8
     assert (cold.cluster_V == first.cluster_V).float().mean() < kept
+
+
+def test_without_faiss_clusters_are_made_and_scanned_by_what_is_there(monkeypatch) -> None:
+    items_VD = groups(3, of=40, count=10)
+    for module in (build_module, clusters_module):
+        monkeypatch.setattr(module, "has_faiss", lambda: False)
+    monkeypatch.setattr(faiss_module, "import_module", pytest.fail)
+    assert maker_here() == "scikit-learn"
+    clusters = make_clusters(items_VD, clusters=5, seed=4)
+    assert len(clusters.cluster_V.unique()) == 5
+    name = clustered_search(items_VD.double(), clusters, nprobe=1, semantics="count").name
+    assert name == "clustered/torch"
 
 
 def test_lists_hold_every_item_once_by_cluster_and_falling_norm() -> None:
@@ -221,7 +238,7 @@ def test_what_faiss_just_finds_on_a_gpu_is_not_refused(monkeypatch) -> None:
     ids=["built without GPUs", "sees none"],
 )
 def test_a_faiss_without_a_gpu_is_refused_where_one_is_asked_for(monkeypatch, faiss: SimpleNamespace) -> None:
-    monkeypatch.setattr(kmeans_module, "import_module", lambda name: faiss)
+    monkeypatch.setattr(faiss_module, "import_module", lambda name: faiss)
     with pytest.raises(ConfigError, match=r"generation\.use_gpu=true, but this FAISS has no GPU"):
         load_faiss(gpu=True)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rsir_scale.ranking import exact
 from rsir_scale.ranking.base import ItemSearch, SearchQuery
-from rsir_scale.ranking.exact import ExactSearch, best_first
+from rsir_scale.ranking.exact import ExactSearch
 from tests.ranking.contract import ItemSearchContract
 
 
@@ -27,12 +27,6 @@ class TestExactSearchInSmallBlocks(ItemSearchContract):
 
     def build(self, items_VD: Tensor) -> ItemSearch:
         return ExactSearch(items_VD)
-
-
-def test_equal_scores_are_ordered_by_item_index() -> None:
-    score_BP, item_BP = best_first(torch.tensor([[1.0, 3.0, 1.0, 3.0]]), torch.tensor([[9, 8, 2, 5]]))
-    assert item_BP.tolist() == [[5, 8, 2, 9]]
-    assert score_BP.tolist() == [[3.0, 3.0, 1.0, 1.0]]
 
 
 def test_items_that_tie_at_the_cut_are_kept_by_item_index() -> None:

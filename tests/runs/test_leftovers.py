@@ -8,8 +8,9 @@ import pytest
 
 from rsir_scale.errors import InputError, IntegrityError, LeaseHeldError
 from rsir_scale.runs import layout
+from rsir_scale.runs.layout import Kind
 from rsir_scale.runs.lease import Lease
-from rsir_scale.runs.leftovers import clean, leftovers
+from rsir_scale.runs.leftovers import _DECIDED_BY, _SEQUENCE_IDS, clean, leftovers
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import TinyRun, tiny_run
@@ -28,6 +29,16 @@ FOREIGN = {
     "iteration=000/figure.parquet": b"mine too",
     "model.safetensors": b"and this",
     "iteration=000/training/curve.png": b"mine as well",
+    # Names that are nearly those of a lost attempt's objects.
+    f"iteration=000/ranks.mine.{ATTEMPT}.parquet": b"of a study",
+    f"iteration=000/ranks.{ATTEMPT}.csv": b"",
+    f"iteration=000/ranks.{ATTEMPT.upper()}.parquet": b"",
+    f"iteration=0000/ranks.{ATTEMPT}.parquet": b"",
+    f"iteration=000/model/weights-best.{ATTEMPT}.safetensors": b"",
+    f"iteration=000/generation/data/part-00000.{ATTEMPT}.parquet.bak": b"",
+    f"iteration=000/generation/data/part-0.{ATTEMPT}.parquet": b"",
+    f"copy/iteration=000/ranks.{ATTEMPT}.parquet": b"",
+    f"iteration=000/training/state-00000.{ATTEMPT}.parquet": b"",
 }
 
 
@@ -100,6 +111,8 @@ def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, 
         (layout.learned(1), layout.fit_tensors(layout.learning(1), ATTEMPT, 2)),
         (layout.metrics(0), layout.ranks(0, ATTEMPT)),
         (layout.search(0), layout.clusters(0, ATTEMPT)),
+        (layout.prepared(0), layout.prepared_table(0, ATTEMPT)),
+        (layout.learned(0), layout.learned_weights(0, ATTEMPT, 1)),
         (layout.TEACHER, layout.teacher_weights(ATTEMPT, 0)),
         (layout.manifest(1), layout.dropped(1, ATTEMPT)),
         (layout.manifest(1), layout.replaced(1, ATTEMPT)),
@@ -112,6 +125,11 @@ def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun
     assert undecided in leftovers(littered.store)
     littered.store.delete(record)
     assert undecided not in leftovers(littered.store)
+
+
+def test_what_decides_is_known_of_every_kind_that_an_attempt_writes() -> None:
+    of_attempts = {kind for kind in Kind if "{attempt}" in kind.value}
+    assert of_attempts == {*_DECIDED_BY, *_SEQUENCE_IDS, Kind.FIT_TENSORS}
 
 
 def test_the_state_of_a_training_goes_once_its_model_is_there(littered: TinyRun) -> None:

@@ -141,7 +141,7 @@ def test_a_score_that_is_no_number_makes_the_loss_none() -> None:
 
 
 def test_instructions_that_are_not_here_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="a compiled loss with 'abacus' is not available here"):
+    with pytest.raises(ConfigError, match="compiled softmax cannot use abacus here"):
         softmax_sum(
             torch.ones(1, 16), torch.ones(3, 16), torch.zeros(1), torch.ones(1), target_in_table=True, using="abacus"
         )

@@ -21,7 +21,7 @@ from rsir_scale.training.losses import (
     gbce_beta,
     sampled_softmax,
 )
-from rsir_scale.training.negatives import Negatives, PopularitySampler, Sampler, UniformSampler, own_negatives
+from rsir_scale.training.negatives import draw_negatives, own_negatives
 from tests.training.market import sequences_of
 
 ITEMS, WIDTH = 12, 3
@@ -60,8 +60,8 @@ class Step:
         self.items_VD[0] = 50.0
         self.targets = encoded_targets(_Told(self), self.batch)
 
-    def sampled(self, negatives: int, *, logq: bool, seed: int = 0, sampler: Sampler | None = None) -> Tensor:
-        drawn = (sampler or UniformSampler(ITEMS)).draw(negatives, torch.Generator().manual_seed(seed))
+    def sampled(self, negatives: int, *, logq: bool, seed: int = 0) -> Tensor:
+        drawn = draw_negatives(negatives, item_count=ITEMS, generator=torch.Generator().manual_seed(seed))
         hidden = own_negatives(self.batch, self.targets.row_T, drawn.item_N)
         vectors = self.items_VD[drawn.item_N]
         return sampled_softmax(self.targets, self.positives(), vectors, hidden, drawn if logq else None)
@@ -132,18 +132,6 @@ def test_own_items_and_padding_get_no_gradient_as_negatives() -> None:
     assert not alone.items_VD.grad[1].any()
 
 
-def test_with_logq_correction_popular_negatives_estimate_the_same_sum_as_uniform_ones() -> None:
-    step = Step([[1, 2], [4, 5]], seed=2)
-    counts = np.array([0, *range(1, 40, 3)[:ITEMS]])
-    expected = step.naive(set(range(1, ITEMS + 1)), mask_own=True)
-
-    def mean(*, logq: bool) -> float:
-        sampler = PopularitySampler(counts, 1.0)
-        return float(np.mean([float(step.sampled(8, logq=logq, seed=seed, sampler=sampler)) for seed in range(300)]))
-
-    assert abs(mean(logq=True) - expected) < 0.35 * abs(mean(logq=False) - expected)
-
-
 def _sigmoid(score: float) -> float:
     return 1.0 / (1.0 + math.exp(-score))
 
@@ -153,7 +141,7 @@ def test_binary_cross_entropy_is_the_formula_over_the_drawn_negatives(
     rows: list[list[int]], seed: int, negatives: int, beta: float
 ) -> None:
     step = Step(rows, seed)
-    drawn = UniformSampler(ITEMS).draw(negatives, torch.Generator().manual_seed(seed))
+    drawn = draw_negatives(negatives, item_count=ITEMS, generator=torch.Generator().manual_seed(seed))
     hidden = own_negatives(step.batch, step.targets.row_T, drawn.item_N)
     vectors = step.items_VD[drawn.item_N]
     found = binary_cross_entropy(step.targets, step.positives(), vectors, hidden, beta=beta)
@@ -176,17 +164,12 @@ def test_gbce_goes_from_plain_binary_cross_entropy_to_the_share_of_items_sampled
     assert share - 1e-9 <= gbce_beta(share, calibration) <= 1.0 + 1e-9
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "popularity"])
 @pytest.mark.parametrize("loss", ["sampled_softmax", "bce", "gbce", "cross_entropy"])
-def test_the_settings_name_the_loss(loss: str, sampling: str) -> None:
+def test_the_settings_name_the_loss(loss: str) -> None:
     step = Step([[1, 2, 3], [4, 5]], seed=5)
-    occurrences = np.repeat(np.arange(1, ITEMS + 1, dtype=np.int32), np.arange(1, ITEMS + 1))
-    config = TrainingConfig(loss=loss, negatives=6, negative_sampling=sampling, logq_correction=True)
-    found = float(Loss(config, occurrences, ITEMS)(_Told(step), step.batch, torch.Generator().manual_seed(3)))
-    sampler: Sampler = UniformSampler(ITEMS)
-    if sampling == "popularity":
-        sampler = PopularitySampler(np.bincount(occurrences), 0.75)
-    drawn: Negatives = sampler.draw(6, torch.Generator().manual_seed(3))
+    config = TrainingConfig(loss=loss, negatives=6, logq_correction=True)
+    found = float(Loss(config, ITEMS)(_Told(step), step.batch, torch.Generator().manual_seed(3)))
+    drawn = draw_negatives(6, item_count=ITEMS, generator=torch.Generator().manual_seed(3))
     hidden = own_negatives(step.batch, step.targets.row_T, drawn.item_N)
     vectors = step.items_VD[drawn.item_N]
     beta = gbce_beta(len(drawn.item_N) / (ITEMS - 1), 0.75)
@@ -200,12 +183,11 @@ def test_the_settings_name_the_loss(loss: str, sampling: str) -> None:
 
 
 def test_more_negatives_than_other_items_are_refused_where_negatives_are_drawn() -> None:
-    items = np.ones(5, dtype=np.int32)
     for loss in ("sampled_softmax", "bce", "gbce"):
-        Loss(TrainingConfig(loss=loss, negatives=ITEMS - 1), items, ITEMS)
+        Loss(TrainingConfig(loss=loss, negatives=ITEMS - 1), ITEMS)
         with pytest.raises(ConfigError, match=rf"training\.negatives={ITEMS} .* set 1\.\.{ITEMS - 1}, or training"):
-            Loss(TrainingConfig(loss=loss, negatives=ITEMS), items, ITEMS)
-    Loss(TrainingConfig(loss="cross_entropy", negatives=ITEMS), items, ITEMS)
+            Loss(TrainingConfig(loss=loss, negatives=ITEMS), ITEMS)
+    Loss(TrainingConfig(loss="cross_entropy", negatives=ITEMS), ITEMS)
 
 
 def test_targets_are_the_real_positions_in_order() -> None:

@@ -27,13 +27,12 @@ class World:
 
         self.query, self.table, self.positive = normal(targets, width), normal(columns, width), normal(targets)
         self.weight = torch.rand(targets, generator=draw, dtype=torch.float64)
-        self.raised = torch.randn(columns, generator=draw, dtype=torch.float64)
         self.column = torch.randint(columns, (targets,), generator=draw)
         row, column = (torch.rand((targets, columns), generator=draw) < 0.3).nonzero(as_tuple=True)
         self.hidden = Hidden(torch.cat([row, row[:1]]), torch.cat([column, column[:1]]))
 
-    def scores(self, *, raised: bool) -> Tensor:
-        scores = self.query @ self.table.T + (self.raised if raised else 0.0)
+    def scores(self) -> Tensor:
+        scores = self.query @ self.table.T
         gone = torch.zeros(scores.shape, dtype=torch.bool)
         gone[self.hidden.row_H, self.hidden.column_H] = True
         return scores.masked_fill(gone, float("-inf"))
@@ -68,18 +67,16 @@ def test_softmax_within_a_table_is_cross_entropy(sizes: tuple[int, int, int, int
 @given(SIZES)
 def test_softmax_against_negatives_is_cross_entropy_beside_them(sizes: tuple[int, int, int, int]) -> None:
     world = World(sizes)
-    scores = torch.cat([world.positive[:, None], world.scores(raised=True)], dim=1)
+    scores = torch.cat([world.positive[:, None], world.scores()], dim=1)
     expected = (world.weight * (scores.logsumexp(1) - world.positive)).sum()
-    found = softmax_against(
-        world.query, world.table, world.positive, world.weight, raised_N=world.raised, hidden=world.hidden
-    )
+    found = softmax_against(world.query, world.table, world.positive, world.weight, hidden=world.hidden)
     _agree(world, found, expected)
 
 
 @given(SIZES)
 def test_softplus_against_negatives_is_the_plain_sum(sizes: tuple[int, int, int, int]) -> None:
     world = World(sizes)
-    expected = (world.weight[:, None] * F.softplus(world.scores(raised=False))).sum()
+    expected = (world.weight[:, None] * F.softplus(world.scores())).sum()
     _agree(world, softplus_against(world.query, world.table, world.weight, hidden=world.hidden), expected)
 
 

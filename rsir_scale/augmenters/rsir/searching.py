@@ -19,13 +19,13 @@ from rsir_scale.config.settings import Config, FidelityConfig
 from rsir_scale.data.sequences import Sequences, empty
 from rsir_scale.errors import ConfigError, IntegrityError
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.kmeans import has_faiss, load_faiss
 from rsir_scale.models.repository import load_writing_model
 from rsir_scale.randomness import Purpose, derive_seed
 from rsir_scale.ranking.base import ItemSearch, require_finite_items
 from rsir_scale.ranking.build import clustered_search, exact_search
-from rsir_scale.ranking.clusters import Clusters, make_clusters
+from rsir_scale.ranking.clusters import Clusters, Maker, make_clusters, maker_here
 from rsir_scale.ranking.compiled import instructions
+from rsir_scale.ranking.faiss import load_faiss
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import ShardPlan
@@ -44,6 +44,7 @@ class SearchRecord(Record):
         why: in words.
         figures: what `auto` measured: seconds projected for one actor, and rates.
         clusters: the file of clusters; None for exact.
+        clusters_by: what made them; None without any, and in runs that are older than the choice.
     """
 
     iteration: Count
@@ -51,6 +52,7 @@ class SearchRecord(Record):
     why: str
     figures: dict[str, float]
     clusters: FileEntry | None
+    clusters_by: Maker | None = None
 
 
 def prepare_search(run: Run, plan: ShardPlan, *, device: str = "cpu") -> None:
@@ -61,7 +63,7 @@ def prepare_search(run: Run, plan: ShardPlan, *, device: str = "cpu") -> None:
         device: on which shards will be generated; `auto` times there.
 
     Raises:
-        ConfigError: the settings cannot work on this catalogue, or FAISS is missing.
+        ConfigError: the settings cannot work on this catalogue.
         IntegrityError: the model is damaged, or an item vector is not finite.
     """
     store, name = run.store, run.dataset.item_name
@@ -73,7 +75,12 @@ def prepare_search(run: Run, plan: ShardPlan, *, device: str = "cpu") -> None:
     verdict = _verdict(run, plan, backbone, maker)
     clusters = maker.publish() if verdict.mode == "clustered" else None
     record = SearchRecord(
-        iteration=plan.iteration, mode=verdict.mode, why=verdict.why, figures=verdict.figures, clusters=clusters
+        iteration=plan.iteration,
+        mode=verdict.mode,
+        why=verdict.why,
+        figures=verdict.figures,
+        clusters=clusters,
+        clusters_by=None if clusters is None else maker_here(),
     )
     try:
         store.create(layout.search(plan.iteration), record.to_bytes())
@@ -84,7 +91,7 @@ def prepare_search(run: Run, plan: ShardPlan, *, device: str = "cpu") -> None:
 
 def check_search(fidelity: FidelityConfig) -> None:
     """Refuse, before anything is trained, a search that is not installed here. Raises ConfigError."""
-    if fidelity.mode == "clustered":
+    if fidelity.scan == "faiss":
         load_faiss()
     if fidelity.scan == "compiled" and fidelity.mode != "off" and not instructions():
         raise ConfigError(
@@ -207,8 +214,6 @@ def _verdict(run: Run, plan: ShardPlan, backbone: Backbone, maker: _Maker) -> Ve
         return Verdict(earlier.mode, f"as in iteration 0: {earlier.why}")
     if fidelity.nprobe >= min(count, run.dataset.meta.items):
         return Verdict("exact", f"{probed}: nothing would be left out")
-    if not has_faiss():
-        return Verdict("exact", "FAISS is not installed, so that no clusters can be made")
     rules = rules_of(config, run.dataset)
     verdict = calibrate(
         backbone,

@@ -20,6 +20,7 @@ from rsir_scale.errors import ConfigError, IntegrityError
 from rsir_scale.generation.shard import generate_locally
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.models.shards import assemble, read_pieces
+from rsir_scale.ranking import clusters as clusters_module
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 from rsir_scale.ranking.build import exact_search
 from rsir_scale.runs import layout
@@ -215,23 +216,29 @@ def test_auto_counts_the_rows_that_clusters_would_let_through(monkeypatch) -> No
     assert _calibrate(lambda exact: exact, sources=20)["false_accept_rate"] == 0.0
 
 
-@pytest.mark.parametrize("gone", ["FAISS", "a source"])
-def test_auto_that_cannot_compare_stays_exact_and_says_why(tmp_path: Path, monkeypatch, gone: str) -> None:
+def test_auto_that_cannot_compare_stays_exact_and_says_why(tmp_path: Path, monkeypatch) -> None:
     run = _undecided(tmp_path, mode="auto")
     monkeypatch.setattr(calibration, "SOON_ENOUGH_S", 0.0)
 
     def failing(*given: object, **named: object) -> None:
         raise ArithmeticError("this user cannot be encoded")
 
-    if gone == "FAISS":
-        monkeypatch.setattr(searching, "has_faiss", lambda: False)
-    else:
-        monkeypatch.setattr(calibration, "decode", failing)
+    monkeypatch.setattr(calibration, "decode", failing)
     _prepare(run)
     record = read_search(run.store, 0)
     assert record is not None
     assert (record.mode, record.clusters) == ("exact", None)
-    assert ("FAISS is not installed" if gone == "FAISS" else "ArithmeticError: this user cannot be") in record.why
+    assert "ArithmeticError: this user cannot be" in record.why
+
+
+@pytest.mark.parametrize(("installed", "maker"), [(True, "faiss"), (False, "scikit-learn")])
+def test_the_record_says_what_made_the_clusters(tmp_path: Path, monkeypatch, installed: bool, maker: str) -> None:
+    run = _undecided(tmp_path, mode="clustered")
+    monkeypatch.setattr(clusters_module, "has_faiss", lambda: installed)
+    _prepare(run)
+    record = read_search(run.store, 0)
+    assert record is not None
+    assert (record.mode, record.clusters_by) == ("clustered", maker)
 
 
 def test_auto_projects_its_sample_onto_all_that_an_actor_has(monkeypatch) -> None:
