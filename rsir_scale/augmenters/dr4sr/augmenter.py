@@ -32,7 +32,6 @@ from rsir_scale.data.split import keep_last
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.base import require_finite_items
-from rsir_scale.runs.learned import learned_files
 from rsir_scale.runs.lineage import load
 from rsir_scale.runs.plan import ShardPlan, read_plan
 from rsir_scale.runs.records import FileEntry
@@ -105,9 +104,8 @@ class Dr4sr(Augmenter):
         prepared.publish_table(store, self.iteration, pa.table(columns, schema=TABLE), figures=figures)
 
     def files(self) -> list[FileEntry]:
-        """The pairs, the regenerator, and their records."""
-        store = self.run.store
-        return [*prepared.prepared_files(store, self.iteration), *learned_files(store, self.iteration)]
+        """The table of pairs and its record."""
+        return prepared.prepared_files(self.run.store, self.iteration)
 
     def open(self) -> None:
         """Read the pairs and the regenerator.

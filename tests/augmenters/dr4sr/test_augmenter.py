@@ -3,11 +3,16 @@
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from rsir_scale.augmenters.dr4sr.augmenter import Dr4sr
-from rsir_scale.errors import ConfigError, InputError
+from rsir_scale.augmenters import prepared
+from rsir_scale.augmenters.dr4sr.augmenter import TABLE, Dr4sr
+from rsir_scale.errors import ConfigError, DivergedError, InputError, IntegrityError
 from rsir_scale.generation.learning import fit_augmenter_locally
+from rsir_scale.runs import layout
+from rsir_scale.runs.learned import read_learned
+from rsir_scale.training.epoch import Progress
 from tests.augmenters.contract import AugmenterContract
 from tests.augmenters.world import World, make_world
 
@@ -80,3 +85,36 @@ def test_heads_that_do_not_divide_the_width_are_refused() -> None:
 def test_settings_that_work_are_not_refused() -> None:
     world = dr4sr_world([[1, 2, 1, 2, 3]], items=4, options=SMALL)
     Dr4sr.check(world.run.config, world.run.dataset)
+
+
+def test_a_table_of_patterns_that_mining_cannot_give_is_refused() -> None:
+    for ids, row in (([5, 4], [1, 2]), ([4, 5], [1]), ([4, 5], [1, 5])):
+        world = dr4sr_world([[1, 2, 1, 2, 3]], items=4, options=SMALL)
+        augmenter = world.augmenter()
+        fit_augmenter_locally(augmenter)
+        columns = [pa.array(ids, pa.int64()), pa.array([[1, 2], row], pa.list_(pa.int32()))]
+        prepared.publish_table(world.run.store, 0, pa.table(columns, schema=TABLE))
+        with pytest.raises(IntegrityError, match="not what mining gives"):
+            augmenter.open()
+
+
+def test_a_fit_that_diverges_names_the_option_and_can_be_resumed() -> None:
+    world = dr4sr_world([[1, 2, 1, 2, 3]] * 3, items=4, options={**SMALL, "learning_rate": 1e30, "epochs": 9})
+    with pytest.raises(DivergedError, match=r"augmenter\.learning_rate"):
+        fit_augmenter_locally(world.augmenter())
+
+
+def test_a_fit_that_was_stopped_ends_in_the_same_weights() -> None:
+    rows = [[1, 2, 1, 2, 3], [2, 3, 1, 1, 2]]
+    whole, stopped = (dr4sr_world(rows, items=4, options={**SMALL, "batch_size": 4}) for _ in range(2))
+    fit_augmenter_locally(whole.augmenter())
+    with pytest.raises(KeyboardInterrupt):
+        fit_augmenter_locally(stopped.augmenter(), _stop)
+    assert layout.learned(0) not in stopped.run.store.list("iteration=000/generation/learned")
+    fit_augmenter_locally(stopped.augmenter())
+    weights = [[entry.sha256 for entry in read_learned(world.run.store, 0).weights] for world in (whole, stopped)]
+    assert weights[0] == weights[1]
+
+
+def _stop(progress: Progress) -> None:
+    raise KeyboardInterrupt

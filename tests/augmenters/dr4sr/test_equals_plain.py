@@ -30,13 +30,14 @@ def _written(world: World, sources: Sequences, *, batch_rows: int) -> Rows:
     }
 
 
+@settings(max_examples=settings.default.max_examples // 2)
 @given(worlds())
 def test_rows_are_those_of_the_plain_reference(world: World) -> None:
     rows = _written(world, world.sources, batch_rows=64)
     assert rows == plain.written(world.rows, world.network, world.options, world.identity)
 
 
-@settings(max_examples=settings.default.max_examples // 5)
+@settings(max_examples=settings.default.max_examples // 10)
 @given(worlds())
 def test_rows_depend_neither_on_order_nor_on_company(world: World) -> None:
     whole = _written(world, world.sources, batch_rows=64)
