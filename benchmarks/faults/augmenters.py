@@ -23,7 +23,7 @@ from benchmarks.record.result_file import Row, write_rows
 from rsir_scale.config.augmenters import BUILT_IN
 
 SMALL = (
-    *("model.width=32", "training.max_epochs=3", "training.batch_size=128", "data.max_length=20"),
+    *("model.width=32", "training.max_epochs=3", "training.batch_size=128", "training.loss=cross_entropy"),
     *("generation.trials_per_sequence=2", "generation.shard_sources=500", "fidelity.rank_threshold=10"),
 )
 # What an augmenter learns is learned for a few passes: the digest is looked at, not the accuracy.
