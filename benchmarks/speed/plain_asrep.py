@@ -21,8 +21,9 @@ def literal(augmenter: Augmenter, sources: Sequences) -> Written:
         raise SystemExit(f"{type(augmenter).__name__} is not asrep")
     options = augmenter.options
     short = np.flatnonzero((sources.lengths > 0) & (sources.lengths < options.shorter_than))
-    before = [_items_before(augmenter.extender, sources.row(row).tolist(), options.items) for row in short]
-    rows = [(row, [*items, *sources.row(row).tolist()]) for row, items in zip(short, before, strict=True) if items]
+    own = [sources.row(row).tolist() for row in short.tolist()]
+    before = [_items_before(augmenter.extender, items, options.items) for items in own]
+    rows = [(row, [*new, *items]) for row, new, items in zip(short, before, own, strict=True) if new]
     return Written(
         source=np.array([row for row, _ in rows], dtype=np.int64),
         trial=np.zeros(len(rows), dtype=np.int64),

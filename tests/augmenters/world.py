@@ -67,6 +67,7 @@ def make_world(rows: Rows, *, items: int, augmenter: str, options: Mapping[str, 
         {
             "data": {"path": str(dataset.path), "max_length": MAX_LENGTH},
             "model": {"width": 8, "blocks": 1, "heads": 2, "feed_forward": 8},
+            "training": {"loss": "cross_entropy"},
             "generation": {"augmenter": augmenter, "trials_per_sequence": 3, "shard_sources": 5},
             "fidelity": {"rank_threshold": 1},
             "augmenter": dict(options),

@@ -1,13 +1,16 @@
 """ASReP: a model that reads backwards writes items before each short sequence.
 
 Comes in: sources. Goes out: each short one behind the items that the reversed model puts before it, nearest first, each
-the best by score and none twice. These items carry no loss, and the row stands in place of its source. A sequence is
-extended once, in iteration 0: later iterations find it long enough as it is, and write nothing. Contexts that are
-evaluated are not extended.
+the best by score and none twice. The row stands in place of its source. A sequence is extended once, in iteration 0:
+later iterations write nothing. Contexts that are evaluated are not extended.
 
-The authors' code looks at held-out items in three ways, none of which is possible here. Its reversed model is trained
-on them; its extension reads them; and the final model starts from the weights of the reversed one. Here the model that
-is evaluated starts from weights of its own, and whatever leads to it reads training files.
+Where this differs from the authors' code:
+- Theirs looks at held-out items in three ways: the reversed model is trained on them, the extension reads them, and the
+  final model starts from the reversed one. Here whatever leads to the model that is evaluated reads training files.
+- The items nearest to a sequence are used. Theirs uses the farthest (see `options`).
+- The items written are context alone, unless `augmenter.targets` says otherwise. Theirs are learned as any other.
+- The reversed model learns by the run's loss, and stops by a validation of its own. Theirs learns by binary
+  cross-entropy, for 200 passes.
 
 Source: Liu et al., "Augmenting Sequential Recommendation with Pseudo-Prior Items via Reversely Pre-training
 Transformer", SIGIR 2021.
@@ -62,7 +65,8 @@ class Asrep(Augmenter):
         if not self.learns:
             return ["asrep extended every short sequence in iteration 0, and writes nothing in later ones"]
         limit, written = self.options.shorter_than, counters.get("pseudo_items", 0)
-        return [f"a reversed model wrote {written} items before sequences of fewer than {limit}; they carry no loss"]
+        use = "training predicts them, too" if self.options.targets else "they carry no loss"
+        return [f"a reversed model wrote {written} items before sequences of fewer than {limit}; {use}"]
 
     def open(self) -> None:
         """Load the reversed model.
@@ -83,22 +87,23 @@ class Asrep(Augmenter):
         """Extend each short source."""
         if not self.learns:
             return _nothing(EXTENDED_BEFORE, len(sources))
-        is_long, is_empty = sources.lengths >= self.options.shorter_than, sources.lengths == 0
+        options = self.options
+        is_long, is_empty = sources.lengths >= options.shorter_than, sources.lengths == 0
         short = np.flatnonzero(~is_long & ~is_empty)
-        found = self.extender.extend(backwards(sources.select(short)), count=self.options.items)
-        is_extended = found[:, 0] > 0
-        chosen = short[is_extended]
-        before, own = found[is_extended, ::-1], sources.select(chosen)
-        lengths = (before > 0).sum(axis=1)
-        offsets, items = _joined(before, own)
+        contexts = backwards(sources.select(short))
+        found_NP = self.extender.extend(contexts, np.minimum(options.items, options.shorter_than - contexts.lengths))
+        written = (found_NP > 0).sum(axis=1)
+        is_extended = written > 0
+        chosen, written = short[is_extended], written[is_extended]
+        offsets, items = _joined(found_NP[is_extended, ::-1], sources.select(chosen))
         return Written(
             source=chosen,
             trial=np.zeros(len(chosen), dtype=np.int64),
             offsets=offsets,
             items=items,
             stops={LONG_ENOUGH: int(is_long.sum()), EMPTY: int(is_empty.sum()), EXHAUSTED: int((~is_extended).sum())},
-            first_target=lengths,
-            counters={"pseudo_items": int(lengths.sum())},
+            first_target=None if options.targets else written,
+            counters={"pseudo_items": int(written.sum())},
             encoder="backwards/float64",
             search=self.extender.search_name,
         )
@@ -109,13 +114,13 @@ def _nothing(reason: str, count: int) -> Written:
     return Written(source=none, trial=none, offsets=offsets_of(none), items=items, stops={reason: count})
 
 
-def _joined(before_NM: Int32Array, own: Sequences) -> tuple[Int64Array, Int32Array]:
+def _joined(before_NP: Int32Array, own: Sequences) -> tuple[Int64Array, Int32Array]:
     """Offsets and items of the rows: the items before, 0 standing for none, then the sequence."""
-    lengths = (before_NM > 0).sum(axis=1) + own.lengths
+    lengths = (before_NP > 0).sum(axis=1) + own.lengths
     offsets = offsets_of(lengths)
     is_own = _ends(lengths, own.lengths)
     items = np.empty(offsets[-1], dtype=np.int32)
-    items[~is_own] = before_NM[before_NM > 0]
+    items[~is_own] = before_NP[before_NP > 0]
     items[is_own] = own.items
     return offsets, items
 

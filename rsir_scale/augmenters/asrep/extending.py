@@ -8,7 +8,7 @@ What a context is given must depend on nothing beside it, and be the same where 
 contexts are encoded in double precision, queries are rounded to single precision, and items are chosen by
 `ranking.score`: how many contexts share a product, or how a processor sums it, changes digits that the rounding drops.
 
-Shapes: B contexts of a block, L positions, N new positions, K training items, D width.
+Shapes: N contexts, B contexts of a block, P items written, L positions, T new positions, K training items, D width.
 """
 
 from dataclasses import dataclass
@@ -47,23 +47,24 @@ class Extender:
         self.search_name = self._search.name
 
     @torch.inference_mode()
-    def extend(self, contexts: Sequences, *, count: int) -> Int32Array:
-        """Write up to `count` items after each context.
+    def extend(self, contexts: Sequences, count_N: Int64Array) -> Int32Array:
+        """Write items after each context.
 
         Args:
             contexts: N contexts of one item or more, as the model reads them.
-            count: how many; with the context, no more than one above what the model reads.
+            count_N: int64, how many; with the context, at most one more than the model reads.
 
         Returns:
-            int32[N, count], in the order in which they were chosen; 0 where no item was left.
+            int32[N, P], in the order in which they were chosen; 0 where no more were wanted, or left.
 
         Raises:
             ArithmeticError: a query vector is not finite.
         """
-        found = np.zeros((len(contexts), count), dtype=np.int32)
+        found_NP = np.zeros((len(contexts), int(count_N.max(initial=0))), dtype=np.int32)
         for rows in blocks_by_length(contexts.lengths, rows=self._rows):
-            found[rows] = self._extend_block(contexts, rows, count).cpu().numpy()
-        return found
+            most = int(count_N[rows].max())
+            found_NP[rows, :most] = self._extend_block(contexts, rows, most).cpu().numpy()
+        return np.where(np.arange(found_NP.shape[1]) < count_N[:, None], found_NP, 0)
 
     def _extend_block(self, contexts: Sequences, rows: Int64Array, count: int) -> Tensor:
         context_BL = pad_latest(contexts, rows, max_length=self.model.max_length).to(self.known_K.device)
@@ -119,10 +120,10 @@ class _Growing:
         path_BL = torch.arange(context_BL.numel(), device=context_BL.device).view_as(context_BL)
         memory.keep(path_BL.new_empty(0), room=path_BL.numel())
         memory.take(path_BL.numel())
-        row_N, position_N = (context_BL > 0).nonzero(as_tuple=True)
-        query_ND = model.advance(memory, context_BL[row_N, position_N], position_N, path_BL[row_N, :width])
+        row_T, position_T = (context_BL > 0).nonzero(as_tuple=True)
+        query_TD = model.advance(memory, context_BL[row_T, position_T], position_T, path_BL[row_T, :width])
         length_B = (context_BL > 0).sum(1)
-        return cls(model, memory, context_BL, length_B, path_BL), query_ND[length_B.cumsum(0) - 1]
+        return cls(model, memory, context_BL, length_B, path_BL), query_TD[length_B.cumsum(0) - 1]
 
     def grown(self, item_B: Tensor) -> tuple["_Growing", Tensor]:
         """Append an item to each context; returns the queries after them, too. One that gets item 0 is over."""

@@ -1,7 +1,7 @@
-"""The options of ASReP and their ranges; the defaults are the authors', but for `patience`, which they do not have.
+"""The options of ASReP and their ranges; the defaults are the authors', where they have such an option.
 
-The authors generate 20 items and use the 15 nearest to the sequence. An item depends on those nearer to the sequence
-alone, so the other five change nothing, and are not made here.
+The authors write 20 items before a sequence and use up to 15 of them, the farthest from it, which leaves a gap of five.
+Here the nearest are used. As an item depends on those nearer alone, more than are used need not be written.
 """
 
 from typing import Annotated
@@ -14,9 +14,14 @@ from rsir_scale.config.fitting import NotBool, Positive, PositiveInt, Section, S
 class AsrepOptions(Section):
     """Settings of `augmenter.*` for `generation.augmenter=asrep`."""
 
-    items: Size = Field(default=15, description="items written before a sequence")
+    items: Size = Field(default=15, description="items written before a sequence at the most")
     shorter_than: Annotated[int, NotBool, Field(ge=2, le=2**16)] = Field(
-        default=18, description="M: sequences with fewer items are extended"
+        default=18, description="M: sequences with fewer items are extended, to that many at the most"
+    )
+    targets: bool = Field(
+        default=False,
+        description="whether training predicts the items written, too, as in the authors' code; else they are context "
+        "alone",
     )
     epochs: PositiveInt = Field(default=200, description="passes of the reversed model over its sequences at the most")
     patience: PositiveInt = Field(default=20, description="passes without a better validation NDCG@20")
@@ -38,8 +43,7 @@ class AsrepOptions(Section):
     @field_validator("length")
     @classmethod
     def _a_whole_context_is_read(cls, value: int, info: ValidationInfo) -> int:
-        # What is read before the last item is chosen: the longest source that is extended, and all items but that one.
-        longest = info.data.get("shorter_than", 2) - 1 + info.data.get("items", 1) - 1
+        longest = info.data.get("shorter_than", 2) - 1
         if value < longest:
-            raise ValueError(f"augmenter.shorter_than and augmenter.items make contexts of {longest} items: raise it")
+            raise ValueError(f"augmenter.shorter_than={longest + 1} makes contexts of {longest} items: raise it")
         return value

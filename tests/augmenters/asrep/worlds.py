@@ -21,7 +21,7 @@ class World:
     model: Backbone
     known: list[int]
     contexts: Sequences
-    count: int
+    counts: np.ndarray
 
     def extender(self, *, rows: int = 3) -> Extender:
         return Extender(self.model, torch.tensor(self.known), rows=rows)
@@ -45,7 +45,7 @@ def model_of(seed: int, *, items: int, length: int) -> Backbone:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     """Any world."""
-    seed, items, count = draw(st.integers(0, 2**20)), draw(st.integers(1, 12)), draw(st.integers(1, 6))
+    seed, items = draw(st.integers(0, 2**20)), draw(st.integers(1, 12))
     known = sorted(draw(st.sets(st.integers(1, items), min_size=1)))
     lengths = draw(st.lists(st.integers(1, 5), max_size=5))
     numbers = np.random.default_rng(seed)
@@ -54,4 +54,5 @@ def worlds(draw: st.DrawFn) -> World:
         offsets=offsets_of(lengths),
         items=numbers.integers(1, items + 1, sum(lengths)).astype(np.int32),
     )
-    return World(model_of(seed, items=items, length=5 + count), known, contexts, count)
+    counts = numbers.integers(1, 7, len(lengths))
+    return World(model_of(seed, items=items, length=5 + 6 - 1), known, contexts, counts)
