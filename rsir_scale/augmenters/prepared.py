@@ -5,11 +5,8 @@ only if absent, so that all shards of an iteration read one and the same table, 
 in the table is the augmenter's business.
 """
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from rsir_scale.data.columns_check import PARQUET_ERRORS
 from rsir_scale.errors import IntegrityError
@@ -23,35 +20,27 @@ class Prepared(Record):
 
     Attributes:
         iteration: whose shards read it.
-        files: what was made.
-        facts: what a reader of the manifest must know of it, in words.
+        table: what was made.
         figures: what was counted or measured on the way.
     """
 
     iteration: Count
-    files: tuple[FileEntry, ...]
-    facts: tuple[str, ...] = ()
-    figures: dict[str, float] = Field(default_factory=dict)
+    table: FileEntry
+    figures: dict[str, float]
 
 
-def publish_table(
-    store: Store, iteration: int, table: pa.Table, *, facts: Sequence[str] = (), figures: dict[str, float] | None = None
-) -> None:
+def publish_table(store: Store, iteration: int, table: pa.Table, *, figures: dict[str, float]) -> None:
     """Make a table the iteration's own, unless an earlier attempt has made one."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     data = buffer.getvalue().to_pybytes()
     key = layout.prepared_table(iteration, layout.new_attempt())
     entry = write_entry(store, key, "prepared", data, rows=table.num_rows)
-    publish(store, Prepared(iteration=iteration, files=(entry,), facts=tuple(facts), figures=figures or {}))
-
-
-def publish(store: Store, prepared: Prepared) -> None:
-    """Let files that are written count, unless an earlier attempt's do."""
+    record = Prepared(iteration=iteration, table=entry, figures=figures)
     try:
-        store.create(layout.prepared(prepared.iteration), prepared.to_bytes())
+        store.create(layout.prepared(iteration), record.to_bytes())
     except AlreadyExistsError:
-        # The earlier record counts, and the files of this one are an orphan.
+        # The earlier record counts, and this table is an orphan.
         return
 
 
@@ -63,13 +52,13 @@ def read(store: Store, iteration: int) -> Prepared | None:
 
 
 def prepared_files(store: Store, iteration: int) -> list[FileEntry]:
-    """What the manifest has to name: the record and its files. Raises IntegrityError."""
+    """What the manifest has to name: the record and its table. Raises IntegrityError."""
     record = read(store, iteration)
-    return [] if record is None else [entry_of(store, layout.prepared(iteration), "prepared"), *record.files]
+    return [] if record is None else [entry_of(store, layout.prepared(iteration), "prepared"), record.table]
 
 
 def read_table(store: Store, iteration: int, schema: pa.Schema) -> pa.Table:
-    """Read the iteration's only table.
+    """Read the iteration's table.
 
     Args:
         store: of the run.
@@ -80,9 +69,9 @@ def read_table(store: Store, iteration: int, schema: pa.Schema) -> pa.Table:
         IntegrityError: nothing is prepared, or the table is not the one that the record names.
     """
     record, name = read(store, iteration), f"{store.root}/{layout.prepared(iteration)}"
-    if record is None or len(record.files) != 1:
-        raise IntegrityError(f"{name} names no table that the iteration was prepared with: restore it")
-    entry = record.files[0]
+    if record is None:
+        raise IntegrityError(f"{name} is missing, and the iteration's shards read what it names: restore it")
+    entry = record.table
     if sha256_of(store, entry.key)[0] != entry.sha256:
         raise IntegrityError(f"{store.root}/{entry.key} is not the table that {name} names: restore it")
     try:

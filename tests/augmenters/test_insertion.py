@@ -1,6 +1,5 @@
 """Insertion keeps the contract of an augmenter, and its table of neighbours is made once and held to its record."""
 
-import json
 from typing import ClassVar
 
 import pyarrow as pa
@@ -103,17 +102,31 @@ def test_a_table_of_items_that_there_are_not_is_refused() -> None:
     for strange in ([ITEMS + 1, 0], [0, 1], [1, ITEMS + 1], [1, -1], [1, ITEMS]):
         world.run.store.delete(layout.prepared(0))
         row = pa.table([[value] for value in strange], schema=TABLE)
-        prepared.publish_table(world.run.store, 0, pa.concat_tables([table, row]))
+        prepared.publish_table(world.run.store, 0, pa.concat_tables([table, row]), figures={})
         with pytest.raises(IntegrityError, match="are no items of the dataset"):
             world.augmenter().open()
 
 
 def test_an_iteration_that_was_not_prepared_is_refused() -> None:
     world = prepared_world()
-    record = json.loads(world.run.store.read(layout.prepared(0)))
-    world.run.store.put(layout.prepared(0), json.dumps(record | {"files": []}).encode())
-    with pytest.raises(IntegrityError, match="names no table"):
-        world.augmenter().open()
     world.run.store.delete(layout.prepared(0))
-    with pytest.raises(IntegrityError, match="names no table"):
+    with pytest.raises(IntegrityError, match=r"prepared\.json is missing"):
         world.augmenter().open()
+
+
+def test_a_table_with_other_columns_or_with_nulls_is_refused() -> None:
+    world = prepared_world()
+    table = prepared.read_table(world.run.store, 0, TABLE)
+    hole = pa.table([table.column(0), pa.nulls(table.num_rows, pa.int64())], schema=TABLE)
+    for strange in (table.select([1, 0]), table.select([0]), hole):
+        world.run.store.delete(layout.prepared(0))
+        prepared.publish_table(world.run.store, 0, strange, figures={})
+        with pytest.raises(IntegrityError, match="has other columns than"):
+            world.augmenter().open()
+
+
+def test_the_first_of_two_tables_counts() -> None:
+    world = prepared_world()
+    table = prepared.read_table(world.run.store, 0, TABLE)
+    prepared.publish_table(world.run.store, 0, table.slice(1), figures={})
+    assert prepared.read_table(world.run.store, 0, TABLE) == table
