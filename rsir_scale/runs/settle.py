@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rsir_scale.data.schema import SEQUENCE_ID
+from rsir_scale.data.sequences import Int64Array
 from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
@@ -69,7 +70,8 @@ def settle(
     counters = total_counts(records)
     sources = _sources(run, plan)
     _check(plan, counters, sources=sources, kept=content.rows, dropped=dropped.rows or 0)
-    replaced, replaced_pairs = _replaced(run, plan, files, attempt) if replaces_source else ((), 0)
+    gone = replaced_ids(run, files) if replaces_source else np.empty(0, dtype=np.int64)
+    replaced = [write_ids(store, layout.replaced(plan.iteration, attempt), "replaced", gone)] if replaces_source else []
     plan_entry = _entry(layout.plan(plan.iteration), plan.to_bytes())
     generation = Generation(
         plan_sha256=plan_entry.sha256,
@@ -78,8 +80,8 @@ def settle(
         rows=content.rows,
         pairs=content.pairs,
         dropped=dropped.rows or 0,
-        replaced=sum(entry.rows or 0 for entry in replaced),
-        replaced_pairs=replaced_pairs,
+        replaced=len(gone),
+        replaced_pairs=pairs_of(run, plan, gone) if len(gone) else 0,
         content_sha256=content.sha256,
         counters=counters,
         encoders=tuple(sorted({record.encoder for record in records})),
@@ -103,19 +105,19 @@ def mixture_facts(generation: Generation) -> list[str]:
     ]
 
 
-def _replaced(
-    run: Run, plan: ShardPlan, files: Sequence[SequenceFile], attempt: str
-) -> tuple[tuple[FileEntry, ...], int]:
-    """List the sources of the kept rows, and count the training pairs that go with them."""
+def replaced_ids(run: Run, files: Sequence[SequenceFile]) -> Int64Array:
+    """The sources of the kept rows of an iteration's parts, ascending. Raises IntegrityError."""
     tables = kept_rows(run.store, files, [SEQUENCE_ID, SOURCE_SEQUENCE_ID])
     named = [table.column(SOURCE_SEQUENCE_ID).to_numpy() for table in tables]
-    ids = np.unique(np.concatenate([np.empty(0, np.int64), *named]))
-    entry = write_ids(run.store, layout.replaced(plan.iteration, attempt), "replaced", ids)
-    pairs = sum(
+    return np.unique(np.concatenate([np.empty(0, np.int64), *named]))
+
+
+def pairs_of(run: Run, plan: ShardPlan, ids: Int64Array) -> int:
+    """Training pairs of those sources of a plan that have the given ids. Raises IntegrityError."""
+    return sum(
         int(np.maximum(sequences.lengths[np.isin(sequences.ids, ids)] - 1, 0).sum())
         for sequences in stream(run.store, run.dataset, plan.files)
     )
-    return (entry,), pairs
 
 
 def _entry(key: str, data: bytes, *, kind: str = "plan") -> FileEntry:

@@ -9,56 +9,58 @@ from functools import partial
 
 import numpy as np
 
+from rsir_scale.augmenters.base import Augmenter
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Int64Array
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commit, total_counts
 from rsir_scale.runs.content import content_of
 from rsir_scale.runs.dedupe import drops_repeats_of_existing, duplicate_ids
-from rsir_scale.runs.lineage import committed_files, read_ids
+from rsir_scale.runs.lineage import committed_files, part_files, read_ids
 from rsir_scale.runs.manifest import Generation, Manifest
 from rsir_scale.runs.owners import held_out_hits
 from rsir_scale.runs.plan import ShardPlan, expected_plan, read_plan
 from rsir_scale.runs.run import Run
+from rsir_scale.runs.settle import pairs_of, replaced_ids
 from rsir_scale.storage.base import Store
 from rsir_scale.verification.faults import Ledger
 
 
 def check_generation(
-    run: Run, manifest: Manifest, ledger: Ledger, *, trials: int, keeps_copies: bool, earlier_whole: bool
+    augmenter: Augmenter, manifest: Manifest, ledger: Ledger, *, earlier_whole: bool
 ) -> ShardPlan | None:
     """Check one iteration's generation; its rows are the business of `verify_rows`.
 
     Args:
+        augmenter: that of the iteration, not opened.
         manifest: of an iteration that wrote sequences.
         ledger: knows the damaged files of this iteration; takes the faults.
-        trials: m, rows that a source may have.
-        keeps_copies: whether rows may repeat others, so that none is dropped.
         earlier_whole: whether the dataset and all earlier iterations are undamaged.
 
     Returns:
         The plan, if it and all its commits can be trusted; else None.
     """
-    store, dataset = run.store, run.dataset
+    run, store, dataset = augmenter.run, augmenter.run.store, augmenter.run.dataset
     iteration, recorded = manifest.iteration, manifest.generation
     key = layout.plan(iteration)
     plan = None if ledger.blames(key) else ledger.guard(key, lambda: read_plan(store, iteration))
     if plan is None or recorded is None:
         return None
     if earlier_whole:
-        expected = ledger.guard(key, lambda: expected_plan(run, iteration, trials=trials))
+        expected = ledger.guard(key, lambda: expected_plan(run, iteration, trials=augmenter.trials))
         if expected is None or not plan.is_work_of(expected):
             ledger.add(key, "it is not the plan that data and settings give")
             return None
     commits = _commits(store, plan, manifest, ledger)
     if commits is None:
         return None
-    rests_on = [entry.key for entry in manifest.files if entry.kind in ("part", "dropped")]
+    rests_on = [entry.key for entry in manifest.files if entry.kind in ("part", "dropped", "replaced")]
     if not any(ledger.blames(name) for name in rests_on):
         totals = total_counts(commits)
         if earlier_whole:
             _check_counters(store, dataset, manifest, recorded, totals, ledger)
-            _check_dropped(run, manifest, plan, ledger, keeps_copies=keeps_copies)
+            _check_dropped(run, manifest, plan, ledger, keeps_copies=augmenter.keeps_copies)
+            _check_replaced(run, manifest, plan, ledger, replaces_source=augmenter.replaces_source)
         _check_content(store, dataset, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
     return plan
 
@@ -120,6 +122,30 @@ def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger
         ledger.add(key, "it is dropped, but no duplicate" if row in recorded else "a duplicate that is kept", row=row)
     if len(recorded) > 1 and np.diff(recorded).min() <= 0:
         ledger.add(key, "its ids do not ascend")
+
+
+def _check_replaced(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger, *, replaces_source: bool) -> None:
+    """List the sources that rows stand in place of again, and compare."""
+    key, recorded = layout.manifest(plan.iteration), manifest.generation
+    named = [entry.key for entry in manifest.files if entry.kind == "replaced"]
+    if len(named) != int(replaces_source):
+        ledger.add(key, f"it names {len(named)} files of replaced sources, its augmenter gives {int(replaces_source)}")
+        return
+    if recorded is None or not named:
+        return
+    stored = ledger.guard(named[0], lambda: read_ids(run.store, named[0]))
+    again = ledger.guard(named[0], lambda: replaced_ids(run, part_files(manifest.files)))
+    if stored is None or again is None:
+        return
+    for row in np.setxor1d(stored, again).tolist():
+        ledger.add(named[0], "it is replaced by no row" if row in stored else "a row replaces it", row=row)
+    pairs = ledger.guard(key, lambda: pairs_of(run, plan, again))
+    if (recorded.replaced, recorded.replaced_pairs) != (len(again), pairs):
+        ledger.add(
+            key,
+            f"{recorded.replaced} sources with {recorded.replaced_pairs} pairs are replaced, its rows give "
+            f"{len(again)} with {pairs}",
+        )
 
 
 def _check_content(

@@ -98,16 +98,8 @@ def verify(
         if manifest.generation is None or config is None:
             continue
         rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
-        run = Run(store, dataset, config)
-        augmenter = augmenter_of(run, manifest.iteration)
-        plan = check_generation(
-            run,
-            manifest,
-            ledger,
-            trials=augmenter.trials,
-            keeps_copies=augmenter.keeps_copies,
-            earlier_whole=earlier_whole,
-        )
+        augmenter = augmenter_of(Run(store, dataset, config), manifest.iteration)
+        plan = check_generation(augmenter, manifest, ledger, earlier_whole=earlier_whole)
         if plan is not None:
             rechecked += verify_rows(augmenter, manifest, plan, ledger, limit=rows_per_iteration, tell=tell)
     faults = ledger.sorted_faults()

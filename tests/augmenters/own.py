@@ -23,3 +23,10 @@ class Reversed(PerSequence):
     def row(self, items: Int32Array, draws: np.random.Generator) -> Int32Array | None:
         """See `PerSequence.row`."""
         return items[::-1] if len(items) >= self.options.least else None
+
+
+class InPlace(Reversed):
+    """The same, in place of its source: one row each."""
+
+    replaces_source = True
+    fixed_trials = 1
