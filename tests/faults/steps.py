@@ -31,6 +31,7 @@ KINDS = {
     "ranks": r"ranks\.\*\.parquet",
     "metrics": r"metrics\.json",
     "plan": r"generation/plan\.json",
+    "learned": r"generation/learned/model\.json",
     "clusters": r"generation/clusters\.\*\.safetensors",
     "search": r"generation/search\.json",
     "errors": r"generation/errors/part-\d{5}\.\*\.parquet",
