@@ -51,10 +51,10 @@ class DiffuASROptions(Section):
     learning_rate: Positive = Field(default=1e-3, description="of Adam")
     batch_size: PositiveInt = Field(default=512, description="sequences of an update, over all workers")
     epochs: PositiveInt = Field(
-        default=100,
+        default=500,
         description="passes over the sequences that the model learns from, at the most (the authors: 3,000)",
     )
-    patience: PositiveInt = Field(default=20, description="passes without a lower loss on a fixed sample")
+    patience: PositiveInt = Field(default=50, description="passes without a lower loss on a fixed sample")
 
     @field_validator("sampling_steps")
     @classmethod

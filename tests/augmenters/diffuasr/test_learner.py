@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rsir_scale.augmenters.diffuasr.denoiser import Denoiser
-from rsir_scale.augmenters.diffuasr.examples import Examples
+from rsir_scale.augmenters.diffuasr.examples import Examples, Noisy, Rows
 from rsir_scale.augmenters.diffuasr.learner import DiffusionLearner
 from rsir_scale.augmenters.diffuasr.options import DiffuASROptions
 from rsir_scale.augmenters.diffuasr.vectors import scaled_vectors
@@ -84,6 +84,23 @@ def test_an_update_is_the_same_whenever_it_is_done() -> None:
     losses = [loss(one, model, update, worker=Worker()).item() for update in range(5)]
     assert loss(other, model, 3, worker=Worker()).item() == losses[3]
     assert len(set(losses)) == 5
+
+
+def test_no_two_updates_share_their_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    draw = Examples.noisy
+
+    def recorded(examples: Examples, rows: Rows, *, seed: int) -> Noisy:
+        seeds.append(seed)
+        return draw(examples, rows, seed=seed)
+
+    monkeypatch.setattr(Examples, "noisy", recorded)
+    one = learner(batch_size=USERS)
+    model = one.build(seed=1)
+    for update in range(3):
+        one.loss(model, update, Worker())
+        one.score(model, update, Worker())
+    assert len(set(seeds)) == 4  # the fixed sample's is one
 
 
 def test_the_score_is_the_negative_loss_without_dropout_and_the_same_each_time() -> None:
