@@ -93,7 +93,7 @@ def test_a_table_of_patterns_that_mining_cannot_give_is_refused() -> None:
         augmenter = world.augmenter()
         fit_augmenter_locally(augmenter)
         columns = [pa.array(ids, pa.int64()), pa.array([[1, 2], row], pa.list_(pa.int32()))]
-        prepared.publish_table(world.run.store, 0, pa.table(columns, schema=TABLE))
+        prepared.publish_table(world.run.store, 0, pa.table(columns, schema=TABLE), figures={})
         with pytest.raises(IntegrityError, match="not what mining gives"):
             augmenter.open()
 
