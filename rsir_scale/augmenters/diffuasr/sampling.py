@@ -19,7 +19,7 @@ from rsir_scale.augmenters.diffuasr.denoiser import Denoiser
 from rsir_scale.augmenters.diffuasr.options import DiffuASROptions
 from rsir_scale.augmenters.diffuasr.schedule import kept_signal, step_back, visited_steps
 
-_ROWS = 128
+_ROWS = 32
 
 
 @dataclass(frozen=True)

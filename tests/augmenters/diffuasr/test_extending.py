@@ -11,7 +11,7 @@ from rsir_scale.data.sequences import Sequences
 from tests.augmenters.diffuasr.plain import plain_rows
 from tests.augmenters.diffuasr.worlds import USERS, World, worlds
 
-some_examples = settings(max_examples=15)
+some_examples = settings(max_examples=8)
 
 
 def rows_of(written: Written, sources: Sequences) -> dict[int, list[int]]:
@@ -23,7 +23,7 @@ def rows_of(written: Written, sources: Sequences) -> dict[int, list[int]]:
 
 
 @given(worlds())
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_rows_are_those_of_the_plain_reference(world: World) -> None:
     expected = plain_rows(
         world.sources,

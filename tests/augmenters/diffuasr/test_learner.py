@@ -24,7 +24,7 @@ ITEMS, WIDTH, USERS = 20, 8, 24
 
 def learner(**options: object) -> DiffusionLearner:
     """Users who walk round a ring of items."""
-    own: dict[str, object] = {"items": 2, "steps": 50, "batch_size": 8, "epochs": 4}
+    own: dict[str, object] = {"items": 2, "steps": 50, "batch_size": 8, "epochs": 3}
     settings = DiffuASROptions.model_validate(own | options)
     lengths = [5 + user % 3 for user in range(USERS)]
     walks = [1 + (user + np.arange(length)) % ITEMS for user, length in enumerate(lengths)]
@@ -41,8 +41,8 @@ def loss(one: DiffusionLearner, model: Denoiser, update: int, *, worker: Worker)
 
 
 def test_a_fit_sees_less_noise_where_there_is_none() -> None:
-    position = fit(learner(epochs=5, learning_rate=5e-3), Worker()).position
-    assert len(position.curve) == 5
+    position = fit(learner(epochs=4, learning_rate=5e-3), Worker()).position
+    assert len(position.curve) == 4
     assert position.best_score > position.curve[0].score + 0.1
 
 
