@@ -1,7 +1,7 @@
 """The settings of a run: frozen sections, their defaults, and what they must keep to.
 
-A `Config` leaves nothing to choose. Two keys are presets that fill the defaults of other keys (`config_file`):
-`training.preset` and `generation.reading`. Defaults live here and in `config_fitting`; YAML files state what differs,
+A `Config` leaves nothing to choose. Two keys are presets that fill the defaults of other keys (`config.file`):
+`training.preset` and `generation.reading`. Defaults live here and in `config.fitting`; YAML files state what differs,
 and why.
 """
 
