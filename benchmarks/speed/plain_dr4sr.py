@@ -30,7 +30,7 @@ def literal(augmenter: Augmenter, sources: Sequences) -> Written:
     rows: list[tuple[int, int, list[int]]] = []
     for source, sequence_id in enumerate(sources.ids):
         items = sources.row(source).tolist()
-        mined = [pairs.row(row).tolist() for row in np.flatnonzero(pairs.ids == sequence_id)]
+        mined = [pairs.row(int(row)).tolist() for row in np.flatnonzero(pairs.ids == sequence_id)]
         made = [_decoded(network, items[-latest:], memory, options) for memory in range(options.memories)]
         trials = [*enumerate(mined), *enumerate(made, start=options.patterns)]
         rows.extend((source, trial, row) for trial, row in trials if len(row) > 1 and row != items)
