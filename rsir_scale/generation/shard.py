@@ -15,7 +15,7 @@ from rsir_scale.augmenters.opening import augmenter_of, known_items
 from rsir_scale.augmenters.part import part_table
 from rsir_scale.augmenters.written import BoolArray, Written, check_written
 from rsir_scale.data.sequences import Sequences
-from rsir_scale.generation.learning import fit_augmenter_locally
+from rsir_scale.generation.learning import Report, fit_augmenter_locally
 from rsir_scale.generation.quarantine import Rows, survive
 from rsir_scale.generation.rows import error_rows, shard_counts
 from rsir_scale.runs import layout
@@ -125,13 +125,19 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
     )
 
 
-def generate_locally(run: Run, plan: ShardPlan) -> None:
-    """Compute every missing shard of a plan in this process, one after another; Ray is not needed."""
+def generate_locally(run: Run, plan: ShardPlan, *, report: Report | None = None) -> None:
+    """Compute every missing shard of a plan in this process, one after another; Ray is not needed.
+
+    Args:
+        run: its model of the iteration is published.
+        plan: of the iteration.
+        report: called after each interval of what the augmenter fits, if it fits something.
+    """
     missing = missing_shards(run.store, plan)
     if not missing:
         return
     augmenter = augmenter_of(run, plan.iteration)
-    fit_augmenter_locally(augmenter)
+    fit_augmenter_locally(augmenter, report)
     augmenter.prepare(plan)
     augmenter.open()
     generator = Generator(augmenter, plan, augmenter.write)

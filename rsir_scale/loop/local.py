@@ -31,7 +31,7 @@ class LocalPhases:
     def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """Compute the missing shards one after another. Raises ConfigError: a GPU is asked for, in either phase."""
         _refuse_gpus(run.config)
-        generate_locally(run, plan)
+        generate_locally(run, plan, report=self.report)
 
 
 def _refuse_gpus(config: Config) -> None:
