@@ -24,6 +24,7 @@ AUGMENTERS: dict[str, dict[str, object]] = {
     "copies": {},
     "thinned": {},
     "slide_window": {"window": 5},
+    "dr4sr": {"patterns": 3, "memories": 2, "blocks": 1, "feed_forward": 8, "longest": 5, "epochs": 2, "support": 1},
 }
 
 
