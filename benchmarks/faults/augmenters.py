@@ -3,14 +3,13 @@
     rsir data synthesize --users 2000 --items 400 --out data/planted --seed 1
     python -m benchmarks.faults.augmenters --data data/planted --json docs/results/augmenter-runs.json
 
-Each run is a process of its own, with a Ray cluster of its own. The killed one gets SIGKILL after its first commit, and
+Each run is a process of its own; with RAY_ADDRESS set, all use that cluster. The killed one gets SIGKILL after its first commit, and
 once more while theta_1 is trained, and the same command goes on each time. `rsir verify` then checks every file and
 writes every row again. A row of the result holds the seconds, the digests and what verification found.
 """
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -84,21 +83,16 @@ def rsir(words: list[str]) -> list[str]:
     return [sys.executable, "-m", "rsir_scale", *words]
 
 
-def environment() -> dict[str, str]:
-    """This process's, without a cluster's address: every run starts its own."""
-    return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-
-
 def finish(words: list[str]) -> None:
     """Run to the end. Raises SystemExit with what the command printed."""
-    done = subprocess.run(rsir(words), env=environment(), capture_output=True, text=True, timeout=_WAIT_S, check=False)
+    done = subprocess.run(rsir(words), capture_output=True, text=True, timeout=_WAIT_S, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\nended with {done.returncode}: {done.stderr[-2000:]}")
 
 
 def kill(words: list[str], moment: Path) -> bool:
     """Run until a file is there, then SIGKILL; whether that came before the end."""
-    with subprocess.Popen(rsir(words), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+    with subprocess.Popen(rsir(words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         until = time.monotonic() + _WAIT_S
         while not moment.exists() and run.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
@@ -109,7 +103,7 @@ def kill(words: list[str], moment: Path) -> bool:
 
 def answer(words: list[str]) -> dict[str, Any]:
     """What a command prints as JSON; `verify` may end with 4."""
-    done = subprocess.run(rsir(words), env=environment(), capture_output=True, text=True, timeout=_WAIT_S, check=False)
+    done = subprocess.run(rsir(words), capture_output=True, text=True, timeout=_WAIT_S, check=False)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
