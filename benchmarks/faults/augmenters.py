@@ -3,9 +3,10 @@
     rsir data synthesize --users 2000 --items 400 --out data/planted --seed 1
     python -m benchmarks.faults.augmenters --data data/planted --json docs/results/augmenter-runs.json
 
-Each run is a process of its own; with RAY_ADDRESS set, all use that cluster. The killed one gets SIGKILL after its first
-commit, and once more while theta_1 is trained, and the same command goes on each time. `rsir verify` then checks every
-file and writes every row again. A row of the result holds the seconds, the digests and what verification found.
+Each run is a process of its own; with RAY_ADDRESS set, all use that cluster. The killed one gets SIGKILL after its
+first commit, and once more while theta_1 is trained, and the same command goes on each time. `rsir verify` then
+checks every file and writes every row again. A row of the result holds the seconds, the digests and what verification
+found.
 """
 
 import argparse

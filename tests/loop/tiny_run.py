@@ -68,6 +68,8 @@ def tiny_run(
     with_times: bool = True,
     mode: str = "exact",
     semantics: str = "count",
+    keep: str = "trial",
+    start_vouches: bool = False,
     model: tuple[tuple[str, object], ...] = (),
 ) -> TinyRun:
     """Theta_0..theta_2, of which the first two wrote sequences; `model` has more settings of that section."""
@@ -79,6 +81,7 @@ def tiny_run(
             "training": {"max_epochs": 8, "batch_size": 16, "negatives": 16, "learning_rate": 0.02},
             "generation": {
                 "reading": reading,
+                "keep": keep,
                 "trials_per_sequence": 2,
                 "shard_sources": 25,
                 "batch_size": 32,
@@ -87,6 +90,7 @@ def tiny_run(
             "fidelity": {
                 "rank_threshold": 4,
                 "remaining": remaining,
+                "start_vouches": start_vouches,
                 "mode": mode,
                 "semantics": semantics,
                 "clusters": 8,

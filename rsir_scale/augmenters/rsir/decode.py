@@ -126,6 +126,10 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
     counted = tally_checks(rows, judged_B, passed_B, unfailing_U[context_B])
     evidence = result.better_B[context_B], result.voucher_B[context_B]
     rows = _settle(rows, judged_B & ~passed_B, judged_B, remaining_UR.any(1)[context_B], evidence, rules)
+    if rules.acceptance is not None:
+        # A coin may have failed the row that stands for its context, and not the others there.
+        going = (rows.stop_B == StopReason.GOING).nonzero()[:, 0]
+        row_U = row_U.index_copy(0, context_B[going], going)
     item_B = torch.empty_like(context_B)
     for whole in (True, False):
         row_G = (explore_B == whole).nonzero()[:, 0]

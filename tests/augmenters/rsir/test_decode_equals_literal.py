@@ -86,3 +86,16 @@ def test_a_whole_small_market_is_decoded_like_the_literal_reference(rules, remai
     # The comparison would be empty if nothing ever grew or nothing was ever refused.
     assert 0 < decoded.tally.accepted_steps < decoded.tally.steps
     assert (decoded.length > decoded.start_length + 1).any()
+
+
+def test_a_coin_that_parts_trials_at_one_context_leaves_each_what_the_literal_reference_leaves_it() -> None:
+    numbers = np.random.default_rng(11)
+    rows = [numbers.permutation(np.arange(1, 31))[:9].tolist() for _ in range(20)]
+    # Greedy trials of one prefix go the same way until their coins differ.
+    tossing = replace(
+        PAPER, rank_threshold=None, acceptance=0.6, greedy=True, start_at_prefix=False, trials_per_sequence=6
+    )
+    for exploit_prob in (0.0, 1.0):
+        rules = replace(tossing, exploit_prob=exploit_prob)
+        world = World(sasrec(30, seed=5), sequences_of(rows), rules, (2023, 0))
+        _assert_same(world)
