@@ -276,8 +276,9 @@ class RayPhases:
         """Fit what the augmenter learns on Ray Train workers, if it learns something."""
         if not is_to_be_fitted(augmenter_of(run, iteration)):
             return
-        last = run.config.loop.iterations
-        self.line.update(phase_line(iteration, last, "training the augmenter", "starting workers"))
+        last, phase = run.config.loop.iterations, "training the augmenter"
+        shown = TrainingLine(self.line, iteration=iteration, last=last, phase=phase)
+        self.line.update(phase_line(iteration, last, phase, "starting workers"))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[0])
-        fit_augmenter_with_ray(run, iteration, TrainingLine(self.line, iteration=iteration, last=last).update)
+        fit_augmenter_with_ray(run, iteration, shown.update)

@@ -108,11 +108,12 @@ def duration(seconds: float | None) -> str | None:
 
 
 class TrainingLine:
-    """What a training tells, as lines of a `ProgressLine`."""
+    """What a training tells, as lines of a `ProgressLine`; `phase` says what is trained."""
 
-    def __init__(self, line: ProgressLine, *, iteration: int, last: int) -> None:
+    def __init__(self, line: ProgressLine, *, iteration: int, last: int, phase: str = "training") -> None:
         self._line = line
         self._where = iteration, last
+        self._phase = phase
         self._meter: Meter | None = None
         self._latest: Progress | None = None
 
@@ -125,7 +126,7 @@ class TrainingLine:
         self._line.update(
             phase_line(
                 *self._where,
-                "training",
+                self._phase,
                 f"update {progress.update:,}/{progress.maximum:,}",
                 f"{rate:.1f} updates/s" if rate else None,
                 f"loss {progress.loss:.3f}",

@@ -95,6 +95,18 @@ def test_training_calls_its_time_left_an_upper_bound() -> None:
     assert "at most" in second
 
 
+def test_what_is_trained_and_what_its_score_is_are_said() -> None:
+    stream = io.StringIO()
+    shown = TrainingLine(ProgressLine(stream), iteration=0, last=1, phase="training the augmenter")
+    shown.update(
+        Progress(5, 10, loss=2.5, score=-0.1, best_score=-0.1, seconds=1.0, score_name="negative loss on a sample")
+    )
+    assert stream.getvalue() == (
+        "iteration 0/1  training the augmenter  update 5/10  loss 2.500  "
+        "negative loss on a sample -0.1000 (best -0.1000)\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(None, None), (0.4, "0 s"), (42, "42 s"), (425, "7 min 5 s"), (12000, "3 h 20 min")]
 )
