@@ -60,7 +60,8 @@ def _resources(need: Need) -> dict[str, int]:
 
 def _iterations(config: Config, dataset: PreparedDataset) -> list[dict[str, Any]]:
     real = dataset.training_sequences()
-    trials, users, last = augmenter_named(config).trials_of(config, dataset), dataset.meta.users, config.loop.iterations
+    augmenter, users, last = augmenter_named(config), dataset.meta.users, config.loop.iterations
+    trials = augmenter.trials_of(config, dataset)
     described = []
     sources = users
     for iteration in range(last + 1):
@@ -72,7 +73,9 @@ def _iterations(config: Config, dataset: PreparedDataset) -> list[dict[str, Any]
                 "shards_at_most": -(-sources // config.generation.shard_sources),
                 "trials_at_most": sources * trials,
             }
-            sources += 0 if config.generation.sources == "real" else sources * trials
+            added = 0 if config.generation.sources == "real" else sources * trials
+            # A source whose rows stand in its place is there no more.
+            sources = max(sources, added) if augmenter.replaces_source else sources + added
             sources = min(sources, _COUNTED)
         described.append(entry)
     return described
