@@ -139,7 +139,7 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
 def _used(rows: DecodingRows, row_U: Tensor) -> Tensor:
     """Own items that may not be chosen again at each context, `[U, R]`, the proposed one among them.
 
-    Of trials at one context, a coin passes some and fails others: who passes must not depend on whose row stands for it.
+    Of trials at one context, a coin passes some and fails others: those that go on all hold the proposed item.
     """
     proposed_UR = rows.proposed_B[row_U, None] & (rows.own_BR[row_U] == rows.last_item()[row_U, None])
     return rows.used_BR.index_select(0, row_U) | proposed_UR
