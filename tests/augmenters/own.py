@@ -30,3 +30,13 @@ class InPlace(Reversed):
 
     replaces_source = True
     fixed_trials = 1
+
+
+class ShuffledInPlace(PerSequence):
+    """A source's items shuffled, in its place; some trials leave no row, the first of a source's among them."""
+
+    replaces_source = True
+
+    def row(self, items: Int32Array, draws: np.random.Generator) -> Int32Array | None:
+        """See `PerSequence.row`."""
+        return draws.permutation(items) if len(items) > 2 and draws.random() < 0.6 else None
