@@ -4,20 +4,21 @@ import numpy as np
 
 from rsir_scale.augmenters.base import Augmenter
 from rsir_scale.augmenters.written import BoolArray
-from rsir_scale.config.augmenters import RSIR, augmenter_class
+from rsir_scale.config.augmenters import RSIR, augmenter_class, options_of
 from rsir_scale.config.file import deviations
 from rsir_scale.config.settings import RSIR_SETTINGS, Config
 from rsir_scale.runs.run import Run
 
 
 def augmenter_named(config: Config) -> type[Augmenter]:
-    """The class that a run's settings name. Raises ConfigError: it cannot be imported."""
+    """The class that a run's settings name. Raises ConfigError: it cannot be imported, or refuses its options."""
+    options_of(config)
     found: type[Augmenter] = augmenter_class(config.generation.augmenter)
     return found
 
 
 def augmenter_of(run: Run, iteration: int, *, device: str = "cpu") -> Augmenter:
-    """The augmenter of an iteration, not opened yet. Raises ConfigError: its class cannot be imported."""
+    """The augmenter of an iteration, not opened yet. Raises ConfigError as `augmenter_named` does."""
     return augmenter_named(run.config)(run, iteration, device=device)
 
 

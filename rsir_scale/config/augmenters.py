@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from pydantic import ValidationError
+
 from rsir_scale.errors import ConfigError, shown
 
 RSIR = "rsir"
@@ -23,6 +25,8 @@ BUILT_IN = {
     "thinned": "rsir_scale.augmenters.controls:Thinned",
     "slide_window": "rsir_scale.augmenters.controls:SlideWindow",
 }
+_FAULTS_SHOWN = 10
+_FAULT_CHARACTERS = 500
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -67,9 +71,26 @@ def augmenter_class(name: str) -> Any:
     return found
 
 
-def option_fault(name: str, fault: Any) -> str:
+def options_of(config: Any) -> Any:
+    """The options that a config's augmenter is given, as its own section of settings.
+
+    Raises:
+        ConfigError: the class cannot be imported; or, one line each, what is wrong with its options.
+    """
+    name = config.generation.augmenter
+    try:
+        return augmenter_class(name).Options.model_validate(config.augmenter)
+    except ValidationError as error:
+        raise ConfigError(
+            "\n".join(_option_fault(name, fault)[:_FAULT_CHARACTERS] for fault in error.errors()[:_FAULTS_SHOWN])
+        ) from error
+
+
+def _option_fault(name: str, fault: Any) -> str:
     """Say what is wrong with an option, and which augmenter has it or what its name comes near."""
     key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "missing":
+        return f"augmenter.{key} is missing: set it in the config or with --set augmenter.{key}=…"
     if fault["type"] != "extra_forbidden":
         rule = str(fault["msg"]).removeprefix("Value error, ")
         return f"augmenter.{key}={shown(fault['input'])}: {rule}; see docs/configuration.md for what it takes"

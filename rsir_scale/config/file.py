@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rsir_scale.config.augmenters import augmenter_class, option_fault
+from rsir_scale.config.augmenters import augmenter_class, options_of
 from rsir_scale.config.effect import effective_settings
 from rsir_scale.config.settings import Config
 from rsir_scale.config.strict_yaml import MAX_BYTES, NotYamlError, parse_yaml
@@ -61,10 +61,14 @@ PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
 
 def deviations(config: Config) -> tuple[str, ...]:
     """Keys whose value is not the default that the config's presets give: what a user must have chosen."""
+    augmenter = augmenter_class(config.generation.augmenter)
     presets = {"preset": config.training.preset}, {"reading": config.generation.reading}
-    generation = presets[1] | {"augmenter": config.generation.augmenter}
-    raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": generation}
-    defaults, chosen = effective_settings(resolve(raw)), effective_settings(config)
+    raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": presets[1]}
+    # Not validated: an option may have no default, or one that only goes with other values.
+    options = augmenter.Options.model_construct().model_dump(mode="json")
+    left_open = _with_defaults(_preset(raw), raw, augmenter, options)
+    own = {"generation.augmenter": config.generation.augmenter}
+    defaults, chosen = effective_settings(left_open) | own, effective_settings(config)
     return tuple(key for key in sorted(chosen) if chosen[key] != defaults.get(key))
 
 
@@ -123,6 +127,11 @@ def resolve(raw: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: one line for each fault, with the key, the value and the rule.
     """
+    return with_augmenter(_preset(raw), raw)
+
+
+def _preset(raw: Mapping[str, Any]) -> Config:
+    """The presets' defaults beneath the explicit keys, validated but for what belongs to the augmenter."""
     # A section of which YAML holds the name only is None: all its defaults.
     merged = {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in raw.items() if value is not None
@@ -132,11 +141,14 @@ def resolve(raw: Mapping[str, Any]) -> Config:
             explicit = merged.get(section) or {}
             if isinstance(explicit, Mapping):
                 merged[section] = {**defaults, **explicit}
+    return _validated(merged)
+
+
+def _validated(sections: Mapping[str, Any]) -> Config:
     try:
-        config = Config.model_validate(merged)
+        return Config.model_validate(sections)
     except ValidationError as error:
         raise ConfigError(_told(error)) from error
-    return with_augmenter(config, raw)
 
 
 def _told(error: ValidationError) -> str:
@@ -152,20 +164,18 @@ def with_augmenter(config: Config, raw: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: the class cannot be imported, or an option is unknown or breaks its rule.
     """
-    name = config.generation.augmenter
-    augmenter = augmenter_class(name)
-    try:
-        options = augmenter.Options.model_validate(config.augmenter)
-    except ValidationError as error:
-        raise ConfigError(
-            "\n".join(option_fault(name, fault)[:_FAULT_CHARACTERS] for fault in error.errors()[:_FAULTS_SHOWN])
-        ) from error
-    update: dict[str, Any] = {"augmenter": options.model_dump(mode="json")}
+    augmenter = augmenter_class(config.generation.augmenter)
+    options = options_of(config).model_dump(mode="json")
+    return _with_defaults(config, raw, augmenter, options)
+
+
+def _with_defaults(config: Config, raw: Mapping[str, Any], augmenter: Any, options: Mapping[str, Any]) -> Config:
+    sections = config.model_dump() | {"augmenter": options}
     for section, defaults in augmenter.defaults.items():
         explicit = raw.get(section) or {}
-        open_keys = {key: value for key, value in defaults.items() if key not in explicit}
-        update[section] = getattr(config, section).model_copy(update=open_keys)
-    return config.model_copy(update=update)
+        left_open = {key: value for key, value in defaults.items() if key not in explicit}
+        sections[section] = sections.get(section, {}) | left_open
+    return _validated(sections)
 
 
 def _chosen(raw: Mapping[str, Any], key: str) -> str:

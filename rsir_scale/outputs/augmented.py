@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from rsir_scale.data import schema
 from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow
@@ -21,7 +20,7 @@ from rsir_scale.data.sequences import Float64Array, Int64Array, flatten_lists
 from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import read_config
-from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
+from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
 from rsir_scale.runs.lineage import SequenceFile, part_files, read_columns, read_omitted, stream, training_files
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import Owners, kept_rows, owners
@@ -90,7 +89,7 @@ class AugmentedData:
                 offsets = group.sequences.offsets
                 first[group.sources] = group.times[offsets[:-1]]
                 until[group.sources] = group.times[offsets[1:] - 1]
-            yield group
+            yield self._still_there(group)
         if self.dataset.meta.has_times:
             validation, _ = self.dataset.held_out_times()
             until = np.where(np.isnan(validation), until, validation)
@@ -104,16 +103,22 @@ class AugmentedData:
         return [file for file in self._files if file.where == "run" and file.key.startswith(prefix)]
 
     def _real(self) -> Iterator[Group]:
+        """The users' own sequences, also those that rows replaced: their times are those of the rows' users."""
         files = self.dataset.store
         columns = [schema.SEQUENCE_ID, schema.ITEMS] + ([schema.TIMES] if self.dataset.meta.has_times else [])
         for file in self.dataset.training_files():
             table = read_columns(files, file.path, columns, expected=file.rows, bounds=self.dataset.bounds)
-            table = table.filter(pa.array(~np.isin(table.column(schema.SEQUENCE_ID).to_numpy(), self._replaced)))
-            sequences = from_arrow(table.combine_chunks())
+            sequences = from_arrow(table)
             times = positions(sequences).astype(np.float64)
             if self.dataset.meta.has_times:
                 times = flatten_lists(table.column(schema.TIMES))[1]
             yield Group(sequences, self.user_ids.gather(sequences.ids), sequences.ids, None, times)
+
+    def _still_there(self, group: Group) -> Group:
+        """Those of some users' own sequences that no row replaced."""
+        stays = ~np.isin(group.sources, self._replaced)
+        rows, times = np.flatnonzero(stays), group.times[np.repeat(stays, group.sequences.lengths)]
+        return Group(group.sequences.select(rows), group.user_ids.gather(rows), group.sources[rows], None, times)
 
     def _taken(self, sequences: Sequences) -> Sequences:
         if self._kept_share == 1.0:
@@ -136,15 +141,17 @@ class AugmentedData:
 
 
 def _in_place(store: Store, dataset: PreparedDataset, until: int) -> Int64Array:
-    """Ids of the rows that stand in place of a user's own sequence, or of a row that does: the first trial of each."""
+    """Ids of the rows that stand in place of a user's own sequence, or of a row that does: the first row of each."""
     found = np.empty(0, dtype=np.int64)
     for manifest in read_chain(store)[:until]:
         if manifest.generation is None or not manifest.generation.replaced:
             continue
-        for table in kept_rows(store, part_files(manifest.files), [schema.SEQUENCE_ID, SOURCE_SEQUENCE_ID, TRIAL]):
-            ids, source, trial = (table.column(number).to_numpy() for number in range(3))
+        for table in kept_rows(store, part_files(manifest.files), [schema.SEQUENCE_ID, SOURCE_SEQUENCE_ID]):
+            ids, source = (table.column(number).to_numpy() for number in range(2))
+            # A source's rows are all in one part, by rising trial, and any trial may have left none that is kept.
+            source, first = np.unique(source, return_index=True)
             own = (source < dataset.meta.users) | np.isin(source, found)
-            found = np.concatenate([found, ids[own & (trial == 0)]])
+            found = np.concatenate([found, ids[first[own]]])
     return found
 
 

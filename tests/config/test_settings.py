@@ -8,8 +8,9 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from rsir_scale.augmenters.opening import augmenter_named
 from rsir_scale.config.effect import NO_EFFECT, effective_settings, flatten
-from rsir_scale.config.file import apply_overrides, load_config, resolve
+from rsir_scale.config.file import apply_overrides, deviations, load_config, resolve
 from rsir_scale.config.settings import Config
 from rsir_scale.errors import ConfigError
 from tests.augmenters.own import NAME
@@ -331,6 +332,8 @@ def test_overrides_leave_their_argument_as_it_is() -> None:
         (["augmenter.least=3"], "augmenter.least would be read by nothing, as generation.augmenter=rsir"),
         ([f"generation.augmenter={NAME}", "augmenter.leats=3"], "did you mean augmenter.least?"),
         ([f"generation.augmenter={NAME}", "augmenter.least=0"], "augmenter.least=0"),
+        (["generation.augmenter=tests.augmenters.own:Named"], "augmenter.most is missing: set it"),
+        (["generation.augmenter=tests.augmenters.own:Misspelled"], "training.max_epohs is no setting"),
         (["seed=-1"], "seed=-1"),
         (["loop=3"], "loop=3"),
         (["seed"], "not section.key=value"),
@@ -345,6 +348,25 @@ def test_a_bad_setting_is_refused_by_name_with_exit_code_2(overrides: list[str],
         resolve(apply_overrides(MINIMAL, overrides))
     assert named in str(refusal.value)
     assert refusal.value.exit_code == 2
+
+
+def test_deviations_are_what_the_presets_and_the_augmenter_leave_open_to_a_user() -> None:
+    def chosen(**sections: dict[str, Any]) -> tuple[str, ...]:
+        return deviations(resolve({**MINIMAL, **sections}))
+
+    named = {"augmenter": "tests.augmenters.own:Named"}
+    assert chosen() == ()
+    assert chosen(training={"preset": "strong"}, generation={"augmenter": "tests.augmenters.own:Longer"}) == ()
+    assert chosen(generation=named, augmenter={"most": 7}) == ("augmenter.most",)
+    # Beside it the default of `least` would be refused.
+    assert chosen(generation=named, augmenter={"most": 4, "least": 3}) == ("augmenter.least", "augmenter.most")
+
+
+def test_options_that_a_stored_config_holds_are_validated_where_the_augmenter_is_opened() -> None:
+    config = resolve({**MINIMAL, "generation": {"augmenter": NAME}})
+    stale = config.model_copy(update={"augmenter": {"leats": 3}})
+    with pytest.raises(ConfigError, match=r"did you mean augmenter\.least\?"):
+        augmenter_named(stale)
 
 
 def test_all_faults_are_told_at_once() -> None:

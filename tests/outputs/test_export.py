@@ -2,7 +2,9 @@
 
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import polars as pl
@@ -10,19 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rsir_scale.config.file import resolve
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.prepare import prepare
 from rsir_scale.data.readers import read_log
 from rsir_scale.data.sequences import Sequences, offsets_of
 from rsir_scale.errors import InputError, StorageFullError
+from rsir_scale.loop.local import LocalPhases
+from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.outputs import augmented, export_formats
 from rsir_scale.outputs.augmented import AugmentedData, spread_times
 from rsir_scale.outputs.export import export
 from rsir_scale.outputs.staging import appearing
 from rsir_scale.runs.lineage import load, training_files
+from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.owners import owners
 from rsir_scale.storage.opening import open_store
-from tests.loop.tiny_run import TinyRun, interactions, tiny_run
+from tests.loop.tiny_run import TinyRun, interactions, tiny_dataset, tiny_run
 
 Rows = dict[str, list[tuple[str, float]]]
 
@@ -72,6 +78,55 @@ def test_a_share_of_the_synthetic_sequences_is_chosen_by_their_ids(tmp_path: Pat
         assert wanted < len(everything)
         assert abs(len(users) - wanted) < 4 * wanted**0.5
     assert _synthetic_users(run, tmp_path / "none", 0.3, iteration=0) == set()
+
+
+@cache
+def _run_in_place() -> TinyRun:
+    """Theta_0 and theta_1 each wrote up to two rows in place of a source."""
+    dataset = tiny_dataset()
+    config = resolve(
+        {
+            "data": {"path": str(dataset.path), "max_length": 8},
+            "model": {"width": 8, "feed_forward": 8, "blocks": 1, "heads": 2},
+            "training": {"max_epochs": 1, "batch_size": 64, "negatives": 16},
+            "generation": {"augmenter": "tests.augmenters.own:ShuffledInPlace", "trials_per_sequence": 2},
+            "loop": {"iterations": 2},
+        }
+    )
+    store = open_store(Path(mkdtemp(prefix="rsir-test-")) / "run")
+    with open_run(store, config, dataset) as run:
+        run_recursion(run, LocalPhases())
+    return TinyRun(store, dataset, config)
+
+
+@pytest.mark.parametrize("iteration", [1, 2])
+@pytest.mark.parametrize("share", [None, 0.01])
+def test_each_user_keeps_one_sequence_whatever_was_written_in_its_place(
+    tmp_path: Path, iteration: int, share: float | None
+) -> None:
+    run = _run_in_place()
+    path = export(
+        run.store, run.dataset, format="parquet", out=tmp_path / "x", iteration=iteration, synthetic_share=share
+    )
+    frame = pl.read_parquet(path)
+    users = frame.get_column("user_id").rle().struct.field("value")
+    assert users.is_unique().all()
+    assert {user for user in users if "~" not in user} == set(run.dataset.user_ids())
+    assert any(frame.filter(~pl.col("user_id").str.contains("~")).get_column("iteration").is_not_null())
+
+
+def test_rows_in_place_of_a_source_lie_in_the_time_of_their_user(tmp_path: Path) -> None:
+    run = _run_in_place()
+    begins, ends = {}, {}
+    for user, _, time in interactions(with_times=True):
+        begins.setdefault(user, time)
+        ends[user] = time
+    frame = pl.read_parquet(_exported(run, tmp_path, "parquet")).filter(pl.col("iteration").is_not_null())
+    spans = frame.group_by("source_user_id").agg(pl.col("timestamp").min().alias("low"), pl.max("timestamp"))
+    assert len(spans) > 0
+    for user, low, high in spans.iter_rows():
+        # Where a user's interactions are of one time, a row begins earlier, a unit for each of its items.
+        assert begins[user] - 20 < low <= high < ends[user]
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, float("nan"), float("inf")])

@@ -125,6 +125,7 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
     unfailing_U = (result.seen_B < (rules.rank_threshold or 0)) & (result.voucher_B > 0)
     counted = tally_checks(rows, judged_B, passed_B, unfailing_U[context_B])
     evidence = result.better_B[context_B], result.voucher_B[context_B]
+    used_UR = _used(rows, row_U)
     rows = _settle(rows, judged_B & ~passed_B, judged_B, remaining_UR.any(1)[context_B], evidence, rules)
     if rules.acceptance is not None:
         # A coin may have failed the row that stands for its context, and not the others there.
@@ -134,18 +135,26 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
     for whole in (True, False):
         row_G = (explore_B == whole).nonzero()[:, 0]
         context_K, index_G = distinct(context_B[row_G], len(row_U))
-        pool = _pool(result, context_K, rows, row_U[context_K], rules, whole=whole)
+        pool = _pool(result, context_K, rows.own_BR[row_U[context_K]], used_UR[context_K], rules, whole=whole)
         item_B[row_G] = choose(pool, index_G, uniform_B[row_G], greedy=rules.greedy, temperature=rules.temperature)
     return _propose(rows, item_B, explore_B, rules), counted
 
 
+def _used(rows: DecodingRows, row_U: Tensor) -> Tensor:
+    """Own items that may not be chosen again at each context, `[U, R]`, the proposed one among them.
+
+    Of trials at one context, a coin passes some and fails others: those that go on all hold the proposed item.
+    """
+    proposed_UR = rows.proposed_B[row_U, None] & (rows.own_BR[row_U] == rows.last_item()[row_U, None])
+    return rows.used_BR.index_select(0, row_U) | proposed_UR
+
+
 def _pool(
-    result: SearchResult, context_K: Tensor, rows: DecodingRows, row_K: Tensor, rules: Rules, *, whole: bool
+    result: SearchResult, context_K: Tensor, own_KR: Tensor, used_KR: Tensor, rules: Rules, *, whole: bool
 ) -> Pool:
-    """The candidates at some contexts, of which `row_K` are rows: of the catalogue, or of their sources."""
+    """The candidates at some contexts: of the catalogue, or of their sources' items, those used among them."""
     if whole:
         return Pool(*(part.index_select(0, context_K) for part in (result.candidate_BP, result.candidate_score_BP)))
-    own_KR, used_KR = rows.own_BR.index_select(0, row_K), rows.used_BR.index_select(0, row_K)
     free_KR = (own_KR > 0) & (rules.allow_repeats | ~used_KR)
     return own_pool(own_KR, result.own_score_BR.index_select(0, context_K), free_KR, top=rules.top_candidates)
 

@@ -13,7 +13,7 @@ from rsir_scale.augmenters.rsir.decode import Decoded
 from rsir_scale.augmenters.rsir.rules import Rules
 from rsir_scale.augmenters.rsir.state import StopReason
 from rsir_scale.augmenters.written import Written
-from rsir_scale.data.sequences import Sequences, offsets_of, to_list_array
+from rsir_scale.data.sequences import Int64Array, Sequences, offsets_of, to_list_array
 from rsir_scale.models.inputs import pad_latest
 
 TOO_SHORT = "too_short"
@@ -45,7 +45,7 @@ def written_rows(decoded: Decoded, sources: Sequences, rules: Rules, *, search: 
         rules: `min_length` and `trials_per_sequence`.
         search: what scanned the items.
     """
-    kept, length = _left(decoded, sources, rules)
+    kept, length, copies = _left(decoded, sources, rules)
     start = decoded.start_length[kept]
     column = np.arange(decoded.context.shape[1])
     grown = (column >= start[:, None]) & (column < length[:, None])
@@ -58,7 +58,7 @@ def written_rows(decoded: Decoded, sources: Sequences, rules: Rules, *, search: 
         to_list_array(grown_offsets, decoded.better[kept][grown]),
         to_list_array(grown_offsets, decoded.explored[kept][grown]),
     )
-    stops = _stops(decoded, sources, rules)
+    stops = _stops(decoded, rules, copies)
     if rules.lengths > 1:
         trials = len(decoded.source) * rules.lengths
         stops[UNREACHED] = trials - len(kept) - sum(stops.values())
@@ -76,41 +76,44 @@ def written_rows(decoded: Decoded, sources: Sequences, rules: Rules, *, search: 
     )
 
 
-def _left(decoded: Decoded, sources: Sequences, rules: Rules) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The trial and the length of each row that trials left: their ends, or every context from the shortest on."""
-    kept = np.flatnonzero(keeps(decoded, sources, rules))
-    last = decoded.length[kept]
-    if rules.lengths == 1:
-        return kept, last
-    first = np.maximum(decoded.start_length[kept] + 1, rules.min_length)
+def _left(decoded: Decoded, sources: Sequences, rules: Rules) -> tuple[Int64Array, Int64Array, int]:
+    """The trial and the length of each row that trials left, and how many would have repeated their source.
+
+    Trials leave their ends, or every context from the shortest on.
+    """
+    grown = np.flatnonzero(_grown(decoded, rules))
+    last = decoded.length[grown]
+    first = last if rules.lengths == 1 else np.maximum(decoded.start_length[grown] + 1, rules.min_length)
     counts = last - first + 1
     step = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(kept, counts), np.repeat(first, counts) + step
+    trial, length = np.repeat(grown, counts), np.repeat(first, counts) + step
+    is_new = ~_copies(decoded, sources, trial, length)
+    return trial[is_new], length[is_new], int((~is_new).sum())
 
 
 def keeps(decoded: Decoded, sources: Sequences, rules: Rules) -> npt.NDArray[np.bool_]:
-    """Mark trials that left a sequence: long enough, with a generated item, and not equal to their source."""
-    return _grown(decoded, rules) & ~_copies(decoded, sources)
+    """Mark trials whose end is a sequence: long enough, with a generated item, and not equal to their source."""
+    return _grown(decoded, rules) & ~_copies(decoded, sources, np.arange(len(decoded.length)), decoded.length)
 
 
 def _grown(decoded: Decoded, rules: Rules) -> npt.NDArray[np.bool_]:
     return (decoded.length >= rules.min_length) & (decoded.length > decoded.start_length)
 
 
-def _copies(decoded: Decoded, sources: Sequences) -> npt.NDArray[np.bool_]:
-    """Mark trials that repeat their source, item by item: nothing about them is new."""
-    same_length = np.flatnonzero(decoded.length == sources.lengths[decoded.source])
-    copies = np.zeros(len(decoded.length), dtype=np.bool_)
+def _copies(decoded: Decoded, sources: Sequences, trial: Int64Array, length: Int64Array) -> npt.NDArray[np.bool_]:
+    """Mark contexts, the first `length` items of trials, that repeat their source: nothing about them is new."""
+    same_length = np.flatnonzero(length == sources.lengths[decoded.source[trial]])
+    copies = np.zeros(len(trial), dtype=np.bool_)
     if len(same_length):
-        source = pad_latest(sources, decoded.source[same_length], max_length=decoded.context.shape[1]).numpy()
-        copies[same_length] = (source == decoded.context[same_length, : source.shape[1]]).all(1)
+        of = trial[same_length]
+        source = pad_latest(sources, decoded.source[of], max_length=decoded.context.shape[1]).numpy()
+        column = np.arange(source.shape[1])
+        differs = (source != decoded.context[of, : len(column)]) & (column < length[same_length, None])
+        copies[same_length] = ~differs.any(1)
     return copies
 
 
-def _stops(decoded: Decoded, sources: Sequences, rules: Rules) -> dict[str, int]:
-    kept = keeps(decoded, sources, rules)
-    copies = _grown(decoded, rules) & ~kept
-    counts = {COPY: int(copies.sum())}
-    for reason in list(StopReason)[1:]:
-        counts[reason.name.lower()] = int((decoded.stop[~kept & ~copies] == reason).sum())
-    return counts
+def _stops(decoded: Decoded, rules: Rules, copies: int) -> dict[str, int]:
+    without = decoded.stop[~_grown(decoded, rules)]
+    reasons = {reason.name.lower(): int((without == reason).sum()) for reason in list(StopReason)[1:]}
+    return {COPY: copies, **reasons}

@@ -19,7 +19,7 @@ from rsir_scale.ranking.build import clustered_search
 from rsir_scale.ranking.clusters import Clusters
 from rsir_scale.ranking.exact import ExactSearch
 from rsir_scale.training.worker import Worker
-from tests.augmenters.rsir.worlds import PAPER, RELEASED, World, few_examples, worlds
+from tests.augmenters.rsir.worlds import PAPER, RELEASED, World, few_examples, sasrec, sequences_of, worlds
 from tests.training.market import ITEMS, fit, market, task, trained_backbone
 
 
@@ -96,6 +96,23 @@ def test_repeats_are_chosen_only_where_they_are_allowed(world: World) -> None:
     for row, context in enumerate(_contexts(decoded)):
         start = int(decoded.start_length[row])
         assert all(item not in context[:place] for place, item in enumerate(context) if place >= start)
+
+
+def test_an_item_is_not_chosen_twice_where_the_coins_of_trials_at_one_context_differ() -> None:
+    rules = replace(
+        PAPER,
+        start_at_prefix=False,
+        exploit_prob=1.0,
+        temperature=100.0,
+        trials_per_sequence=100,
+        batch_size=100,
+        rank_threshold=None,
+        acceptance=0.7,
+    )
+    world = World(sasrec(8, seed=1), sequences_of([[1, 2, 3, 4, 5]]), rules, (3, 0))
+    decoded = _decode(world)
+    assert all(len(set(context)) == len(context) for context in _contexts(decoded))
+    assert _contexts(decoded) == _contexts(_decode(world, batch_size=1))
 
 
 @cache

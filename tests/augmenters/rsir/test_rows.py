@@ -1,5 +1,7 @@
 """Rows are the trials that left a sequence, with their evidence; every trial is a row or a counted stop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
@@ -12,7 +14,7 @@ from rsir_scale.augmenters.written import Written, check_written
 from rsir_scale.data.sequences import Int64Array
 from rsir_scale.ranking.exact import ExactSearch
 from rsir_scale.runs.columns import with_evidence
-from tests.augmenters.rsir.worlds import World, few_examples, worlds
+from tests.augmenters.rsir.worlds import PAPER, World, few_examples, sasrec, sequences_of, worlds
 
 FIRST_ID = 10_000
 
@@ -75,6 +77,51 @@ def test_a_trial_that_puts_its_whole_source_down_again_leaves_no_row(world: Worl
         copies += grown and copy
         assert kept[row] == (grown and not copy)
     assert _written(world, decoded).stops["copy"] == copies
+
+
+@few_examples
+@given(world=worlds())
+def test_with_prefixes_each_step_that_passed_leaves_a_row_unless_it_is_the_source_again(world: World) -> None:
+    most = max(int(world.sources.lengths.max(initial=2)), world.rules.max_length or 0)
+    world = replace(world, rules=replace(world.rules, lengths=most - 1))
+    decoded = _decoded(world)
+    written = _written(world, decoded)
+    expected = {}
+    for row, source in enumerate(decoded.source):
+        context = decoded.context[row, : decoded.length[row]].tolist()
+        for length in range(max(int(decoded.start_length[row]) + 1, world.rules.min_length), len(context) + 1):
+            if context[:length] != world.sources.row(int(source)).tolist():
+                slot = int(decoded.trial[row]) * world.rules.lengths + length - 2
+                expected[int(source), slot] = (context[:length], length < len(context))
+    rows = zip(written.source.tolist(), written.trial.tolist(), strict=True)
+    items = np.split(written.items, written.offsets[1:-1]) if len(written) else []
+    is_prefix = [reason == "prefix" for reason in written.evidence["stop_reason"].to_pylist()]
+    found = {key: (each.tolist(), went_on) for key, each, went_on in zip(rows, items, is_prefix, strict=True)}
+    assert found == expected
+    slots = len(world.sources) * world.rules.trials_per_sequence * world.rules.lengths
+    assert len(written) + sum(written.stops.values()) == slots
+    assert min(written.stops.values()) >= 0
+
+
+def test_a_prefix_that_is_the_whole_source_leaves_no_row_though_its_trial_went_on() -> None:
+    rules = replace(PAPER, start_vouches=True, max_length=4, exploit_prob=0.5, trials_per_sequence=40, lengths=3)
+    rules = replace(rules, rank_threshold=None, temperature=100.0)
+    world = World(sasrec(6, seed=1), sequences_of([[1, 2]]), rules, (1, 0))
+    decoded = _decoded(world)
+    went_on = (decoded.length > 2) & (decoded.context[:, 1] == 2)
+    written = _written(world, decoded)
+    assert went_on.any()
+    assert [1, 2] not in [each.tolist() for each in np.split(written.items, written.offsets[1:-1])]
+    assert written.stops["copy"] == (decoded.context[:, 1] == 2).sum()
+
+
+def test_the_steps_of_a_trial_that_ends_as_its_source_leave_rows_of_their_own() -> None:
+    rules = replace(PAPER, start_at_prefix=False, exploit_prob=1.0, rank_threshold=None, temperature=100.0, lengths=2)
+    world = World(sasrec(6, seed=1), sequences_of([[1, 2, 3]]), replace(rules, trials_per_sequence=20), (1, 0))
+    decoded = _decoded(world)
+    written = _written(world, decoded)
+    assert written.stops["copy"] == (decoded.context[:, :3] == [1, 2, 3]).all(1).sum() > 0
+    assert len(written) == 2 * 20 - written.stops["copy"]
 
 
 @few_examples
