@@ -75,8 +75,8 @@ def resolve_rules(
     # A coin passes as many as the check would, and that is measured.
     if fidelity.mode != "off" and fidelity.rank_threshold >= item_count:
         raise ConfigError(
-            f"fidelity.rank_threshold={fidelity.rank_threshold} is not below the catalogue size {item_count}: nothing could be "
-            f"rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
+            f"fidelity.rank_threshold={fidelity.rank_threshold} is not below the catalogue size {item_count}: nothing "
+            f"could be rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
         )
     if fidelity.mode in ("clustered", "auto"):
         _check_clusters(fidelity, item_count)
