@@ -5,7 +5,8 @@ neither torch nor Ray. What has not happened yet is null; counts of an iteration
 its committed shards, before duplicates are settled.
 
 acceptance = accepted_steps / steps, and of the steps that chose the source's own next item (acceptance_true), any item
-of the source (acceptance_own) or another one (acceptance_other); mean_accepted_steps = accepted_steps / trials;
+of the source (acceptance_own) or another one (acceptance_other); mean_accepted_steps = accepted_steps / (sources ·
+generation.trials_per_sequence), for the counter trials counts all rows that these may leave;
 novel_share = novel_steps / accepted_steps; own_items_share = own_only_rows / rows_kept; growth = training pairs of
 D_{k+1} / those of D_k. train_s is over all starts, generate_s of the last one. facts are the manifest's.
 """
@@ -39,17 +40,18 @@ def read_status(store: Store) -> dict[str, Any]:
         InputError: there is no run here.
         IntegrityError: a file that it rests on is damaged, or the chain of manifests is broken.
     """
-    last = read_config(store).loop.iterations
+    config = read_config(store)
+    last, trials = config.loop.iterations, config.generation.trials_per_sequence
     manifests = read_chain(store)
     events = read_events(store)
     ended_as = str(events[-1]["event"]) if events else ""
     # A raised loop.iterations leaves the formerly last iteration without sequences; RUN_DONE before the last iteration
     # is the end by loop.patience.
     complete = ended_as == RUN_DONE or len(manifests) > last
-    iterations = _finished(store, manifests, writing_until=0 if complete else last)
+    iterations = _finished(store, manifests, writing_until=0 if complete else last, trials=trials)
     if not complete and all(entry["state"] == DONE for entry in iterations):
         begun = {event.get("iteration") for event in events if event["event"] == TRAINING_STARTED}
-        iterations.append(_unfinished(store, len(manifests), begun=len(manifests) in begun))
+        iterations.append(_unfinished(store, len(manifests), begun=len(manifests) in begun, trials=trials))
     state = DONE if complete else str(iterations[-1]["state"])
     return {
         "run": store.root,
@@ -60,7 +62,7 @@ def read_status(store: Store) -> dict[str, Any]:
     }
 
 
-def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) -> list[dict[str, Any]]:
+def _finished(store: Store, manifests: list[Manifest], *, writing_until: int, trials: int) -> list[dict[str, Any]]:
     provenance = read_provenance(store)
     pairs = provenance.dataset.training_pairs if provenance else 0
     entries = []
@@ -69,14 +71,14 @@ def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) ->
         still_writing = written is None and manifest.iteration < writing_until
         entry = _entry(manifest.iteration, GENERATING if still_writing else DONE)
         if written is not None:
-            entry |= _shares(written.counters)
+            entry |= _shares(written.counters, trials)
             entry["errors"] = written.counters.get("errors", 0)
             entry |= {"sources": written.sources, "new_sequences": written.rows, "new_pairs": written.pairs}
             grown = pairs + written.pairs - written.replaced_pairs
             entry["growth"] = _ratio(grown, pairs)
             pairs = grown
         elif still_writing:
-            entry |= _progress(store, manifest.iteration)
+            entry |= _progress(store, manifest.iteration, trials)
         entry |= {name: manifest.timings.get(name) for name in ("train_s", "generate_s")}
         entry["metrics"] = dict(manifest.metrics)
         entry["facts"] = list(manifest.facts)
@@ -84,9 +86,9 @@ def _finished(store: Store, manifests: list[Manifest], *, writing_until: int) ->
     return entries
 
 
-def _unfinished(store: Store, iteration: int, *, begun: bool) -> dict[str, Any]:
+def _unfinished(store: Store, iteration: int, *, begun: bool, trials: int) -> dict[str, Any]:
     if store.exists(layout.plan(iteration)):
-        return _entry(iteration, GENERATING) | _progress(store, iteration)
+        return _entry(iteration, GENERATING) | _progress(store, iteration, trials)
     if store.exists(layout.model(iteration)):
         return _entry(iteration, EVALUATING)
     begun = begun or store.exists(layout.fit_state(layout.training(iteration)))
@@ -116,7 +118,7 @@ def _entry(iteration: int, state: str) -> dict[str, Any]:
     }
 
 
-def _progress(store: Store, iteration: int) -> dict[str, Any]:
+def _progress(store: Store, iteration: int, trials: int) -> dict[str, Any]:
     """Counts of the shards committed so far."""
     if not store.exists(layout.plan(iteration)):
         return {}
@@ -125,18 +127,18 @@ def _progress(store: Store, iteration: int) -> dict[str, Any]:
         "errors": counters.get("errors", 0),
         "new_sequences": counters.get("rows_kept", 0),
         "new_pairs": counters.get("pairs"),
-        **_shares(counters),
+        **_shares(counters, trials),
     }
 
 
-def _shares(counters: Mapping[str, int]) -> dict[str, float | None]:
+def _shares(counters: Mapping[str, int], trials: int) -> dict[str, float | None]:
     def share(part: str, whole: str) -> float | None:
         return _ratio(counters.get(part), counters.get(whole, 0))
 
     return {
         "acceptance": share("accepted_steps", "steps"),
         **{f"acceptance_{kind}": share(f"accepted_{kind}", f"chosen_{kind}") for kind in ("true", "own", "other")},
-        "mean_accepted_steps": share("accepted_steps", "trials"),
+        "mean_accepted_steps": _ratio(counters.get("accepted_steps"), counters.get("sources", 0) * trials),
         "novel_share": share("novel_steps", "accepted_steps"),
         "own_items_share": share("own_only_rows", "rows_kept"),
     }

@@ -124,6 +124,17 @@ def test_shares_and_growth_are_those_of_the_counters() -> None:
         pairs += manifest.generation.pairs
 
 
+def test_steps_are_told_a_trial_however_many_rows_it_may_leave(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with open_run(store, config(), dataset()) as run:
+        written = generate(store, run.lease).generation
+        assert written is not None
+        counters = written.counters | {"sources": 23, "trials": 10**6, "accepted_steps": 92}
+        finish(store, run.lease, 1, generation=written.model_copy(update={"counters": counters}))
+    trials = config().generation.trials_per_sequence
+    assert read_status(store)["iterations"][1]["mean_accepted_steps"] == 92 / (23 * trials)
+
+
 def test_a_kind_of_item_that_was_never_chosen_has_no_acceptance(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with open_run(store, config(), dataset()) as run:

@@ -72,11 +72,11 @@ def resolve_rules(
         ConfigError: the threshold would accept everything without saying so, there are more clusters than items, or
             more are to be probed than there are, or more is wanted of FAISS than it finds on a GPU.
     """
-    threshold = None if fidelity.mode in ("off", "random") else fidelity.rank_threshold
-    if threshold is not None and threshold >= item_count:
+    # A coin passes as many as the check would, and that is measured.
+    if fidelity.mode != "off" and fidelity.rank_threshold >= item_count:
         raise ConfigError(
-            f"fidelity.rank_threshold={threshold} is not below the catalogue size {item_count}: nothing could be "
-            f"rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
+            f"fidelity.rank_threshold={fidelity.rank_threshold} is not below the catalogue size {item_count}: nothing "
+            f"could be rejected. Set 1..{item_count - 1}, or fidelity.mode=off"
         )
     if fidelity.mode in ("clustered", "auto"):
         _check_clusters(fidelity, item_count)
@@ -98,7 +98,7 @@ def resolve_rules(
         trials_per_sequence=generation.trials_per_sequence,
         min_length=generation.min_length,
         max_length=generation.max_length,
-        rank_threshold=threshold,
+        rank_threshold=None if fidelity.mode in ("off", "random") else fidelity.rank_threshold,
         batch_size=generation.batch_size,
         start_vouches=fidelity.start_vouches,
         lengths=lengths_of(generation, longest=longest),

@@ -33,10 +33,11 @@ def test_the_paper_reading_checks_what_it_chose() -> None:
     assert (rules.min_length, rules.max_length) == (2, None)
 
 
+@pytest.mark.parametrize("mode", ["exact", "random"])
 @pytest.mark.parametrize("threshold", [100, 101, 20_000_000])
-def test_a_threshold_not_below_the_catalogue_is_refused_by_value(threshold: int) -> None:
+def test_a_threshold_not_below_the_catalogue_is_refused_by_value(threshold: int, mode: str) -> None:
     with pytest.raises(ConfigError, match=rf"rank_threshold={threshold} .* 100: .*1\.\.99"):
-        _rules(fidelity={"rank_threshold": threshold})
+        _rules(fidelity={"rank_threshold": threshold, "mode": mode})
 
 
 def test_the_largest_threshold_is_accepted_and_off_needs_none() -> None:
