@@ -82,7 +82,7 @@ class ContextTree:
         rows, first = self._take(rows, ~begun_B, count)
         node_SL = first + len(row_K) + prefix_SL.flatten().cumsum(0).view_as(prefix_SL) - 1
         rows = _placed(rows, grown_G, first + child_G, begun_G, node_SL[source_G])
-        tip_U, context_B = distinct(rows.last_node() - first, count)
+        tip_U, context_B = _distinct(rows.last_node() - first, count)
         row_U = torch.empty_like(tip_U)
         row_U[context_B] = torch.arange(len(rows), device=row_U.device)
         if self._memory is None:
@@ -119,7 +119,7 @@ class ContextTree:
         return self._backbone.encode(rows.context_BL.gather(1, first_U1 + torch.arange(most, device=first_U1.device)))
 
 
-def distinct(value_G: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _distinct(value_G: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the distinct values in rising order, and which of them each is; they lie in 0..count-1."""
     there_N = torch.zeros(count, dtype=torch.bool, device=value_G.device).index_fill_(0, value_G, True)
     return there_N.nonzero()[:, 0], (there_N.cumsum(0) - 1)[value_G]

@@ -5,7 +5,11 @@ the next choice, for all trials that are there. Rows that end are replaced at on
 longest sources first, so that the batch stays full until the shard is nearly done, and tables only ever narrow. Which
 rows share a batch depends on the shard alone. It reads no held-out item and knows nothing of files or of Ray.
 
-Shapes: B rows, U distinct contexts, L context positions, R distinct own items, P candidates.
+Shapes: B rows, U distinct contexts, L context positions, R distinct own items, P candidates. A row is one trial, and
+`context_B` says which context it is at: `value_U[context_B]` gives each row what holds at its context. `heads` is a
+table of U rows, one at each context, that speaks for all rows there: they are of one source, hold the same items and
+have proposed the last of them, or not, alike. A coin (`Rules.acceptance`) may end some of them; what their head held
+before it was tossed still holds for those that go on. A search is asked about contexts: its B is U.
 """
 
 from dataclasses import dataclass, replace
@@ -17,9 +21,9 @@ import torch
 from torch import Tensor
 
 from rsir_scale.augmenters.rsir.choice import Pool, choose, own_pool
-from rsir_scale.augmenters.rsir.contexts import Contexts, ContextTree, Tree, distinct
+from rsir_scale.augmenters.rsir.contexts import Contexts, ContextTree, Tree
 from rsir_scale.augmenters.rsir.rules import Rules
-from rsir_scale.augmenters.rsir.state import DecodingRows, StopReason
+from rsir_scale.augmenters.rsir.state import DecodingRows, StopReason, put
 from rsir_scale.augmenters.rsir.tally import Tally, tally_checks
 from rsir_scale.augmenters.rsir.waiting import Waiting
 from rsir_scale.data.dataset import Sequences
@@ -60,6 +64,24 @@ class Decoded:
     encoder: str
 
 
+@dataclass(frozen=True)
+class _Check:
+    """What came of each row's check.
+
+    Attributes:
+        judged_B: there was something to judge.
+        failed_B: it did not pass.
+        vouched_B: there was an item that could vouch.
+        better_B, voucher_B: see `SearchResult`.
+    """
+
+    judged_B: Tensor
+    failed_B: Tensor
+    vouched_B: Tensor
+    better_B: Tensor
+    voucher_B: Tensor
+
+
 @torch.inference_mode()
 def decode(
     backbone: Backbone,
@@ -86,133 +108,105 @@ def decode(
     ended: list[DecodingRows] = []
     tally = Tally()
     while len(rows):
-        rows = rows.resized(rows.width_needed())
-        rows, contexts = tree.grow(rows)
+        rows, contexts = tree.grow(rows.resized(rows.width_needed()))
         rows, counted = _step(search, contexts, rows, rules)
         tally = tally.plus(counted)
-        ended_B = rows.stop_B != StopReason.GOING
-        free = ended_B.nonzero()[:, 0]
+        free = (rows.stop_B != StopReason.GOING).nonzero()[:, 0]
         ended.append(rows.take(free))
-        if len(free) and len(waiting):
-            started = waiting.next(len(free), width=rows.context_BL.shape[1])
-            rows = rows.replaced(free[: len(started)], started)
-            free = free[len(started) :]
-        if len(free):
-            rows = rows.take(torch.ones_like(ended_B).index_fill_(0, free, False).nonzero()[:, 0])
+        rows = _refilled(rows, free, waiting)
     return _collect(ended, sources, rules, tally, tree.name)
+
+
+def _refilled(rows: DecodingRows, free: Tensor, waiting: Waiting) -> DecodingRows:
+    """Begin trials in the places of rows that have ended, and close the places for which none are left."""
+    if len(free) and len(waiting):
+        started = waiting.next(len(free), width=rows.context_BL.shape[1])
+        rows = rows.replaced(free[: len(started)], started)
+        free = free[len(started) :]
+    if not len(free):
+        return rows
+    return rows.take(torch.ones_like(rows.stop_B).index_fill_(0, free, 0).nonzero()[:, 0])
 
 
 def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rules) -> tuple[DecodingRows, Tally]:
     """Check every context (or the item proposed at its end), then choose the next item of the rows that go on."""
-    row_U, context_B = contexts.row_U, contexts.context_B
+    context_B, heads = contexts.context_B, rows.take(contexts.row_U)
     pool_B, uniform_B = rows.draws(Purpose.POOL, Purpose.ITEM)
     explore_B = pool_B >= rules.exploit_prob
-    # Rows at one context are judged alike: they hold the same items and have chosen the last of them, or not, alike.
-    remaining_UR, judged_U = _to_judge(rows, row_U, rules)
     exploring_B = explore_B & (rows.length_B < rows.limit_B)
-    query = SearchQuery(
-        query_BD=contexts.query_UD,
-        own_BR=rows.own_BR.index_select(0, row_U),
-        vouching_BR=remaining_UR,
-        checked_B=judged_U if rules.rank_threshold is not None else torch.zeros_like(judged_U),
-        explore_B=torch.zeros_like(judged_U).index_fill_(0, context_B[exploring_B], True),
-        banned_BL=row_U.new_zeros((len(row_U), 1)) if rules.allow_repeats else rows.context_BL.index_select(0, row_U),
-    )
+    exploring_U = torch.zeros_like(heads.proposed_B).index_fill_(0, context_B[exploring_B], True)
+    query, judged_U = _question(contexts.query_UD, heads, exploring_U, rules)
     result = search.search(query, rank_threshold=rules.rank_threshold or 1, top_candidates=rules.top_candidates)
     judged_B, passed_B = judged_U[context_B], result.passed_B[context_B]
     if rules.acceptance is not None:
         passed_B = rows.draws(Purpose.COIN)[0] < rules.acceptance
     unfailing_U = (result.seen_B < (rules.rank_threshold or 0)) & (result.voucher_B > 0)
     counted = tally_checks(rows, judged_B, passed_B, unfailing_U[context_B])
-    evidence = result.better_B[context_B], result.voucher_B[context_B]
-    used_UR = _used(rows, row_U)
-    rows = _settle(rows, judged_B & ~passed_B, judged_B, remaining_UR.any(1)[context_B], evidence, rules)
-    if rules.acceptance is not None:
-        # A coin may have failed the row that stands for its context, and not the others there.
-        going = (rows.stop_B == StopReason.GOING).nonzero()[:, 0]
-        row_U = row_U.index_copy(0, context_B[going], going)
+    check = _Check(
+        judged_B=judged_B,
+        failed_B=judged_B & ~passed_B,
+        vouched_B=query.vouching_BR.any(1)[context_B],
+        better_B=result.better_B[context_B],
+        voucher_B=result.voucher_B[context_B],
+    )
     item_B = torch.empty_like(context_B)
-    for whole in (True, False):
-        row_G = (explore_B == whole).nonzero()[:, 0]
-        context_K, index_G = distinct(context_B[row_G], len(row_U))
-        pool = _pool(result, context_K, rows.own_BR[row_U[context_K]], used_UR[context_K], rules, whole=whole)
-        item_B[row_G] = choose(pool, index_G, uniform_B[row_G], greedy=rules.greedy, temperature=rules.temperature)
-    return _propose(rows, item_B, explore_B, rules), counted
+    for pool, here_B in ((_catalogue_pool(result), explore_B), (_source_pool(result, heads, rules), ~explore_B)):
+        drawn = context_B[here_B], uniform_B[here_B]
+        item_B[here_B] = choose(pool, *drawn, greedy=rules.greedy, temperature=rules.temperature)
+    return _propose(_settle(rows, check, rules), item_B, explore_B, rules), counted
 
 
-def _used(rows: DecodingRows, row_U: Tensor) -> Tensor:
-    """Own items that may not be chosen again at each context, `[U, R]`, the proposed one among them.
-
-    Of trials at one context, a coin passes some and fails others: those that go on all hold the proposed item.
-    """
-    proposed_UR = rows.proposed_B[row_U, None] & (rows.own_BR[row_U] == rows.last_item()[row_U, None])
-    return rows.used_BR.index_select(0, row_U) | proposed_UR
-
-
-def _pool(
-    result: SearchResult, context_K: Tensor, own_KR: Tensor, used_KR: Tensor, rules: Rules, *, whole: bool
-) -> Pool:
-    """The candidates at some contexts: of the catalogue, or of their sources' items, those used among them."""
-    if whole:
-        return Pool(*(part.index_select(0, context_K) for part in (result.candidate_BP, result.candidate_score_BP)))
-    free_KR = (own_KR > 0) & (rules.allow_repeats | ~used_KR)
-    return own_pool(own_KR, result.own_score_BR.index_select(0, context_K), free_KR, top=rules.top_candidates)
-
-
-def _to_judge(rows: DecodingRows, row_U: Tensor, rules: Rules) -> tuple[Tensor, Tensor]:
-    """Which own items may vouch, `[U, R]`, and whether there is something to judge, `[U]`, in the given rows."""
-    own_UR, proposed_U = rows.own_BR.index_select(0, row_U), rows.proposed_B[row_U]
-    remaining_UR = (own_UR > 0) & ~rows.spent_BR.index_select(0, row_U)
+def _question(query_UD: Tensor, heads: DecodingRows, exploring_U: Tensor, rules: Rules) -> tuple[SearchQuery, Tensor]:
+    """What to ask of the search about each context, and whether there is something to judge there, `[U]`."""
+    vouching_UR = (heads.own_BR > 0) & ~heads.spent_BR
     if not rules.own_vouches_for_itself:
-        remaining_UR &= ~(proposed_U[:, None] & (own_UR == rows.last_item()[row_U, None]))
-    if not rules.check_before_choice:
-        return remaining_UR, proposed_U
-    # Before a choice, a row is judged only if a choice follows: one at its limit ends unjudged.
-    return remaining_UR, remaining_UR.any(1) & (rows.length_B < rows.limit_B)[row_U]
+        vouching_UR &= ~(heads.proposed_B[:, None] & (heads.own_BR == heads.last_item()[:, None]))
+    judged_U = heads.proposed_B
+    if rules.check_before_choice:
+        # A row is judged only if a choice follows: one at its limit ends unjudged.
+        judged_U = vouching_UR.any(1) & (heads.length_B < heads.limit_B)
+    query = SearchQuery(
+        query_BD=query_UD,
+        own_BR=heads.own_BR,
+        vouching_BR=vouching_UR,
+        checked_B=judged_U if rules.rank_threshold is not None else torch.zeros_like(judged_U),
+        explore_B=exploring_U,
+        banned_BL=torch.zeros_like(heads.context_BL[:, :1]) if rules.allow_repeats else heads.context_BL,
+    )
+    return query, judged_U
 
 
-def _settle(
-    rows: DecodingRows,
-    failed_B: Tensor,
-    judged_B: Tensor,
-    vouched_B: Tensor,
-    evidence: tuple[Tensor, Tensor],
-    rules: Rules,
-) -> DecodingRows:
-    """Accept or drop proposed items, and end the rows that failed, ran out of remaining items or grew to their limit.
+def _catalogue_pool(result: SearchResult) -> Pool:
+    """The best items of the catalogue at each context where a row explores."""
+    return Pool(result.candidate_BP, result.candidate_score_BP)
 
-    Args:
-        rows: the rows as they were checked.
-        failed_B: rows that were judged and did not pass.
-        judged_B: rows that had something to judge.
-        vouched_B: rows with an item that could vouch.
-        evidence: the better items of each row that were counted, and its voucher.
-        rules: the rules of a trial.
-    """
-    better_B, voucher_B = evidence
-    accepted_B = rows.proposed_B & ~failed_B
-    last_B1 = rows.last_item()[:, None]
-    accepted_BR = accepted_B[:, None] & (rows.own_BR == last_B1) & (rows.own_BR > 0)
-    spent_BR = rows.spent_BR | accepted_BR
-    length_B = torch.where(failed_B & rows.proposed_B, rows.length_B - 1, rows.length_B)
+
+def _source_pool(result: SearchResult, heads: DecodingRows, rules: Rules) -> Pool:
+    """The best items of its source at each context, those already in it left out unless they may repeat."""
+    free_UR = (heads.own_BR > 0) & (rules.allow_repeats | ~heads.used_BR)
+    return own_pool(heads.own_BR, result.own_score_BR, free_UR, top=rules.top_candidates)
+
+
+def _settle(rows: DecodingRows, check: _Check, rules: Rules) -> DecodingRows:
+    """Accept or drop proposed items; end the rows that failed, ran out of remaining items or grew to their limit."""
+    accepted_B = rows.proposed_B & ~check.failed_B
+    spent_BR = rows.spent_BR | (accepted_B[:, None] & (rows.own_BR == rows.last_item()[:, None]))
+    length_B = torch.where(check.failed_B & rows.proposed_B, rows.length_B - 1, rows.length_B)
     kept_BL = torch.arange(rows.context_BL.shape[1], device=length_B.device) < length_B[:, None]
-    complete_B = ~((rows.own_BR > 0) & ~spent_BR).any(1) | (failed_B & ~vouched_B)
+    complete_B = ~((rows.own_BR > 0) & ~spent_BR).any(1) | (check.failed_B & ~check.vouched_B)
     stop_B = torch.where(length_B >= rows.limit_B, StopReason.LENGTH, StopReason.GOING)
-    stop_B = torch.where(failed_B, StopReason.FIDELITY, stop_B)
+    stop_B = torch.where(check.failed_B, StopReason.FIDELITY, stop_B)
     stop_B = torch.where(complete_B, StopReason.COMPLETE, stop_B)
     # Evidence stands at the position that the check let in: the proposed one, or the one about to be chosen.
-    position_B = rows.length_B - (0 if rules.check_before_choice else 1)
-    position_B1 = position_B[:, None].clamp(max=rows.context_BL.shape[1] - 1)
-    record_B1 = (judged_B & ~failed_B & (better_B >= 0))[:, None]
+    position_B = rows.length_B if rules.check_before_choice else rows.length_B - 1
+    let_in_B = check.judged_B & ~check.failed_B & (check.better_B >= 0)
     return replace(
         rows,
-        used_BR=rows.used_BR | accepted_BR,
         spent_BR=spent_BR,
         length_B=length_B,
         context_BL=rows.context_BL.masked_fill(~kept_BL, 0),
         proposed_B=torch.zeros_like(rows.proposed_B),
-        better_BL=_record(rows.better_BL, position_B1, record_B1, better_B),
-        voucher_BL=_record(rows.voucher_BL, position_B1, record_B1, voucher_B),
+        evidence=rows.evidence.checked(let_in_B, position_B, check.better_B, check.voucher_B),
         stop_B=stop_B,
     )
 
@@ -221,25 +215,18 @@ def _propose(rows: DecodingRows, item_B: Tensor, explore_B: Tensor, rules: Rules
     """Append the chosen item to every row that goes on; a row whose pool is empty ends."""
     going_B = rows.stop_B == StopReason.GOING
     chosen_B = going_B & (item_B > 0)
-    position_B1 = rows.length_B[:, None].clamp(max=rows.context_BL.shape[1] - 1)
-    chosen_BR = rows.own_BR == item_B[:, None] if rules.check_before_choice else torch.zeros_like(rows.used_BR)
-    chosen_BR = chosen_BR & chosen_B[:, None]
+    chosen_BR = chosen_B[:, None] & (rows.own_BR == item_B[:, None])
     return replace(
         rows,
         used_BR=rows.used_BR | chosen_BR,
-        spent_BR=rows.spent_BR | chosen_BR,
+        spent_BR=rows.spent_BR | chosen_BR if rules.check_before_choice else rows.spent_BR,
         faithful_B=rows.faithful_B & (rows.last_item() == rows.source_BL.gather(1, (rows.length_B - 1)[:, None])[:, 0]),
-        context_BL=_record(rows.context_BL, position_B1, chosen_B[:, None], item_B),
-        explored_BL=_record(rows.explored_BL, position_B1, chosen_B[:, None], explore_B),
+        context_BL=put(rows.context_BL, chosen_B, rows.length_B, item_B),
+        evidence=rows.evidence.chosen(chosen_B, rows.length_B, explore_B),
         length_B=rows.length_B + chosen_B,
         proposed_B=chosen_B & (not rules.check_before_choice),
         stop_B=torch.where(going_B & (item_B == 0), StopReason.EXHAUSTED, rows.stop_B),
     )
-
-
-def _record(table_BL: Tensor, position_B1: Tensor, where_B1: Tensor, value_B: Tensor) -> Tensor:
-    value_B1 = value_B[:, None].to(table_BL.dtype)
-    return table_BL.scatter(1, position_B1, torch.where(where_B1, value_B1, table_BL.gather(1, position_B1)))
 
 
 def _collect(ended: list[DecodingRows], sources: Sequences, rules: Rules, tally: Tally, encoder: str) -> Decoded:
@@ -256,7 +243,7 @@ def _collect(ended: list[DecodingRows], sources: Sequences, rules: Rules, tally:
         for name, values in column.items():
             values[place] = getattr(table, f"{name}_B").cpu().numpy()
         for name, values in matrix.items():
-            part = getattr(table, f"{name}_BL").cpu().numpy()
+            part = getattr(table if name == "context" else table.evidence, f"{name}_BL").cpu().numpy()
             values[place, : part.shape[1]] = part
     return Decoded(
         source=column["source"],

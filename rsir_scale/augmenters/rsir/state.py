@@ -5,8 +5,10 @@ A row is one trial of one source sequence. Functions return new tables; nothing 
 Shapes: B rows, L context positions, R distinct own items.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +31,41 @@ class StopReason(IntEnum):
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """Why each item stands where it does: the outcome of its check, and the pool that it was chosen from.
+
+    Attributes:
+        better_BL: items of the catalogue that scored higher than the voucher; -1 where nothing was checked.
+        voucher_BL: the own item that vouched; 0 where nothing was checked.
+        explored_BL: whether the pool was the catalogue.
+    """
+
+    better_BL: Tensor
+    voucher_BL: Tensor
+    explored_BL: Tensor
+
+    def checked(self, where_B: Tensor, position_B: Tensor, better_B: Tensor, voucher_B: Tensor) -> "Evidence":
+        """Record the outcome of a check at one position of each row that `where_B` marks."""
+        return replace(
+            self,
+            better_BL=put(self.better_BL, where_B, position_B, better_B),
+            voucher_BL=put(self.voucher_BL, where_B, position_B, voucher_B),
+        )
+
+    def chosen(self, where_B: Tensor, position_B: Tensor, explored_B: Tensor) -> "Evidence":
+        """Record the pool of a choice at one position of each row that `where_B` marks."""
+        return replace(self, explored_BL=put(self.explored_BL, where_B, position_B, explored_B))
+
+
+def put(table_BL: Tensor, where_B: Tensor, position_B: Tensor, value_B: Tensor) -> Tensor:
+    """Return the table with a value at one position of each row that `where_B` marks."""
+    # Other rows may name a position beyond the table.
+    position_B1 = position_B[:, None].clamp(max=table_BL.shape[1] - 1)
+    value_B1 = value_B[:, None].to(table_BL.dtype)
+    return table_BL.scatter(1, position_B1, torch.where(where_B[:, None], value_B1, table_BL.gather(1, position_B1)))
+
+
+@dataclass(frozen=True)
 class DecodingRows:
     """Trials under way.
 
@@ -43,11 +80,11 @@ class DecodingRows:
         source_BL: the source's items, 0-padded.
         node_BL: where the context's positions stand in the tree of contexts; `NO_NODE` where they do not yet.
         own_BR: the source's distinct items, by rising item index, with zeros among and after them.
-        used_BR: own items in the context, a proposed one left out.
-        spent_BR: own items that vouch no more: those used, or of them those that were generated alone.
+        used_BR: own items in the context; once the row ends, one that failed its check as well.
+        spent_BR: own items that vouch no more: those used and accepted, or of them those that were generated alone.
         proposed_B: whether the context's last item still awaits its check.
         faithful_B: whether the context before its last item is a prefix of the source.
-        better_BL, voucher_BL, explored_BL: evidence of the item at each position (see `runs.columns`).
+        evidence: of the item at each position.
         stop_B: a `StopReason`.
     """
 
@@ -65,9 +102,7 @@ class DecodingRows:
     spent_BR: Tensor
     proposed_B: Tensor
     faithful_B: Tensor
-    better_BL: Tensor
-    voucher_BL: Tensor
-    explored_BL: Tensor
+    evidence: Evidence
     stop_B: Tensor
 
     def __len__(self) -> int:
@@ -75,17 +110,15 @@ class DecodingRows:
 
     def take(self, rows: Tensor) -> "DecodingRows":
         """Return the rows of the given numbers."""
-        return DecodingRows(*(getattr(self, field.name).index_select(0, rows) for field in fields(self)))
+        return combine(lambda column: column.index_select(0, rows), self)
 
     def between(self, first: int, end: int) -> "DecodingRows":
         """Return the rows from `first` to before `end`, or as many of them as there are, as views."""
-        return DecodingRows(*(getattr(self, field.name)[first:end] for field in fields(self)))
+        return combine(lambda column: column[first:end], self)
 
     def replaced(self, rows: Tensor, other: "DecodingRows") -> "DecodingRows":
         """Return the table with the given rows (their numbers) taken from another one of equal width."""
-        return DecodingRows(
-            *(getattr(self, field.name).index_copy(0, rows, getattr(other, field.name)) for field in fields(self))
-        )
+        return combine(lambda column, others: column.index_copy(0, rows, others), self, other)
 
     def width_needed(self) -> int:
         """How many positions the longest source takes, and the longest context with one more item."""
@@ -99,12 +132,11 @@ class DecodingRows:
         more = width - self.context_BL.shape[1]
         if more == 0:
             return self
-        wide = {name: column for name, column in vars(self).items() if column.dim() == 2}
         if more < 0:
-            return replace(self, **{name: column[:, :width] for name, column in wide.items()})
-        empty = {"better_BL": -1, "node_BL": NO_NODE}
-        padded = {name: F.pad(column, (0, more), value=empty.get(name, 0)) for name, column in wide.items()}
-        return replace(self, **padded)
+            return combine(lambda column: column[:, :width] if column.dim() == 2 else column, self)
+        wide = combine(lambda column: F.pad(column, (0, more)) if column.dim() == 2 else column, self)
+        evidence = replace(wide.evidence, better_BL=F.pad(self.evidence.better_BL, (0, more), value=-1))
+        return replace(wide, node_BL=F.pad(self.node_BL, (0, more), value=NO_NODE), evidence=evidence)
 
     def last_item(self) -> Tensor:
         """Return the last item of each context."""
@@ -119,3 +151,14 @@ class DecodingRows:
         key_B = fold_into(self.key_B.cpu().numpy().view(np.uint64), self.length_B.cpu().numpy())
         device = self.length_B.device
         return [torch.from_numpy(uniforms_of(fold_into(key_B, purpose))).to(device) for purpose in purposes]
+
+
+Table = TypeVar("Table", Evidence, DecodingRows)
+
+
+def combine(change: Callable[..., Tensor], *tables: Table) -> Table:
+    """Make a table of what `change` makes of each column of the given ones, those of their evidence among them."""
+    columns = zip(*(vars(table).values() for table in tables), strict=True)
+    return type(tables[0])(
+        *(combine(change, *parts) if isinstance(parts[0], Evidence) else change(*parts) for parts in columns)
+    )

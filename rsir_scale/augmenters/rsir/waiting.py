@@ -6,8 +6,6 @@ together and share what they have in common.
 Shapes: B rows, L context positions, R distinct own items.
 """
 
-from dataclasses import fields
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rsir_scale.augmenters.rsir.rules import Rules
-from rsir_scale.augmenters.rsir.state import NO_NODE, DecodingRows
+from rsir_scale.augmenters.rsir.state import NO_NODE, DecodingRows, Evidence, combine
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.randomness import Purpose, fold, fold_into, uniforms_of
@@ -116,9 +114,7 @@ def begin(
         spent_BR=torch.zeros_like(used_BR) if rules.start_vouches else used_BR,
         proposed_B=torch.zeros_like(start_B, dtype=torch.bool),
         faithful_B=torch.ones_like(start_B, dtype=torch.bool),
-        better_BL=torch.full_like(nothing_BL, -1),
-        voucher_BL=nothing_BL,
-        explored_BL=nothing_BL.bool(),
+        evidence=Evidence(torch.full_like(nothing_BL, -1), nothing_BL, nothing_BL.bool()),
         stop_B=torch.zeros_like(start_B),
     )
 
@@ -134,6 +130,4 @@ def _distinct(items_BL: Tensor) -> tuple[Tensor, Tensor]:
 def _joined(pieces: list[DecodingRows]) -> DecodingRows:
     if len(pieces) == 1:
         return pieces[0]
-    return DecodingRows(
-        *(torch.cat([getattr(piece, field.name) for piece in pieces]) for field in fields(DecodingRows))
-    )
+    return combine(lambda *columns: torch.cat(columns), *pieces)
