@@ -101,6 +101,14 @@ def check_written(
             f"{rows} rows have evidence {sorted(written.evidence)} where {evidence.names} is declared, or a column of "
             f"another length ({short})"
         )
+    # Of another type they would fail later, where no source is set aside.
+    if written.items.dtype != np.int32:
+        raise BrokenContractError(f"items are {written.items.dtype}, and int32 is wanted")
+    for declared in evidence:
+        if written.evidence[declared.name].type != declared.type:
+            raise BrokenContractError(
+                f"{declared.name} is {written.evidence[declared.name].type}, and {declared.type} is declared"
+            )
     orphan = (written.source < 0) | (written.source >= len(sources))
     if orphan.any():
         raise BrokenContractError(f"a row without a source: {written.source[orphan][0]} of {len(sources)} sources")

@@ -71,6 +71,8 @@ def test_no_rows_at_all_pass_where_every_trial_stopped() -> None:
         (lambda: {"start_length": GOOD.start_length[:2]}, r"another length \(start_length\)"),
         (lambda: {"first_target": GOOD.first_target[:2]}, r"another length \(first_target\)"),
         (lambda: {"evidence": {"why": pa.array(["a"])}}, r"another length \(why\)"),
+        (lambda: {"evidence": {"why": pa.array([1, 2, 3])}}, "why is int64, and string is declared"),
+        (lambda: {"items": GOOD.items.astype(np.int64)}, "items are int64, and int32 is wanted"),
         (lambda: {"evidence": {}}, r"evidence \[\] where \['why'\]"),
         (lambda: {"evidence": {**GOOD.evidence, "more": GOOD.evidence["why"]}}, r"evidence \['more', 'why'\]"),
         (changed("source", 0, -1), "a row without a source: -1 of 3"),
