@@ -22,7 +22,8 @@ def literal(augmenter: Augmenter, sources: Sequences) -> Written:
     options = augmenter.options
     short = np.flatnonzero((sources.lengths > 0) & (sources.lengths < options.shorter_than))
     own = [sources.row(row).tolist() for row in short.tolist()]
-    before = [_items_before(augmenter.extender, items, options.items) for items in own]
+    counts = [min(options.items, options.shorter_than - len(items)) for items in own]
+    before = [_items_before(augmenter.extender, items, count) for items, count in zip(own, counts, strict=True)]
     rows = [(row, [*new, *items]) for row, new, items in zip(short, before, own, strict=True) if new]
     return Written(
         source=np.array([row for row, _ in rows], dtype=np.int64),

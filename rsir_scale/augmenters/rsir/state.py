@@ -8,7 +8,7 @@ Shapes: B rows, L context positions, R distinct own items.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -158,7 +158,7 @@ Table = TypeVar("Table", Evidence, DecodingRows)
 
 def combine(change: Callable[..., Tensor], *tables: Table) -> Table:
     """Make a table of what `change` makes of each column of the given ones, those of their evidence among them."""
-    columns = zip(*(vars(table).values() for table in tables), strict=True)
-    return type(tables[0])(
-        *(combine(change, *parts) if isinstance(parts[0], Evidence) else change(*parts) for parts in columns)
-    )
+    columns: dict[str, Any] = {}
+    for name, *parts in zip(vars(tables[0]), *(vars(table).values() for table in tables), strict=True):
+        columns[name] = combine(change, *parts) if isinstance(parts[0], Evidence) else change(*parts)
+    return type(tables[0])(**columns)
