@@ -13,6 +13,7 @@ before it was tossed still holds for those that go on. A search is asked about c
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -150,9 +151,11 @@ def _step(search: ItemSearch, contexts: Contexts, rows: DecodingRows, rules: Rul
         voucher_B=result.voucher_B[context_B],
     )
     item_B = torch.empty_like(context_B)
-    for pool, here_B in ((_catalogue_pool(result), explore_B), (_source_pool(result, heads, rules), ~explore_B)):
-        drawn = context_B[here_B], uniform_B[here_B]
-        item_B[here_B] = choose(pool, *drawn, greedy=rules.greedy, temperature=rules.temperature)
+    catalogue, source = partial(_catalogue_pool, result), partial(_source_pool, result, heads, rules)
+    for pool, here_B in ((catalogue, explore_B), (source, ~explore_B)):
+        if here_B.any():
+            drawn = context_B[here_B], uniform_B[here_B]
+            item_B[here_B] = choose(pool(), *drawn, greedy=rules.greedy, temperature=rules.temperature)
     return _propose(_settle(rows, check, rules), item_B, explore_B, rules), counted
 
 

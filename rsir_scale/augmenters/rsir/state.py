@@ -158,7 +158,8 @@ Table = TypeVar("Table", Evidence, DecodingRows)
 
 def combine(change: Callable[..., Tensor], *tables: Table) -> Table:
     """Make a table of what `change` makes of each column of the given ones, those of their evidence among them."""
-    columns: dict[str, Any] = {}
-    for name, *parts in zip(vars(tables[0]), *(vars(table).values() for table in tables), strict=True):
-        columns[name] = combine(change, *parts) if isinstance(parts[0], Evidence) else change(*parts)
-    return type(tables[0])(**columns)
+    columns: list[Any] = [
+        combine(change, *parts) if isinstance(parts[0], Evidence) else change(*parts)
+        for parts in zip(*(vars(table).values() for table in tables), strict=True)
+    ]
+    return type(tables[0])(*columns)
