@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rsir_scale.augmenters.rsir import waiting
 from rsir_scale.augmenters.rsir.decode import Decoded, decode
+from rsir_scale.augmenters.rsir.state import DecodingRows
 from rsir_scale.augmenters.rsir.waiting import Waiting
 from rsir_scale.ranking.exact import ExactSearch
 from tests.augmenters.rsir.worlds import World, few_examples, worlds
@@ -17,6 +18,11 @@ from tests.augmenters.rsir.worlds import World, few_examples, worlds
 
 def _waiting(world: World) -> Waiting:
     return Waiting(world.sources, world.rules, identity=world.identity, device=torch.device("cpu"))
+
+
+def _columns(rows: DecodingRows) -> dict[str, torch.Tensor]:
+    every = {**vars(rows), **vars(rows.evidence)}
+    return {name: column for name, column in every.items() if name != "evidence"}
 
 
 @few_examples
@@ -30,9 +36,8 @@ def test_the_trials_are_the_same_in_any_portions(world: World, portions: list[in
             left = len(queue)
             handed.append(queue.next(count, width=everything.context_BL.shape[1]))
             assert len(handed[-1]) == min(count, left) == left - len(queue)
-    for field in fields(everything):
-        joined = torch.cat([getattr(rows, field.name) for rows in handed])
-        assert torch.equal(joined, getattr(everything, field.name)), field.name
+    for name, column in _columns(everything).items():
+        assert torch.equal(torch.cat([_columns(rows)[name] for rows in handed]), column), name
     lengths = world.sources.lengths[everything.source_B.numpy()]
     assert (np.diff(lengths) <= 0).all()
     trials = world.rules.trials_per_sequence
