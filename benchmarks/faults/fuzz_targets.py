@@ -168,8 +168,8 @@ def _records(store: Store) -> Iterator[tuple[str, Target]]:
         timings={},
     )
     lease = store.read(layout.lease(0))
-    yield of_run(layout.manifest(0), read_chain)
-    yield of_run(layout.extension(1), read_chain, seed=extension.to_bytes())
+    yield of_run(layout.model_link(0), read_chain)
+    yield of_run(layout.generation_link(1), read_chain, seed=extension.to_bytes())
     yield of_run(layout.model(0), lambda run: read_model(run, 0))
     yield of_run(layout.plan(0), lambda run: read_plan(run, 0))
     yield of_run(layout.commit(0, 0), lambda run: read_commit(run, 0, 0))
@@ -179,14 +179,14 @@ def _records(store: Store) -> Iterator[tuple[str, Target]]:
     yield of_run(layout.EVENTS, read_events)
     yield of_run(layout.TEACHER, read_teacher, seed=teacher.to_bytes())
     yield of_run("iteration=000/any.json", leftovers, seed=b'{"a": ["b", {"c": null}]}')
-    yield "record: status of a manifest", Target((store.read(layout.manifest(1)),), _status(store))
+    yield "record: status of a manifest", Target((store.read(layout.model_link(1)),), _status(store))
     yield "record: lease", Target((lease,), lambda data: LeaseRecord.from_bytes(data, "lease"))
     keys = (b"iteration=000/metrics.json", b"../x", b"a/b")
     yield "record: key", Target(keys, lambda data: check_key(data.decode("utf-8", "replace"), "root"))
 
 
 def _status(store: Store) -> Callable[[bytes], object]:
-    path = Path(store.root, layout.manifest(1))
+    path = Path(store.root, layout.model_link(1))
     good = path.read_bytes()
 
     def take(data: bytes) -> None:

@@ -116,7 +116,7 @@ def drive(process: Process | None, store: Store, *, clock: Clock) -> None:
         if process is not None:
             process.lease = run.lease
         for iteration in range(ITERATIONS):
-            if store.exists(layout.manifest(iteration)):
+            if store.exists(layout.model_link(iteration)):
                 continue
             if not has_model(store, iteration):
                 run.lease.assert_held()

@@ -87,12 +87,12 @@ def test_a_dry_run_says_the_same_and_writes_nothing(littered: TinyRun) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [layout.manifest(1), layout.commit(0, 0), layout.model(2), layout.metrics(0), layout.plan(1)],
+    [layout.model_link(1), layout.commit(0, 0), layout.model(2), layout.metrics(0), layout.plan(1)],
 )
 def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, record: str) -> None:
     # As in an iteration under way: the record is all that speaks for the object.
     for iteration in range(3):
-        for key in (layout.manifest(iteration), layout.extension(iteration)):
+        for key in (layout.model_link(iteration), layout.generation_link(iteration)):
             if key != record:
                 littered.store.delete(key)
     told = clean(littered.store, dry_run=True)
@@ -114,8 +114,8 @@ def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, 
         (layout.prepared(0), layout.prepared_table(0, ATTEMPT)),
         (layout.learned(0), layout.learned_weights(0, ATTEMPT, 1)),
         (layout.TEACHER, layout.teacher_weights(ATTEMPT, 0)),
-        (layout.manifest(1), layout.dropped(1, ATTEMPT)),
-        (layout.manifest(1), layout.replaced(1, ATTEMPT)),
+        (layout.model_link(1), layout.dropped(1, ATTEMPT)),
+        (layout.model_link(1), layout.replaced(1, ATTEMPT)),
     ],
 )
 def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun, record: str, undecided: str) -> None:

@@ -34,7 +34,7 @@ def _run(folder: Path) -> Store:
 
 
 def _change(store: Store, number: int, **fields: object) -> None:
-    key = layout.manifest(number)
+    key = layout.model_link(number)
     store.put(key, json.dumps(json.loads(store.read(key)) | fields, sort_keys=True).encode())
 
 
@@ -50,7 +50,7 @@ def test_written_manifest_reads_back_and_names_its_parent(tmp_path: Path) -> Non
 
 def test_a_manifest_that_is_gone_before_another_one_breaks_the_chain(tmp_path: Path) -> None:
     store = _run(tmp_path)
-    store.delete(layout.manifest(0))
+    store.delete(layout.model_link(0))
     with pytest.raises(IntegrityError, match=r"iteration=000/MANIFEST\.json is missing, and the one after it is there"):
         read_chain(store)
 
@@ -104,7 +104,7 @@ def test_driver_that_was_succeeded_writes_no_manifest(tmp_path: Path) -> None:
         store.create(layout.lease(1), b"the next driver")
         with pytest.raises(ResumableError, match="another driver took this run over"):
             finish(store, lease, 0)
-    assert not store.exists(layout.manifest(0))
+    assert not store.exists(layout.model_link(0))
 
 
 def test_digest_is_of_content_and_none_before_there_is_any(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_raised_iterations_extend_the_last_manifest(tmp_path: Path) -> None:
     assert len(training_files(store, dataset(), 1)) > len(training_files(store, dataset(), 0))
     assert combined_digest(chain) == combined_digest(read_chain(_run(tmp_path / "plain")))
 
-    key = layout.extension(0)
+    key = layout.generation_link(0)
     store.put(key, json.dumps(json.loads(store.read(key)) | {"facts": []}).encode())
     with pytest.raises(IntegrityError, match="names parent"):
         read_chain(store)

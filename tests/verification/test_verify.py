@@ -165,7 +165,7 @@ def test_a_changed_file_of_the_dataset_is_named(tmp_path: Path) -> None:
 def _mend(run: TinyRun, iteration: int, key: str, data: bytes) -> None:
     """Replace a part and every hash of it up to the manifest of its iteration."""
     (run.path / key).write_bytes(data)
-    path = run.path / layout.manifest(iteration)
+    path = run.path / layout.model_link(iteration)
     manifest = Manifest.from_bytes(path.read_bytes(), "manifest")
     files = {entry.key: entry for entry in manifest.files}
     files[key] = entry_of(run.store, key, "part").model_copy(update={"rows": files[key].rows})
@@ -223,7 +223,7 @@ def test_a_changed_row_that_is_mended_throughout_still_breaks_the_digest(
 
 
 def _changed_manifest(run: TinyRun, iteration: int, change: Callable[[Manifest], Manifest]) -> VerifyReport:
-    path = run.path / layout.manifest(iteration)
+    path = run.path / layout.model_link(iteration)
     path.write_bytes(change(Manifest.from_bytes(path.read_bytes(), "manifest")).to_bytes())
     return _checked(run)
 
@@ -231,13 +231,13 @@ def _changed_manifest(run: TinyRun, iteration: int, change: Callable[[Manifest],
 def test_the_chain_shows_a_changed_manifest_in_the_next_one(tmp_path: Path) -> None:
     run = tiny_run().copy_to(tmp_path / "run")
     report = _changed_manifest(run, 0, lambda m: m.model_copy(update={"timings": {"train_s": 0.0}}))
-    assert [(fault.file, "parent" in fault.what) for fault in report.faults] == [(layout.manifest(1), True)]
+    assert [(fault.file, "parent" in fault.what) for fault in report.faults] == [(layout.model_link(1), True)]
 
 
 def test_metrics_and_counters_that_were_not_measured_are_named(tmp_path: Path) -> None:
     run = tiny_run().copy_to(tmp_path / "run")
     report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"metrics": m.metrics | {"test/NDCG@10": 0.99}}))
-    assert [fault.file for fault in report.faults] == [layout.manifest(2)]
+    assert [fault.file for fault in report.faults] == [layout.model_link(2)]
 
     def more_hits(manifest: Manifest) -> Manifest:
         assert manifest.generation is not None
@@ -321,7 +321,7 @@ def _with_dropped(run: TinyRun, iteration: int, ids: list[int]) -> VerifyReport:
     generation = manifest.generation.model_copy(update=told)
     # Later iterations were made from other files now: they go, and what is left is a run under way.
     for later in range(iteration + 1, 3):
-        (run.path / layout.manifest(later)).unlink()
+        (run.path / layout.model_link(later)).unlink()
     return _changed_manifest(run, iteration, lambda m: m.model_copy(update={"files": files, "generation": generation}))
 
 
@@ -354,7 +354,7 @@ def test_dropped_ids_out_of_order_or_without_a_file_are_named_though_all_hashes_
         return manifest.model_copy(update={"files": tuple(e for e in manifest.files if e.kind != "dropped")})
 
     said = {(fault.file, fault.what) for fault in _changed_manifest(run, 1, without_dropped).faults}
-    assert (layout.manifest(1), "it names no file of dropped duplicates") in said
+    assert (layout.model_link(1), "it names no file of dropped duplicates") in said
 
 
 def test_a_plan_of_other_sources_is_named_though_all_hashes_fit(tmp_path: Path) -> None:
@@ -381,11 +381,11 @@ def test_a_run_file_of_other_settings_is_named_by_every_manifest(tmp_path: Path)
     assert text.count("learning_rate: 0.02") == 1
     path.write_text(text.replace("learning_rate: 0.02", "learning_rate: 0.03"))
     said = {fault.file for fault in _checked(run).faults if "other settings" in fault.what}
-    assert said == {layout.manifest(iteration) for iteration in range(3)}
+    assert said == {layout.model_link(iteration) for iteration in range(3)}
 
 
 def test_a_manifest_or_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for key in (layout.manifest(1), layout.RUN_CONFIG, layout.PROVENANCE):
+    for key in (layout.model_link(1), layout.RUN_CONFIG, layout.PROVENANCE):
         run = tiny_run().copy_to(tmp_path / key.replace("/", "-"))
         (run.path / key).write_bytes(b"{")
         assert key in {fault.file for fault in _checked(run).faults}
@@ -394,8 +394,8 @@ def test_a_manifest_or_config_that_cannot_be_read_is_named(tmp_path: Path) -> No
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_lost_manifest_between_others_is_named_and_nothing_is_made_in_its_place(tmp_path: Path, whole: bool) -> None:
     run = tiny_run().copy_to(tmp_path / "run")
-    shutil.rmtree(run.path / layout.folder(1)) if whole else (run.path / layout.manifest(1)).unlink()
-    assert layout.manifest(1) in {fault.file for fault in _checked(run).faults}
+    shutil.rmtree(run.path / layout.folder(1)) if whole else (run.path / layout.model_link(1)).unlink()
+    assert layout.model_link(1) in {fault.file for fault in _checked(run).faults}
     before = sorted(run.path.rglob("MANIFEST.json"))
     with (
         pytest.raises(IntegrityError, match=r"iteration=001/MANIFEST\.json is missing, and the one after it is there"),
@@ -446,8 +446,8 @@ def test_leftovers_of_other_attempts_are_no_fault(tmp_path: Path) -> None:
 
 def test_a_run_that_is_under_way_passes(tmp_path: Path) -> None:
     run = tiny_run().copy_to(tmp_path / "run")
-    (run.path / layout.manifest(2)).unlink()
-    (run.path / layout.manifest(1)).unlink()
+    (run.path / layout.model_link(2)).unlink()
+    (run.path / layout.model_link(1)).unlink()
     (run.path / layout.commit(1, 0)).unlink()
     report = _checked(run)
     assert report.ok
