@@ -34,7 +34,7 @@ from rsir_scale.runs.events import read_events
 from rsir_scale.runs.lease import LeaseRecord
 from rsir_scale.runs.leftovers import leftovers
 from rsir_scale.runs.lineage import read_columns
-from rsir_scale.runs.manifest import Extension, manifest_sha256, read_chain
+from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.status import read_status
@@ -158,18 +158,9 @@ def _records(store: Store) -> Iterator[tuple[str, Target]]:
         validation_score=0.5,
         dataset_fingerprint="0" * 64,
     )
-    generation = read_chain(store)[0].generation
-    assert generation is not None  # noqa: S101  # iteration 0 wrote sequences
-    extension = Extension(
-        iteration=1,
-        parent_sha256=manifest_sha256(store, 1),
-        files=(),
-        generation=generation,
-        timings={},
-    )
     lease = store.read(layout.lease(0))
     yield of_run(layout.model_link(0), read_chain)
-    yield of_run(layout.generation_link(1), read_chain, seed=extension.to_bytes())
+    yield of_run(layout.generation_link(0), read_chain)
     yield of_run(layout.model(0), lambda run: read_model(run, 0))
     yield of_run(layout.plan(0), lambda run: read_plan(run, 0))
     yield of_run(layout.commit(0, 0), lambda run: read_commit(run, 0, 0))
