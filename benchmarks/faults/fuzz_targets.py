@@ -34,7 +34,7 @@ from rsir_scale.runs.events import read_events
 from rsir_scale.runs.lease import LeaseRecord
 from rsir_scale.runs.leftovers import leftovers
 from rsir_scale.runs.lineage import read_columns
-from rsir_scale.runs.manifest import Extension, manifest_sha256, read_chain
+from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.status import read_status
@@ -158,18 +158,9 @@ def _records(store: Store) -> Iterator[tuple[str, Target]]:
         validation_score=0.5,
         dataset_fingerprint="0" * 64,
     )
-    generation = read_chain(store)[0].generation
-    assert generation is not None  # noqa: S101  # iteration 0 wrote sequences
-    extension = Extension(
-        iteration=1,
-        parent_sha256=manifest_sha256(store, 1),
-        files=(),
-        generation=generation,
-        timings={},
-    )
     lease = store.read(layout.lease(0))
-    yield of_run(layout.manifest(0), read_chain)
-    yield of_run(layout.extension(1), read_chain, seed=extension.to_bytes())
+    yield of_run(layout.model_link(0), read_chain)
+    yield of_run(layout.generation_link(0), read_chain)
     yield of_run(layout.model(0), lambda run: read_model(run, 0))
     yield of_run(layout.plan(0), lambda run: read_plan(run, 0))
     yield of_run(layout.commit(0, 0), lambda run: read_commit(run, 0, 0))
@@ -179,14 +170,14 @@ def _records(store: Store) -> Iterator[tuple[str, Target]]:
     yield of_run(layout.EVENTS, read_events)
     yield of_run(layout.TEACHER, read_teacher, seed=teacher.to_bytes())
     yield of_run("iteration=000/any.json", leftovers, seed=b'{"a": ["b", {"c": null}]}')
-    yield "record: status of a manifest", Target((store.read(layout.manifest(1)),), _status(store))
+    yield "record: status of a manifest", Target((store.read(layout.model_link(1)),), _status(store))
     yield "record: lease", Target((lease,), lambda data: LeaseRecord.from_bytes(data, "lease"))
     keys = (b"iteration=000/metrics.json", b"../x", b"a/b")
     yield "record: key", Target(keys, lambda data: check_key(data.decode("utf-8", "replace"), "root"))
 
 
 def _status(store: Store) -> Callable[[bytes], object]:
-    path = Path(store.root, layout.manifest(1))
+    path = Path(store.root, layout.model_link(1))
     good = path.read_bytes()
 
     def take(data: bytes) -> None:

@@ -31,7 +31,7 @@ from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs.content import digest
-from rsir_scale.runs.lineage import committed_files
+from rsir_scale.runs.lineage import part_files
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.owners import kept_rows
@@ -119,7 +119,7 @@ def stored_rows(store: Store) -> tuple[Rows, int]:
     rows: Rows = {}
     seen = 0
     for manifest in read_chain(store):
-        files = committed_files(store, manifest.iteration)
+        files = part_files(manifest.files)
         for table in kept_rows(store, files, [SEQUENCE_ID, CONTENT_HASH]):
             ids, hashes = (table.column(name).to_pylist() for name in (SEQUENCE_ID, CONTENT_HASH))
             rows |= dict(zip(ids, hashes, strict=True))

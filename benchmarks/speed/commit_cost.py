@@ -11,7 +11,7 @@ without commits could leave out, and what it could not leave out but would do at
     write      each part: Parquet with compression, its hash, and bringing file and folder to the disk
     commit     each record, created only if absent, and looking whether one is there
     settle     reading the commits again, duplicates, the hash of all rows
-    manifest   hashes of files, and creating it
+    manifest   creating it
 
 `owners` and `rows` are shown beside them and are no part of it: counting guesses of held-out items, and laying out rows
 with their evidence."""
@@ -45,7 +45,7 @@ PROTOCOL: dict[str, list[tuple[ModuleType, str]]] = {
     "write": [(shard, "write_part"), (shard, "write_errors")],
     "commit": [(shard, "missing_shards"), (shard, "read_commit"), (shard, "commit")],
     "settle": [(recursion, "settle")],
-    "manifest": [(recursion, "_model_files"), (recursion, "parent_sha256"), (recursion, "write_manifest")],
+    "manifest": [(recursion, "write_link")],
 }
 BESIDE: dict[str, list[tuple[ModuleType, str]]] = {
     "rows": [(rsir, "written_rows"), (shard, "part_table")],

@@ -1,7 +1,7 @@
 """The recursion: train theta_k, evaluate it, let it write, and go on with what it wrote.
 
 Comes in: a run whose lease is held, its dataset and two phases, training and generation, which may run in this process
-or on a cluster. Goes out: manifests, one an iteration. Every step looks first at what the run directory already holds,
+or on a cluster. Goes out: manifests, two an iteration. Every step looks first at what the run directory already holds,
 so the same call starts a run, resumes it wherever it stopped, and finds nothing to do when it is finished.
 """
 
@@ -22,20 +22,16 @@ from rsir_scale.runs.dedupe import drops_repeats_of_existing
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.learned import has_learned, learned_files, read_learned
 from rsir_scale.runs.manifest import (
-    Extension,
-    Generation,
-    Manifest,
-    manifest_sha256,
-    parent_sha256,
+    GenerationLink,
+    ModelLink,
     read_chain,
     read_manifest,
-    write_extension,
-    write_manifest,
+    write_link,
 )
 from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.owners import held_out_hits
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
-from rsir_scale.runs.records import FileEntry, entry_of
+from rsir_scale.runs.records import entry_of
 from rsir_scale.runs.selection import SELECTION_METRIC
 from rsir_scale.runs.settle import mixture_facts, settle
 from rsir_scale.runs.teacher import read_teacher
@@ -70,9 +66,8 @@ def run_recursion(run: HeldRun, phases: Phases) -> None:
     for iteration in range(run.config.loop.iterations + 1):
         scores.append(_train_and_evaluate(run, phases, iteration))
         if _is_last(run.config, scores):
-            _close(run, iteration)
             break
-        _generate_and_close(run, phases, iteration)
+        _generate(run, phases, iteration)
     append_event(run.store, events.RUN_DONE)
 
 
@@ -86,15 +81,18 @@ def _is_last(config: Config, scores: Sequence[float]) -> bool:
 
 
 def _train_and_evaluate(run: HeldRun, phases: Phases, iteration: int) -> float:
-    """Return theta_k's validation score, training and evaluating it if that was not done."""
-    store = run.store
-    if store.exists(layout.manifest(iteration)):
-        return _score(store, layout.manifest(iteration), read_manifest(store, iteration).metrics)
+    """Return theta_k's validation score; train and evaluate it, and make it count, if that was not done."""
+    store, link = run.store, layout.model_link(iteration)
+    if store.exists(link):
+        return _score(store, link, read_manifest(store, iteration).metrics)
     if not has_model(store, iteration):
         append_event(store, events.TRAINING_STARTED, {"iteration": iteration})
         run.lease.assert_held()
         phases.train(run, iteration)
-    return _score(store, layout.metrics(iteration), _evaluation(run, iteration).metrics)
+    evaluation = _evaluation(run, iteration)
+    score = _score(store, layout.metrics(iteration), evaluation.metrics)
+    write_link(store, _model_link(run, iteration, evaluation), run.lease)
+    return score
 
 
 def _score(store: Store, key: str, metrics: Mapping[str, float]) -> float:
@@ -112,13 +110,33 @@ def _evaluation(run: HeldRun, iteration: int) -> Evaluation:
     return evaluate_iteration(run.store, run.dataset, run.config.evaluation, iteration, backbone)
 
 
-def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
-    """Let theta_k, or the teacher, write from D_k, settle duplicates, and write what makes it count."""
-    store, augmenter = run.store, augmenter_of(run, iteration)
-    exists = store.exists(layout.manifest(iteration))
-    if exists and read_manifest(store, iteration).generation is not None:
+def _model_link(run: HeldRun, iteration: int, evaluation: Evaluation) -> ModelLink:
+    store, config, model = run.store, run.config, read_model(run.store, iteration)
+    return ModelLink(
+        iteration=iteration,
+        config_fingerprint=config.fingerprint(),
+        settings=effective_settings(config),
+        explicit=deviations(config),
+        dataset_fingerprint=run.dataset.meta.fingerprint,
+        files=(
+            entry_of(store, layout.model(iteration), "model"),
+            *model.weights,
+            entry_of(store, layout.metrics(iteration), "metrics"),
+            evaluation.ranks,
+        ),
+        teacher=read_teacher(store),
+        metrics=evaluation.metrics,
+        timings={"train_s": round(model.train_s, 3)},
+        facts=run.facts,
+    )
+
+
+def _generate(run: HeldRun, phases: Phases, iteration: int) -> None:
+    """Let theta_k, or the teacher, write from D_k, settle duplicates, and make it count, if that was not done."""
+    store = run.store
+    if store.exists(layout.generation_link(iteration)):
         return
-    started = time.perf_counter()
+    started, augmenter = time.perf_counter(), augmenter_of(run, iteration)
     plan = plan_iteration(run, iteration, trials=augmenter.trials)
     append_event(store, events.GENERATION_STARTED, {"iteration": iteration, "shards": len(plan.shards)})
     run.lease.assert_held()
@@ -133,62 +151,20 @@ def _generate_and_close(run: HeldRun, phases: Phases, iteration: int) -> None:
     )
     hits = held_out_hits(store, run.dataset, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
-    files += [*learned_files(store, iteration), *augmenter.files()]
-    facts = [*augmenter.facts(generation.counters), *unread_settings(run.config), *mixture_facts(generation)]
     timings = {"generate_s": round(time.perf_counter() - started, 3)}
     if has_learned(store, iteration):
         timings["learn_s"] = round(read_learned(store, iteration).seconds, 3)
-    if not exists:
-        _close(run, iteration, generation=generation, files=files, timings=timings, facts=facts)
-        return
-    extension = Extension(
+    link = GenerationLink(
         iteration=iteration,
-        parent_sha256=manifest_sha256(store, iteration),
-        files=tuple(files),
+        files=(*files, *learned_files(store, iteration), *augmenter.files()),
         generation=generation,
         timings=timings,
-        facts=(*run.facts, *facts),
+        facts=(
+            *run.facts,
+            *augmenter.facts(generation.counters),
+            *unread_settings(run.config),
+            *mixture_facts(generation),
+        ),
     )
-    write_extension(store, extension, run.lease)
+    write_link(store, link, run.lease)
     append_event(store, events.ITERATION_DONE, {"iteration": iteration})
-
-
-def _close(
-    run: HeldRun,
-    iteration: int,
-    *,
-    generation: Generation | None = None,
-    files: Sequence[FileEntry] = (),
-    timings: dict[str, float] | None = None,
-    facts: Sequence[str] = (),
-) -> None:
-    """Write the manifest, last of all; an iteration that has one is left alone."""
-    store, config = run.store, run.config
-    if store.exists(layout.manifest(iteration)):
-        return
-    evaluation = _evaluation(run, iteration)
-    model = read_model(store, iteration)
-    manifest = Manifest(
-        iteration=iteration,
-        parent_sha256=parent_sha256(store, iteration),
-        config_fingerprint=config.fingerprint(),
-        settings=effective_settings(config),
-        explicit=deviations(config),
-        dataset_fingerprint=run.dataset.meta.fingerprint,
-        files=(*_model_files(store, iteration), evaluation.ranks, *files),
-        teacher=read_teacher(store),
-        generation=generation,
-        metrics=evaluation.metrics,
-        timings={"train_s": round(model.train_s, 3)} | (timings or {}),
-        facts=(*run.facts, *facts),
-    )
-    write_manifest(store, manifest, run.lease)
-    append_event(store, events.ITERATION_DONE, {"iteration": iteration})
-
-
-def _model_files(store: Store, iteration: int) -> list[FileEntry]:
-    return [
-        entry_of(store, layout.model(iteration), "model"),
-        *read_model(store, iteration).weights,
-        entry_of(store, layout.metrics(iteration), "metrics"),
-    ]

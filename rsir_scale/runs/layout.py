@@ -23,7 +23,7 @@ class Kind(Enum):
     LEASE = "lease/{generation:05d}.json"
     TEACHER = "teacher/teacher.json"
     TEACHER_WEIGHTS = "teacher/weights-{part:05d}.{attempt}.safetensors"
-    MANIFEST = "iteration={iteration:03d}/MANIFEST.json"
+    MODEL_LINK = "iteration={iteration:03d}/MANIFEST.json"
     TRAINING = "iteration={iteration:03d}/training"
     LEARNING = "iteration={iteration:03d}/generation/learned"
     FIT_STATE = "{fit}/state.json"
@@ -45,7 +45,7 @@ class Kind(Enum):
     ERRORS = "iteration={iteration:03d}/generation/errors/part-{shard:05d}.{attempt}.parquet"
     REPLACED = "iteration={iteration:03d}/generation/replaced.{attempt}.parquet"
     DROPPED = "iteration={iteration:03d}/generation/dropped.{attempt}.parquet"
-    EXTENSION = "iteration={iteration:03d}/generation/MANIFEST.json"
+    GENERATION_LINK = "iteration={iteration:03d}/generation/MANIFEST.json"
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,14 @@ def folder(iteration: int) -> str:
     return f"iteration={iteration:03d}"
 
 
-def manifest(iteration: int) -> str:
-    """The iteration exists when this exists."""
-    return Place(Kind.MANIFEST, iteration=iteration).key
+def model_link(iteration: int) -> str:
+    """The manifest of theta_k; the iteration exists when this exists."""
+    return Place(Kind.MODEL_LINK, iteration=iteration).key
 
 
-def extension(iteration: int) -> str:
-    """What the iteration wrote after its manifest, when `loop.iterations` was raised."""
-    return Place(Kind.EXTENSION, iteration=iteration).key
+def generation_link(iteration: int) -> str:
+    """The manifest of what theta_k wrote; that counts when this exists."""
+    return Place(Kind.GENERATION_LINK, iteration=iteration).key
 
 
 def training(iteration: int) -> str:

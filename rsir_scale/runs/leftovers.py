@@ -35,9 +35,9 @@ _DECIDED_BY = {
     Kind.LEARNED_WEIGHTS: Kind.LEARNED,
     Kind.PART: Kind.COMMIT,
     Kind.ERRORS: Kind.COMMIT,
+    Kind.DROPPED: Kind.GENERATION_LINK,
+    Kind.REPLACED: Kind.GENERATION_LINK,
 }
-# Sequence ids, which whatever closes the iteration names.
-_SEQUENCE_IDS = {Kind.DROPPED, Kind.REPLACED}
 
 
 def leftovers(store: Store) -> list[str]:
@@ -50,7 +50,7 @@ def leftovers(store: Store) -> list[str]:
     over = {key for key in keys if _is_over(key, keys)}
     records = sorted(key for key in keys - over if layout.is_record(key))
     named = {text for key in records for text in _strings(_parsed(store, key))}
-    unnamed = {key for key in keys - over - named if _is_decided(key, keys, named)}
+    unnamed = {key for key in keys - over - named if _is_decided(key, keys)}
     return sorted(over | unnamed)
 
 
@@ -88,15 +88,11 @@ def _is_over(key: str, keys: set[str]) -> bool:
     return fitted or is_temporary(key)
 
 
-def _is_decided(key: str, keys: set[str], named: set[str]) -> bool:
+def _is_decided(key: str, keys: set[str]) -> bool:
     """Whether it is an attempt's, and no attempt can make it count any more, however late it comes."""
     place = layout.parse(key)
     if place is None:
         return False
-    if place.kind in _SEQUENCE_IDS:
-        # The manifest decides, or where that came without sequences, what extends it: both name dropped ids.
-        others = (layout.parse(text) for text in named)
-        return any(other and (other.kind, other.iteration) == (Kind.DROPPED, place.iteration) for other in others)
     record = _DECIDED_BY.get(place.kind)
     return record is not None and replace(place, kind=record).key in keys
 

@@ -21,7 +21,7 @@ from rsir_scale.data.schema import ITEMS, SEQUENCE_ID, all_columns
 from rsir_scale.data.sequences import Int64Array
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.columns import FIRST_TARGET, PART_SCHEMA
-from rsir_scale.runs.manifest import read_manifest
+from rsir_scale.runs.manifest import read_generation
 from rsir_scale.runs.records import Count, FileEntry, FileKind, Record, Sha256
 from rsir_scale.storage.base import Store
 
@@ -67,7 +67,7 @@ def training_files(store: Store, dataset: PreparedDataset, iteration: int) -> tu
         for file in dataset.training_files()
     ]
     for earlier in range(iteration):
-        entries = read_manifest(store, earlier).files
+        entries = read_generation(store, earlier).files
         replaced = _omitted(entries, "replaced")
         files = [file.model_copy(update={"without": file.without + replaced}) for file in files]
         files.extend(part_files(entries))
@@ -81,7 +81,7 @@ def stand_in_place(files: Sequence[SequenceFile]) -> bool:
 
 def committed_files(store: Store, iteration: int) -> list[SequenceFile]:
     """The parts that an iteration's manifest names, by shard index. Raises IntegrityError."""
-    return part_files(read_manifest(store, iteration).files)
+    return part_files(read_generation(store, iteration).files)
 
 
 def part_files(entries: Sequence[FileEntry]) -> list[SequenceFile]:

@@ -45,13 +45,12 @@ def read_status(store: Store) -> dict[str, Any]:
     manifests = read_chain(store)
     events = read_events(store)
     ended_as = str(events[-1]["event"]) if events else ""
-    # A raised loop.iterations leaves the formerly last iteration without sequences; RUN_DONE before the last iteration
-    # is the end by loop.patience.
+    # RUN_DONE before the last iteration is the end by loop.patience.
     complete = ended_as == RUN_DONE or len(manifests) > last
     iterations = _finished(store, manifests, writing_until=0 if complete else last, trials=trials)
     if not complete and all(entry["state"] == DONE for entry in iterations):
         begun = {event.get("iteration") for event in events if event["event"] == TRAINING_STARTED}
-        iterations.append(_unfinished(store, len(manifests), begun=len(manifests) in begun, trials=trials))
+        iterations.append(_unfinished(store, len(manifests), begun=len(manifests) in begun))
     state = DONE if complete else str(iterations[-1]["state"])
     return {
         "run": store.root,
@@ -86,9 +85,7 @@ def _finished(store: Store, manifests: list[Manifest], *, writing_until: int, tr
     return entries
 
 
-def _unfinished(store: Store, iteration: int, *, begun: bool, trials: int) -> dict[str, Any]:
-    if store.exists(layout.plan(iteration)):
-        return _entry(iteration, GENERATING) | _progress(store, iteration, trials)
+def _unfinished(store: Store, iteration: int, *, begun: bool) -> dict[str, Any]:
     if store.exists(layout.model(iteration)):
         return _entry(iteration, EVALUATING)
     begun = begun or store.exists(layout.fit_state(layout.training(iteration)))

@@ -92,7 +92,7 @@ def _check_counters(
     totals: dict[str, int],
     ledger: Ledger,
 ) -> None:
-    key = layout.manifest(manifest.iteration)
+    key = layout.generation_link(manifest.iteration)
     hits = ledger.guard(key, lambda: held_out_hits(store, dataset, manifest.iteration, manifest.files))
     again = totals | (hits or {})
     for name in sorted({*again, *recorded.counters}):
@@ -105,7 +105,7 @@ def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger
     store, iteration = run.store, plan.iteration
     key = next((entry.key for entry in manifest.files if entry.kind == "dropped"), None)
     if key is None:
-        ledger.add(layout.manifest(iteration), "it names no file of dropped duplicates")
+        ledger.add(layout.generation_link(iteration), "it names no file of dropped duplicates")
         return
     parts = [entry for entry in manifest.files if entry.kind == "part"]
     existing = plan.files if drops_repeats_of_existing(run.config.generation) else ()
@@ -126,7 +126,7 @@ def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger
 
 def _check_replaced(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger, *, replaces_source: bool) -> None:
     """List the sources that rows stand in place of again, and compare."""
-    key, recorded = layout.manifest(plan.iteration), manifest.generation
+    key, recorded = layout.generation_link(plan.iteration), manifest.generation
     named = [entry.key for entry in manifest.files if entry.kind == "replaced"]
     if len(named) != int(replaces_source):
         ledger.add(key, f"it names {len(named)} files of replaced sources, its augmenter gives {int(replaces_source)}")
@@ -151,7 +151,7 @@ def _check_replaced(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledge
 def _check_content(
     store: Store, dataset: PreparedDataset, manifest: Manifest, recorded: Generation, ledger: Ledger, *, committed: int
 ) -> None:
-    key = layout.manifest(manifest.iteration)
+    key = layout.generation_link(manifest.iteration)
     if recorded.rows + recorded.dropped != committed:
         ledger.add(key, f"{recorded.rows} rows and {recorded.dropped} duplicates are not the {committed} committed")
     content = ledger.guard(key, lambda: content_of(store, dataset, committed_files(store, manifest.iteration)))

@@ -67,8 +67,8 @@ def verify_rows(
 def _opened(augmenter: Augmenter, manifest: Manifest, ledger: Ledger) -> bool:
     """Open the augmenter, unless what it rests on is at fault already or proves to be."""
     rests_on = [entry.key for entry in manifest.files if entry.kind in _RESTS_ON]
-    if manifest.teacher is not None:
-        rests_on += [layout.TEACHER, *(entry.key for entry in manifest.teacher.weights)]
+    if manifest.model.teacher is not None:
+        rests_on += [layout.TEACHER, *(entry.key for entry in manifest.model.teacher.weights)]
     if any(ledger.blames(name) for name in rests_on):
         return False
     key = layout.model(augmenter.iteration)

@@ -24,7 +24,7 @@ from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluati
 from rsir_scale.evaluation.metrics import mean_of
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import check_dataset, is_run, read_config
-from rsir_scale.runs.manifest import Manifest, parent_sha256, read_manifest, require_no_later
+from rsir_scale.runs.manifest import Link, Manifest, ModelLink, link_key, paired, read_link, require_no_later
 from rsir_scale.runs.plan import check_files
 from rsir_scale.runs.run import Run
 from rsir_scale.runs.selection import SELECTION_METRIC
@@ -131,44 +131,45 @@ def _hash(store: Store, key: str, name: str, expected: str, ledger: Ledger) -> N
 
 
 def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, ledger: Ledger) -> list[Manifest]:
-    """Read the chain from its start to the first manifest that cannot be read."""
-    manifests: list[Manifest] = []
-    while store.exists(key := layout.manifest(len(manifests))):
-        iteration = len(manifests)
-        manifest = ledger.guard(key, partial(read_manifest, store, iteration))
-        if manifest is None:
-            break
+    """Read the chain from its start to the first link that cannot be read."""
+    links: list[Link] = []
+    parent: str | None = None
+    while found := ledger.guard(key := link_key(len(links)), partial(read_link, store, len(links))):
         ledger.files += 1
-        parent = parent_sha256(store, iteration)
-        if manifest.iteration != iteration:
-            ledger.add(key, f"it is of iteration {manifest.iteration}")
-            break
-        if manifest.parent_sha256 != parent:
-            what = f"it names parent {manifest.parent_sha256}, but the link before it has SHA-256 {parent}"
+        link, sha256 = found
+        if link.parent_sha256 != parent:
+            what = f"it names parent {link.parent_sha256}, but the link before it has SHA-256 {parent}"
             ledger.add(key, f"{what}: one of the two was changed")
-        if config is not None and manifest.config_fingerprint != config.fingerprint():
-            ledger.add(key, f"it belongs to other settings than {layout.RUN_CONFIG}")
-        if fingerprint_of(manifest.settings) != manifest.config_fingerprint:
-            ledger.add(key, "its settings are not those of its fingerprint")
-        if manifest.dataset_fingerprint != dataset.meta.fingerprint:
-            ledger.add(key, "it belongs to other data than the run's dataset")
-        absent = _KINDS - {entry.kind for entry in manifest.files}
-        if absent:
-            ledger.add(key, f"it names no file of {', '.join(sorted(absent))}")
-        manifests.append(manifest)
-    if not store.exists(key):
-        ledger.guard(key, partial(require_no_later, store, len(manifests)))
-    return manifests
+        if isinstance(link, ModelLink):
+            _check_origin(link, key, config, dataset, ledger)
+        links.append(link)
+        parent = sha256
+    if not ledger.blames(key):
+        ledger.guard(key, partial(require_no_later, store, len(links)))
+    return paired(links)
+
+
+def _check_origin(link: ModelLink, key: str, config: Config | None, dataset: PreparedDataset, ledger: Ledger) -> None:
+    """Hold a model's link to the run's settings and data, and to the files that it must name."""
+    if config is not None and link.config_fingerprint != config.fingerprint():
+        ledger.add(key, f"it belongs to other settings than {layout.RUN_CONFIG}")
+    if fingerprint_of(link.settings) != link.config_fingerprint:
+        ledger.add(key, "its settings are not those of its fingerprint")
+    if link.dataset_fingerprint != dataset.meta.fingerprint:
+        ledger.add(key, "it belongs to other data than the run's dataset")
+    absent = _KINDS - {entry.kind for entry in link.files}
+    if absent:
+        ledger.add(key, f"it names no file of {', '.join(sorted(absent))}")
 
 
 def _check_teacher(store: Store, config: Config | None, manifests: list[Manifest], ledger: Ledger) -> None:
     """Hold the run's copy of its teacher to what each manifest says of it."""
     if config is None or not manifests:
         return
-    named = manifests[0].teacher
+    named = manifests[0].model.teacher
     for manifest in manifests:
-        if manifest.teacher != named or (manifest.teacher is None) != (config.generation.teacher is None):
-            ledger.add(layout.manifest(manifest.iteration), "it names another teacher than the run has")
+        if manifest.model.teacher != named or (manifest.model.teacher is None) != (config.generation.teacher is None):
+            ledger.add(layout.model_link(manifest.iteration), "it names another teacher than the run has")
             return
     if named is None:
         return
@@ -186,7 +187,7 @@ def _check_metrics(store: Store, manifest: Manifest, ledger: Ledger) -> None:
     if evaluation is None:
         return
     if evaluation.metrics != manifest.metrics:
-        ledger.add(layout.manifest(manifest.iteration), f"its metrics are not those of {key}")
+        ledger.add(layout.model_link(manifest.iteration), f"its metrics are not those of {key}")
     if SELECTION_METRIC not in evaluation.metrics:
         ledger.add(key, f"it holds no {SELECTION_METRIC}, by which the recursion ends")
     if evaluation.ranks not in manifest.files:

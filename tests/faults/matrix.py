@@ -41,7 +41,7 @@ NAMED_BY = {
     "clusters": ("search",),
     "part": ("commit",),
     "errors": ("commit",),
-    "dropped": ("manifest", "extension"),
+    "dropped": ("generation manifest",),
 }
 # What real actors, Train workers and nodes of a Ray cluster add: the same faults, with Ray's own processes around them.
 PROVEN_ON_RAY = {

@@ -116,18 +116,20 @@ def drive(process: Process | None, store: Store, *, clock: Clock) -> None:
         if process is not None:
             process.lease = run.lease
         for iteration in range(ITERATIONS):
-            if store.exists(layout.manifest(iteration)):
+            if not store.exists(layout.model_link(iteration)):
+                if not has_model(store, iteration):
+                    run.lease.assert_held()
+                    train(process, store, iteration=iteration)
+                files = (entry_of(store, layout.model(iteration), "model"), *read_model(store, iteration).weights)
+                world.finish(store, run.lease, iteration, files=files)
+            if store.exists(layout.generation_link(iteration)):
                 continue
-            if not has_model(store, iteration):
-                run.lease.assert_held()
-                train(process, store, iteration=iteration)
             plan = plan_iteration(run, iteration, trials=world.TRIALS)
             run.lease.assert_held()
             for shard in missing_shards(store, plan):
                 attempt(process, store, iteration=iteration, shard=shard.index)
             generation, files = settle(run, plan, attempt=layout.new_attempt(), against_existing=True)
-            files += [entry_of(store, layout.model(iteration), "model"), *read_model(store, iteration).weights]
-            world.finish(store, run.lease, iteration, generation=generation, files=files)
+            world.close(store, run.lease, iteration, generation, files)
 
 
 def train(process: Process | None, store: Store, *, iteration: int) -> None:

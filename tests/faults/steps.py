@@ -38,8 +38,8 @@ KINDS = {
     "part": r"generation/data/part-\d{5}\.\*\.parquet",
     "commit": r"generation/commits/\d{5}\.json",
     "dropped": r"generation/dropped\.\*\.parquet",
-    "extension": r"generation/MANIFEST\.json",
-    "manifest": r"MANIFEST\.json",
+    "generation manifest": r"generation/MANIFEST\.json",
+    "model manifest": r"MANIFEST\.json",
 }
 
 

@@ -95,7 +95,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: len(self.living) < MOST_PROCESSES and self.store.exists(layout.PROVENANCE))
     @rule(latest=st.booleans())
     def a_worker_trains(self, latest: bool) -> None:
-        iteration = int(latest and self.store.exists(layout.manifest(0)))
+        iteration = int(latest and self.store.exists(layout.generation_link(0)))
         self._start("worker", partial(train, iteration=iteration))
 
     @precondition(lambda self: self.living)
@@ -146,7 +146,8 @@ class Protocol(RuleBasedStateMachine):
     def what_counts_stays_as_it_is(self) -> None:
         for iteration in range(ITERATIONS):
             self._unchanged(layout.plan(iteration))
-            self._unchanged(layout.manifest(iteration))
+            self._unchanged(layout.model_link(iteration))
+            self._unchanged(layout.generation_link(iteration))
             if has_model(self.store, iteration):
                 self._unchanged(layout.model(iteration))
                 for entry in read_model(self.store, iteration).weights:

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 
 Damage = Callable[[Path], object]
 MANIFEST = "iteration=000/MANIFEST.json"
+GENERATION = "iteration=000/generation/MANIFEST.json"
 MODEL = "iteration=000/model/model.json"
 PLAN = "iteration=000/generation/plan.json"
 COMMIT = "iteration=000/generation/commits/00000.json"

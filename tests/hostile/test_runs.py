@@ -1,6 +1,7 @@
 """Hostile run directories: what was changed behind the engine's back is refused by every command that meets it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.hostile.attack import assert_refused, call, held
 from tests.hostile.damage import (
     COMMIT,
+    GENERATION,
     MANIFEST,
     METRICS,
     MODEL,
@@ -41,6 +43,7 @@ RECORDS: dict[str, Case] = {
     f"{key}: {name}": (damage, commands, (key, *named))
     for key, commands in (
         (MANIFEST, READERS),
+        (GENERATION, READERS),
         (MODEL, ("evaluate",)),
         (METRICS, ("evaluate",)),
         ("provenance.json", ("status", "export", "recommend", "evaluate", "resume")),
@@ -109,7 +112,14 @@ MANIFESTS: dict[str, Case] = {
         ("resume",),
         ("iteration=002/MANIFEST.json", "validation/NDCG@20"),
     ),
-    "no files": (edited(MANIFEST, put("files", value=[])), READERS, ("iteration=001",)),
+    "no files": (edited(MANIFEST, put("files", value=[])), READERS, ("iteration=000/generation",)),
+    "a generation of another parent": (edited(GENERATION, put("parent_sha256", value=HASH)), READERS, (HASH,)),
+    "a generation without files": (edited(GENERATION, put("files", value=[])), READERS, ("iteration=001",)),
+    "a generation in a model's place": (
+        lambda folder: shutil.copy(folder / GENERATION, folder / MANIFEST),
+        READERS,
+        (MANIFEST,),
+    ),
 } | {
     f"a part outside, {key!r}": (
         edited(COMMIT, put("part", "key", value=key)),

@@ -146,7 +146,7 @@ def test_a_class_may_keep_a_table_from_validation_and_read_lists_of_options(tmp_
     store = open_store(tmp_path / "run")
     with open_run(store, resolve(raw), tiny_dataset()) as run:
         run_recursion(run, LocalPhases())
-    assert read_chain(store)[1].settings["model.options"] == raw["model"]["options"]
+    assert read_chain(store)[1].model.settings["model.options"] == raw["model"]["options"]
     assert verify(store, tiny_dataset()).ok
     other = raw | {"model": raw["model"] | {"options": {"layers": [8, {"deep": [[1, 3]], "empty": {}}]}}}
     with pytest.raises(ConfigError, match=r"model\.options"), open_run(store, resolve(other), tiny_dataset()):

@@ -27,11 +27,11 @@ class Overtaken(LocalPhases):
         run.store.create(layout.lease(1), run.store.read(layout.lease(0)))
 
 
-def test_a_driver_that_was_overtaken_closes_no_iteration_and_leaves_no_event(tmp_path: Path) -> None:
+def test_a_driver_that_was_overtaken_makes_nothing_count_and_leaves_no_event(tmp_path: Path) -> None:
     tiny, store = tiny_run(), open_store(tmp_path / "run")
     with pytest.raises(ResumableError, match="another driver took this run over"):
         _drive(store, tiny.config, tiny.dataset, Overtaken(), Stopper("resume it"))  # type: ignore[arg-type]
-    assert not store.exists(layout.manifest(0))
+    assert not store.exists(layout.generation_link(0))
     assert RUN_FAILED not in {event["event"] for event in read_events(store)}
 
 

@@ -45,7 +45,7 @@ def test_an_iteration_taken_up_on_another_processor_says_so_and_has_the_same_dig
 ) -> None:
     tiny = tiny_run().copy_to(tmp_path / "run")
     before = read_status(tiny.store)
-    for key in (layout.manifest(2), layout.manifest(1), layout.commit(1, 0)):
+    for key in (layout.model_link(2), layout.generation_link(1), layout.commit(1, 0)):
         tiny.store.delete(key)
     monkeypatch.setattr(shard, "processor_name", lambda: "another, avx2")
     with open_run(tiny.store, tiny.config, tiny.dataset) as run:

@@ -88,7 +88,7 @@ def test_every_manifest_names_the_teacher_and_the_run_is_verified_without_the_te
     student = open_store(folder)
     named = read_teacher(student)
     assert named is not None
-    assert [manifest.teacher for manifest in read_chain(student)] == [named] * 3
+    assert [manifest.model.teacher for manifest in read_chain(student)] == [named] * 3
     trained = read_model(open_store(_taught()[0]), 0)
     assert (named.weights_sha256, named.description) == (trained.weights[0].sha256, trained.description)
     assert (named.run, named.iteration) == (str(_taught()[0]), 0)

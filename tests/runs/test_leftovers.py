@@ -10,7 +10,7 @@ from rsir_scale.errors import InputError, IntegrityError, LeaseHeldError
 from rsir_scale.runs import layout
 from rsir_scale.runs.layout import Kind
 from rsir_scale.runs.lease import Lease
-from rsir_scale.runs.leftovers import _DECIDED_BY, _SEQUENCE_IDS, clean, leftovers
+from rsir_scale.runs.leftovers import _DECIDED_BY, clean, leftovers
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import TinyRun, tiny_run
@@ -87,12 +87,19 @@ def test_a_dry_run_says_the_same_and_writes_nothing(littered: TinyRun) -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [layout.manifest(1), layout.commit(0, 0), layout.model(2), layout.metrics(0), layout.plan(1)],
+    [
+        layout.model_link(1),
+        layout.generation_link(1),
+        layout.commit(0, 0),
+        layout.model(2),
+        layout.metrics(0),
+        layout.plan(1),
+    ],
 )
 def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, record: str) -> None:
     # As in an iteration under way: the record is all that speaks for the object.
     for iteration in range(3):
-        for key in (layout.manifest(iteration), layout.extension(iteration)):
+        for key in (layout.model_link(iteration), layout.generation_link(iteration)):
             if key != record:
                 littered.store.delete(key)
     told = clean(littered.store, dry_run=True)
@@ -114,8 +121,8 @@ def test_what_any_record_names_stays_though_no_manifest_does(littered: TinyRun, 
         (layout.prepared(0), layout.prepared_table(0, ATTEMPT)),
         (layout.learned(0), layout.learned_weights(0, ATTEMPT, 1)),
         (layout.TEACHER, layout.teacher_weights(ATTEMPT, 0)),
-        (layout.manifest(1), layout.dropped(1, ATTEMPT)),
-        (layout.manifest(1), layout.replaced(1, ATTEMPT)),
+        (layout.generation_link(1), layout.dropped(1, ATTEMPT)),
+        (layout.generation_link(1), layout.replaced(1, ATTEMPT)),
     ],
 )
 def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun, record: str, undecided: str) -> None:
@@ -129,7 +136,7 @@ def test_what_an_attempt_that_nobody_sees_may_yet_commit_stays(littered: TinyRun
 
 def test_what_decides_is_known_of_every_kind_that_an_attempt_writes() -> None:
     of_attempts = {kind for kind in Kind if "{attempt}" in kind.value}
-    assert of_attempts == {*_DECIDED_BY, *_SEQUENCE_IDS, Kind.FIT_TENSORS}
+    assert of_attempts == {*_DECIDED_BY, Kind.FIT_TENSORS}
 
 
 def test_the_state_of_a_training_goes_once_its_model_is_there(littered: TinyRun) -> None:

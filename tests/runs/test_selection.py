@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsir_scale.runs.manifest import Manifest
+from rsir_scale.runs.manifest import Manifest, ModelLink
 from rsir_scale.runs.selection import SELECTION_METRIC, best_iteration
 
 
@@ -12,7 +12,9 @@ def test_the_best_iteration_is_the_earliest_of_the_highest_and_none_where_nothin
     scores: list[float | None],
 ) -> None:
     manifests = [
-        Manifest.model_construct(iteration=number, metrics={} if score is None else {SELECTION_METRIC: score})
+        Manifest(
+            ModelLink.model_construct(iteration=number, metrics={} if score is None else {SELECTION_METRIC: score})
+        )
         for number, score in enumerate(scores)
     ]
     known = [score for score in scores if score is not None]

@@ -16,7 +16,7 @@ from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
-from tests.runs.world import commit_shards, config, dataset, finish, generate, planned, settled
+from tests.runs.world import close, commit_shards, config, dataset, finish, generate, planned, settled
 
 ITERATION_KEYS = [
     "iteration",
@@ -56,13 +56,14 @@ def test_status_follows_a_run_from_plan_to_end(tmp_path: Path) -> None:
         assert seen() == ("training", ["training"])
         store.put(layout.model(0), b"{}")
         assert seen() == ("evaluating", ["evaluating"])
+        finish(store, run.lease, 0)
+        assert seen() == ("generating", ["generating"])
         plan = planned(store)
         commit_shards(store, plan, "early", plan.shards[:2])
         assert seen() == ("generating", ["generating"])
         assert read_status(store)["iterations"][0]["new_sequences"] > 0
-        for key in [layout.commit(0, 0), layout.commit(0, 1)]:
-            store.delete(key)
-        generate(store, run.lease)
+        commit_shards(store, plan, "late", plan.shards[2:])
+        close(store, run.lease, 0, *settled(store, plan))
         assert seen() == ("training", ["done", "training"])
         append_event(store, events.RUN_FAILED)
         assert seen() == ("failed", ["done", "training"])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from rsir_scale.data.synthetic import synthesize
 from rsir_scale.randomness import content_hashes
 from rsir_scale.runs.commits import CommitRecord, commit, write_part
 from rsir_scale.runs.lease import Lease
-from rsir_scale.runs.manifest import Generation, Manifest, parent_sha256, write_manifest
+from rsir_scale.runs.manifest import Generation, GenerationLink, Manifest, ModelLink, read_manifest, write_link
 from rsir_scale.runs.plan import Shard, ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.run import Run
@@ -140,21 +141,30 @@ def finish(
     files: Sequence[FileEntry] = (),
     metrics: dict[str, float] | None = None,
 ) -> Manifest:
-    """Write a manifest around what was settled."""
-    manifest = Manifest(
+    """Write an iteration's links: the model's, and around what was settled, if anything was, the generation's."""
+    model = ModelLink(
         iteration=iteration,
-        parent_sha256=parent_sha256(store, iteration),
         config_fingerprint=ZERO,
         settings={},
         explicit=(),
         dataset_fingerprint=dataset().meta.fingerprint,
-        files=tuple(files),
-        generation=generation,
+        files=(),
         metrics=metrics or {},
-        timings={"train_s": 1.0, "generate_s": 2.0},
+        timings={"train_s": 1.0},
     )
-    write_manifest(store, manifest, lease)
-    return manifest
+    write_link(store, model, lease)
+    if generation is not None:
+        close(store, lease, iteration, generation, files)
+    return read_manifest(store, iteration)
+
+
+def close(
+    store: Store, lease: Lease, iteration: int, generation: Generation, files: Sequence[FileEntry], **more: Any
+) -> None:
+    """Write the link of a generation; `more` are fields of it."""
+    timings = {"generate_s": 2.0}
+    link = GenerationLink(iteration=iteration, files=tuple(files), generation=generation, timings=timings, **more)
+    write_link(store, link, lease)
 
 
 def generate(store: Store, lease: Lease, iteration: int = 0, *, attempt: str = "a", **settings: object) -> Manifest:

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.content import content_of
 from rsir_scale.runs.dedupe import duplicate_ids, write_ids
 from rsir_scale.runs.lineage import committed_files, part_files, read_ids
-from rsir_scale.runs.manifest import Manifest, read_chain
+from rsir_scale.runs.manifest import Generation, GenerationLink, Link, ModelLink, read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.records import FileEntry, Record, entry_of
@@ -53,7 +53,9 @@ def test_a_good_run_passes_and_every_row_is_scored_again(reading: str, remaining
     rows = sum(entry.rows or 0 for iteration in (0, 1) for entry in _parts(run, iteration))
     assert (report.ok, report.faults, report.fault_count) == (True, (), 0)
     assert (report.rows, report.rows_rechecked) == (rows, rows)
-    assert report.files == len(run.dataset.meta.files) + sum(1 + len(m.files) for m in read_chain(run.store))
+    assert report.files == len(run.dataset.meta.files) + sum(
+        1 + (m.written is not None) + len(m.files) for m in read_chain(run.store)
+    )
 
 
 @pytest.mark.parametrize("semantics", ["count", "membership"])
@@ -163,19 +165,19 @@ def test_a_changed_file_of_the_dataset_is_named(tmp_path: Path) -> None:
 
 
 def _mend(run: TinyRun, iteration: int, key: str, data: bytes) -> None:
-    """Replace a part and every hash of it up to the manifest of its iteration."""
+    """Replace a part and every hash of it up to the link of its generation."""
     (run.path / key).write_bytes(data)
-    path = run.path / layout.manifest(iteration)
-    manifest = Manifest.from_bytes(path.read_bytes(), "manifest")
-    files = {entry.key: entry for entry in manifest.files}
+    path = run.path / layout.generation_link(iteration)
+    link = GenerationLink.from_bytes(path.read_bytes(), "link")
+    files = {entry.key: entry for entry in link.files}
     files[key] = entry_of(run.store, key, "part").model_copy(update={"rows": files[key].rows})
-    for entry in manifest.files:
+    for entry in link.files:
         if entry.kind == "commit":
             record = CommitRecord.from_bytes(run.store.read(entry.key), "commit")
             if record.part.key == key:
                 (run.path / entry.key).write_bytes(record.model_copy(update={"part": files[key]}).to_bytes())
                 files[entry.key] = entry_of(run.store, entry.key, "commit")
-    path.write_bytes(manifest.model_copy(update={"files": tuple(files.values())}).to_bytes())
+    path.write_bytes(link.model_copy(update={"files": tuple(files.values())}).to_bytes())
 
 
 def _with_item_changed(table: pa.Table, place: int, *, hashes_too: bool) -> tuple[bytes, int]:
@@ -222,57 +224,65 @@ def test_a_changed_row_that_is_mended_throughout_still_breaks_the_digest(
     assert any("content" in fault.what and "MANIFEST" in fault.file for fault in _checked(run).faults)
 
 
-def _changed_manifest(run: TinyRun, iteration: int, change: Callable[[Manifest], Manifest]) -> VerifyReport:
-    path = run.path / layout.manifest(iteration)
-    path.write_bytes(change(Manifest.from_bytes(path.read_bytes(), "manifest")).to_bytes())
+def _changed(run: TinyRun, key: str, **fields: object) -> VerifyReport:
+    """Change fields of a link, and verify."""
+    (run.path / key).write_bytes(_link(run, key).model_copy(update=fields).to_bytes())
     return _checked(run)
 
 
-def test_the_chain_shows_a_changed_manifest_in_the_next_one(tmp_path: Path) -> None:
-    run = tiny_run().copy_to(tmp_path / "run")
-    report = _changed_manifest(run, 0, lambda m: m.model_copy(update={"timings": {"train_s": 0.0}}))
-    assert [(fault.file, "parent" in fault.what) for fault in report.faults] == [(layout.manifest(1), True)]
+def _link(run: TinyRun, key: str) -> Link:
+    kind = GenerationLink if "generation" in key else ModelLink
+    return kind.from_bytes((run.path / key).read_bytes(), key)
+
+
+def _generation(run: TinyRun, iteration: int) -> Generation:
+    written = read_chain(run.store)[iteration].generation
+    assert written is not None
+    return written
+
+
+def test_the_chain_shows_a_changed_link_in_the_next_one(tmp_path: Path) -> None:
+    links = (layout.model_link(0), layout.generation_link(0), layout.model_link(1), layout.generation_link(1))
+    for changed, child in pairwise(links):
+        run = tiny_run().copy_to(tmp_path / child)
+        report = _changed(run, changed, timings={"train_s": 0.0})
+        assert [(fault.file, "parent" in fault.what) for fault in report.faults] == [(child, True)]
 
 
 def test_metrics_and_counters_that_were_not_measured_are_named(tmp_path: Path) -> None:
-    run = tiny_run().copy_to(tmp_path / "run")
-    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"metrics": m.metrics | {"test/NDCG@10": 0.99}}))
-    assert [fault.file for fault in report.faults] == [layout.manifest(2)]
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.model_link(2)
+    report = _changed(run, key, metrics=read_chain(run.store)[2].metrics | {"test/NDCG@10": 0.99})
+    assert [fault.file for fault in report.faults] == [key]
 
-    def more_hits(manifest: Manifest) -> Manifest:
-        assert manifest.generation is not None
-        counters = manifest.generation.counters | {"heldout_test_hits": 10**6}
-        return manifest.model_copy(update={"generation": manifest.generation.model_copy(update={"counters": counters})})
-
-    run = tiny_run().copy_to(tmp_path / "again")
-    assert any("heldout_test_hits" in fault.what for fault in _changed_manifest(run, 1, more_hits).faults)
+    run, key = tiny_run().copy_to(tmp_path / "again"), layout.generation_link(1)
+    written = _generation(run, 1)
+    lied = written.model_copy(update={"counters": written.counters | {"heldout_test_hits": 10**6}})
+    said = [(fault.file, fault.what) for fault in _changed(run, key, generation=lied).faults]
+    assert any(file == key and "heldout_test_hits" in what for file, what in said)
 
 
 def _with_record(
-    run: TinyRun, iteration: int, key: str, record: Record, *, counters: dict[str, int] | None = None
+    run: TinyRun, link: str, key: str, record: Record, *, counters: dict[str, int] | None = None
 ) -> VerifyReport:
-    """Put another record under a key, mend all that the manifest says of it, and verify."""
-    kind = next(entry.kind for entry in read_chain(run.store)[iteration].files if entry.key == key)
+    """Put another record under a key, mend all that a link says of it, and verify."""
+    files = _link(run, link).files
+    kind = next(entry.kind for entry in files if entry.key == key)
     (run.path / key).write_bytes(record.to_bytes())
     own = entry_of(run.store, key, kind)
-
-    def mended(manifest: Manifest) -> Manifest:
-        files = tuple(own if entry.key == key else entry for entry in manifest.files)
-        generation = manifest.generation
-        if generation is not None:
-            told = {"counters": counters or generation.counters}
-            told |= {"plan_sha256": own.sha256} if kind == "plan" else {}
-            generation = generation.model_copy(update=told)
-        metrics = record.metrics if isinstance(record, Evaluation) else manifest.metrics
-        return manifest.model_copy(update={"files": files, "generation": generation, "metrics": metrics})
-
-    return _changed_manifest(run, iteration, mended)
+    mended: dict[str, object] = {"files": tuple(own if entry.key == key else entry for entry in files)}
+    if isinstance(record, Evaluation):
+        return _changed(run, link, metrics=record.metrics, **mended)
+    written = _generation(run, 1)
+    told = {"counters": counters or written.counters} | ({"plan_sha256": own.sha256} if kind == "plan" else {})
+    return _changed(run, link, generation=written.model_copy(update=told), **mended)
 
 
 def test_metrics_that_are_not_the_means_of_the_ranks_are_named_though_all_hashes_fit(tmp_path: Path) -> None:
     run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
     told = Evaluation.from_bytes(run.store.read(key), key)
-    report = _with_record(run, 2, key, told.model_copy(update={"metrics": told.metrics | {"test/NDCG@10": 0.99}}))
+    report = _with_record(
+        run, layout.model_link(2), key, told.model_copy(update={"metrics": told.metrics | {"test/NDCG@10": 0.99}})
+    )
     assert [(fault.file, "the ranks give" in fault.what) for fault in report.faults] == [(key, True)]
 
 
@@ -293,9 +303,9 @@ def test_a_metric_of_another_version_is_no_fault_and_a_known_one_at_another_cuto
     kept = {name: value for name, value in told.metrics.items() if not name.startswith("test/")}
     foreign = {"test/AUC@10": 0.5, "test/NDCG": 0.5, "cold/NDCG@10": 0.5}
     good = kept | foreign | {"test/Recall@5": share}
-    assert _with_record(run, 2, key, told.model_copy(update={"metrics": good})).ok
+    assert _with_record(run, layout.model_link(2), key, told.model_copy(update={"metrics": good})).ok
     wrong = good | {"test/Recall@5": share + 1e-6}
-    report = _with_record(run, 2, key, told.model_copy(update={"metrics": wrong}))
+    report = _with_record(run, layout.model_link(2), key, told.model_copy(update={"metrics": wrong}))
     assert [(fault.file, "test/Recall@5" in fault.what) for fault in report.faults] == [(key, True)]
 
 
@@ -303,26 +313,23 @@ def test_a_run_without_the_metric_that_the_recursion_ends_by_is_refused(tmp_path
     run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
     told = Evaluation.from_bytes(run.store.read(key), key)
     rest = {name: value for name, value in told.metrics.items() if name != SELECTION_METRIC}
-    report = _with_record(run, 2, key, told.model_copy(update={"metrics": rest}))
+    report = _with_record(run, layout.model_link(2), key, told.model_copy(update={"metrics": rest}))
     assert [(fault.file, fault.what) for fault in report.faults] == [
         (key, "it holds no validation/NDCG@20, by which the recursion ends")
     ]
 
 
-def _with_dropped(run: TinyRun, iteration: int, ids: list[int]) -> VerifyReport:
-    """Replace the ids of the dropped rows, mend all that the manifest says of them, and verify."""
-    manifest = read_chain(run.store)[iteration]
-    assert manifest.generation is not None
-    old = next(entry for entry in manifest.files if entry.kind == "dropped")
-    new = write_ids(run.store, layout.dropped(iteration, "other"), "dropped", np.array(ids, dtype=np.int64))
-    content = content_of(run.store, run.dataset, part_files([*_parts(run, iteration), new]))
+def _with_dropped(run: TinyRun, ids: list[int]) -> VerifyReport:
+    """Replace the ids of iteration 1's dropped rows, mend all that its link says of them, and verify."""
+    link = layout.generation_link(1)
+    new = write_ids(run.store, layout.dropped(1, "other"), "dropped", np.array(ids, dtype=np.int64))
+    content = content_of(run.store, run.dataset, part_files([*_parts(run, 1), new]))
     told = {"rows": content.rows, "pairs": content.pairs, "content_sha256": content.sha256, "dropped": len(ids)}
-    files = tuple(new if entry == old else entry for entry in manifest.files)
-    generation = manifest.generation.model_copy(update=told)
-    # Later iterations were made from other files now: they go, and what is left is a run under way.
-    for later in range(iteration + 1, 3):
-        (run.path / layout.manifest(later)).unlink()
-    return _changed_manifest(run, iteration, lambda m: m.model_copy(update={"files": files, "generation": generation}))
+    files = tuple(new if entry.kind == "dropped" else entry for entry in _link(run, link).files)
+    generation = _generation(run, 1).model_copy(update=told)
+    # Iteration 2 was made from other files now: it goes, and what is left is a run under way.
+    (run.path / layout.model_link(2)).unlink()
+    return _changed(run, link, files=files, generation=generation)
 
 
 @pytest.mark.parametrize(("reading", "remaining"), VARIANTS)
@@ -338,7 +345,7 @@ def test_rows_dropped_by_the_rule_of_the_other_reading_are_named_though_all_hash
     own, other = (against_existing, alone) if reading == "paper" else (alone, against_existing)
     dropped = next(entry for entry in read_chain(run.store)[1].files if entry.kind == "dropped")
     assert read_ids(run.store, dropped.key).tolist() == own
-    faults = {(fault.row, fault.what) for fault in _with_dropped(run, 1, other).faults if "dropped" in fault.file}
+    faults = {(fault.row, fault.what) for fault in _with_dropped(run, other).faults if "dropped" in fault.file}
     what = "a duplicate that is kept" if reading == "paper" else "it is dropped, but no duplicate"
     assert faults == {(row, what) for row in {*own} ^ {*other}}
     assert faults
@@ -348,19 +355,18 @@ def test_dropped_ids_out_of_order_or_without_a_file_are_named_though_all_hashes_
     run = tiny_run().copy_to(tmp_path / "run")
     dropped = next(entry for entry in read_chain(run.store)[1].files if entry.kind == "dropped")
     falling = read_ids(run.store, dropped.key)[::-1].tolist()
-    assert "its ids do not ascend" in {fault.what for fault in _with_dropped(run, 1, falling).faults}
+    assert "its ids do not ascend" in {fault.what for fault in _with_dropped(run, falling).faults}
 
-    def without_dropped(manifest: Manifest) -> Manifest:
-        return manifest.model_copy(update={"files": tuple(e for e in manifest.files if e.kind != "dropped")})
-
-    said = {(fault.file, fault.what) for fault in _changed_manifest(run, 1, without_dropped).faults}
-    assert (layout.manifest(1), "it names no file of dropped duplicates") in said
+    key = layout.generation_link(1)
+    without = tuple(entry for entry in _link(run, key).files if entry.kind != "dropped")
+    said = {(fault.file, fault.what) for fault in _changed(run, key, files=without).faults}
+    assert (key, "it names no file of dropped duplicates") in said
 
 
 def test_a_plan_of_other_sources_is_named_though_all_hashes_fit(tmp_path: Path) -> None:
     run, key = tiny_run().copy_to(tmp_path / "run"), layout.plan(1)
     other = read_plan(run.store, 1).model_copy(update={"sources_digest": "0" * 64})
-    said = {(fault.file, fault.what) for fault in _with_record(run, 1, key, other).faults}
+    said = {(fault.file, fault.what) for fault in _with_record(run, layout.generation_link(1), key, other).faults}
     assert (key, "it is not the plan that data and settings give") in said
 
 
@@ -368,10 +374,11 @@ def test_a_shard_whose_trials_do_not_add_up_is_named_though_all_hashes_fit(tmp_p
     run, key = tiny_run().copy_to(tmp_path / "run"), layout.commit(1, 0)
     record = CommitRecord.from_bytes(run.store.read(key), key)
     lied = record.model_copy(update={"counts": record.counts | {"trials": record.counts["trials"] + 1}})
-    written = read_chain(run.store)[1].generation
-    assert written is not None
-    counters = written.counters | {"trials": written.counters["trials"] + 1}
-    assert key in {fault.file for fault in _with_record(run, 1, key, lied, counters=counters).faults}
+    counters = _generation(run, 1).counters
+    counters = counters | {"trials": counters["trials"] + 1}
+    assert key in {
+        fault.file for fault in _with_record(run, layout.generation_link(1), key, lied, counters=counters).faults
+    }
 
 
 def test_a_run_file_of_other_settings_is_named_by_every_manifest(tmp_path: Path) -> None:
@@ -381,24 +388,34 @@ def test_a_run_file_of_other_settings_is_named_by_every_manifest(tmp_path: Path)
     assert text.count("learning_rate: 0.02") == 1
     path.write_text(text.replace("learning_rate: 0.02", "learning_rate: 0.03"))
     said = {fault.file for fault in _checked(run).faults if "other settings" in fault.what}
-    assert said == {layout.manifest(iteration) for iteration in range(3)}
+    assert said == {layout.model_link(iteration) for iteration in range(3)}
 
 
 def test_a_manifest_or_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for key in (layout.manifest(1), layout.RUN_CONFIG, layout.PROVENANCE):
+    for key in (layout.model_link(1), layout.generation_link(1), layout.RUN_CONFIG, layout.PROVENANCE):
         run = tiny_run().copy_to(tmp_path / key.replace("/", "-"))
         (run.path / key).write_bytes(b"{")
         assert key in {fault.file for fault in _checked(run).faults}
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_lost_manifest_between_others_is_named_and_nothing_is_made_in_its_place(tmp_path: Path, whole: bool) -> None:
+@pytest.mark.parametrize(
+    ("lost", "missing"),
+    [
+        (layout.folder(1), layout.model_link(1)),
+        (layout.model_link(1), layout.model_link(1)),
+        (layout.generation_link(1), layout.generation_link(1)),
+    ],
+)
+def test_a_lost_manifest_between_others_is_named_and_nothing_is_made_in_its_place(
+    tmp_path: Path, lost: str, missing: str
+) -> None:
     run = tiny_run().copy_to(tmp_path / "run")
-    shutil.rmtree(run.path / layout.folder(1)) if whole else (run.path / layout.manifest(1)).unlink()
-    assert layout.manifest(1) in {fault.file for fault in _checked(run).faults}
+    path = run.path / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert missing in {fault.file for fault in _checked(run).faults}
     before = sorted(run.path.rglob("MANIFEST.json"))
     with (
-        pytest.raises(IntegrityError, match=r"iteration=001/MANIFEST\.json is missing, and the one after it is there"),
+        pytest.raises(IntegrityError, match=f"{missing} is missing, and a later one"),
         open_run(run.store, run.config, run.dataset) as opened,
     ):
         run_recursion(opened, LocalPhases())
@@ -415,10 +432,11 @@ def test_a_run_that_lost_its_provenance_is_not_tied_to_other_data(tmp_path: Path
 
 def test_a_last_manifest_that_names_nothing_or_other_settings_is_named(tmp_path: Path) -> None:
     run = tiny_run().copy_to(tmp_path / "run")
-    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"files": ()}))
+    report = _changed(run, layout.model_link(2), files=())
     assert "names no file of metrics, model, ranks, weights" in report.faults[0].what
     run = tiny_run().copy_to(tmp_path / "again")
-    report = _changed_manifest(run, 2, lambda m: m.model_copy(update={"settings": m.settings | {"seed": 99}}))
+    settings = read_chain(run.store)[2].model.settings | {"seed": 99}
+    report = _changed(run, layout.model_link(2), settings=settings)
     assert [fault.what for fault in report.faults] == ["its settings are not those of its fingerprint"]
 
 
@@ -446,8 +464,8 @@ def test_leftovers_of_other_attempts_are_no_fault(tmp_path: Path) -> None:
 
 def test_a_run_that_is_under_way_passes(tmp_path: Path) -> None:
     run = tiny_run().copy_to(tmp_path / "run")
-    (run.path / layout.manifest(2)).unlink()
-    (run.path / layout.manifest(1)).unlink()
+    (run.path / layout.model_link(2)).unlink()
+    (run.path / layout.generation_link(1)).unlink()
     (run.path / layout.commit(1, 0)).unlink()
     report = _checked(run)
     assert report.ok
