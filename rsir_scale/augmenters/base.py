@@ -43,7 +43,6 @@ class Augmenter(ABC):
 
     Attributes:
         Options: a frozen section of settings, read from `augmenter.*`.
-        defaults: other settings that differ where this augmenter is named, by section.
         evidence: columns of its own that its rows carry.
         replaces_source: whether a row stands in D_{k+1} in place of its source, else beside it.
         fixed_trials: rows that a source has at the most; None: `generation.trials_per_sequence`.
@@ -52,7 +51,6 @@ class Augmenter(ABC):
     """
 
     Options: ClassVar[type[Section]] = NoOptions
-    defaults: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     evidence: ClassVar[pa.Schema] = pa.schema([])
     replaces_source: ClassVar[bool] = False
     fixed_trials: ClassVar[int | None] = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rsir_scale.config.own_class import import_own
 from rsir_scale.errors import ConfigError, shown
 
 RSIR = "rsir"
@@ -52,16 +53,10 @@ def augmenter_class(name: str) -> Any:
     Raises:
         ConfigError: it cannot be imported, or is no augmenter.
     """
-    module_name, _, class_name = BUILT_IN.get(name, name).partition(":")
     if not is_own_class(name):
+        module_name, _, class_name = BUILT_IN[name].partition(":")
         return getattr(import_module(module_name), class_name)
-    try:
-        found = getattr(import_module(module_name), class_name)
-    except Exception as error:  # whatever the module of the user raises when it is run
-        raise ConfigError(
-            f"generation.augmenter={name} cannot be imported ({type(error).__name__}: {error}): install its package, "
-            "or put the folder that holds it on PYTHONPATH, on every node of a cluster"
-        ) from error
+    found = import_own("generation.augmenter", name)
     base = import_module("rsir_scale.augmenters.base").Augmenter
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigError(

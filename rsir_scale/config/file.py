@@ -66,7 +66,7 @@ def deviations(config: Config) -> tuple[str, ...]:
     raw = {"data": {"path": config.data.path}, "training": presets[0], "generation": presets[1]}
     # Not validated: an option may have no default, or one that only goes with other values.
     options = augmenter.Options.model_construct().model_dump(mode="json")
-    left_open = _with_defaults(_preset(raw), raw, augmenter, options)
+    left_open = _preset(raw).model_copy(update={"augmenter": options})
     own = {"generation.augmenter": config.generation.augmenter}
     defaults, chosen = effective_settings(left_open) | own, effective_settings(config)
     return tuple(key for key in sorted(chosen) if chosen[key] != defaults.get(key))
@@ -127,7 +127,7 @@ def resolve(raw: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: one line for each fault, with the key, the value and the rule.
     """
-    return with_augmenter(_preset(raw), raw)
+    return with_augmenter(_preset(raw))
 
 
 def _preset(raw: Mapping[str, Any]) -> Config:
@@ -141,12 +141,8 @@ def _preset(raw: Mapping[str, Any]) -> Config:
             explicit = merged.get(section) or {}
             if isinstance(explicit, Mapping):
                 merged[section] = {**defaults, **explicit}
-    return _validated(merged)
-
-
-def _validated(sections: Mapping[str, Any]) -> Config:
     try:
-        return Config.model_validate(sections)
+        return Config.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_told(error)) from error
 
@@ -158,24 +154,13 @@ def _told(error: ValidationError) -> str:
     return "\n".join([*lines, *more])
 
 
-def with_augmenter(config: Config, raw: Mapping[str, Any]) -> Config:
-    """Fill in what the named augmenter leaves open: its own options, and its defaults for keys that are not in `raw`.
+def with_augmenter(config: Config) -> Config:
+    """Fill in the options that the named augmenter leaves open.
 
     Raises:
         ConfigError: the class cannot be imported, or an option is unknown or breaks its rule.
     """
-    augmenter = augmenter_class(config.generation.augmenter)
-    options = options_of(config).model_dump(mode="json")
-    return _with_defaults(config, raw, augmenter, options)
-
-
-def _with_defaults(config: Config, raw: Mapping[str, Any], augmenter: Any, options: Mapping[str, Any]) -> Config:
-    sections = config.model_dump() | {"augmenter": options}
-    for section, defaults in augmenter.defaults.items():
-        explicit = raw.get(section) or {}
-        left_open = {key: value for key, value in defaults.items() if key not in explicit}
-        sections[section] = sections.get(section, {}) | left_open
-    return _validated(sections)
+    return config.model_copy(update={"augmenter": options_of(config).model_dump(mode="json")})
 
 
 def _chosen(raw: Mapping[str, Any], key: str) -> str:

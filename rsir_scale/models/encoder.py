@@ -38,7 +38,7 @@ class BlockEncoder(Backbone):
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(self._new_block(config) for _ in range(config.blocks))
         self.final_norm = self._new_final_norm(config)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def _new_items(self, config: ModelConfig) -> nn.Module:
         """Make what gives an item's vector; its own embedding, where a backbone says nothing else."""
@@ -97,7 +97,8 @@ class BlockEncoder(Backbone):
         return embedded
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Give a layer its first weights: normal, 0 where it pads or adds."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INITIAL_STD)
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:

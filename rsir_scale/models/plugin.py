@@ -4,8 +4,7 @@ Only the class that a config names is imported, from Python's path as it is: not
 a run never brings code along. Importing runs what stands at the module's top level.
 """
 
-from importlib import import_module
-
+from rsir_scale.config.own_class import import_own
 from rsir_scale.errors import ConfigError
 from rsir_scale.models.base import Backbone
 
@@ -23,14 +22,7 @@ def plugin_class(backbone: str) -> type[Backbone]:
     Raises:
         ConfigError: it cannot be imported, or is no subclass of `Backbone`.
     """
-    module_name, _, class_name = backbone.partition(":")
-    try:
-        found = getattr(import_module(module_name), class_name)
-    except Exception as error:  # whatever the module of the user raises when it is run
-        raise ConfigError(
-            f"model.backbone={backbone} cannot be imported ({type(error).__name__}: {error}): install its package, or "
-            "put the folder that holds it on PYTHONPATH, on every node of a cluster"
-        ) from error
+    found = import_own("model.backbone", backbone)
     if not (isinstance(found, type) and issubclass(found, Backbone)):
         raise ConfigError(
             f"model.backbone={backbone} is {found!r}, no subclass of Backbone: name a {expected(backbone)}"

@@ -1,7 +1,5 @@
 """An augmenter of the user's own: it turns a source round."""
 
-from typing import ClassVar
-
 import numpy as np
 from pydantic import ValidationInfo, field_validator
 
@@ -46,18 +44,6 @@ class Named(Reversed):
     """The same, with options that a user has to set."""
 
     Options = NamedOptions
-
-
-class Misspelled(Reversed):
-    """The same, with a default for a setting that there is not."""
-
-    defaults: ClassVar = {"training": {"max_epohs": 3}}
-
-
-class Longer(Reversed):
-    """The same, with a default for a setting that there is."""
-
-    defaults: ClassVar = {"training": {"max_epochs": 3}}
 
 
 class InPlace(Reversed):

@@ -35,12 +35,6 @@ OPTIONS_HEAD = """
 | augmenter | key | default | values | meaning |
 |---|---|---|---|---|
 """
-DEFAULTS_HEAD = """
-What an augmenter sets where you do not:
-
-| augmenter | key | value |
-|---|---|---|
-"""
 PRESETS_HEAD = """
 ## What the presets fill in
 
@@ -65,13 +59,7 @@ def _augmenters() -> str:
         for name, augmenter in found.items()
         for key, field in augmenter.Options.model_fields.items()
     ]
-    defaults = [
-        f"| `{name}` | `{section}.{key}` | `{_shown(value)}` |\n"
-        for name, augmenter in found.items()
-        for section, values in augmenter.defaults.items()
-        for key, value in values.items()
-    ]
-    return head + _table(OPTIONS_HEAD, options) + _table(DEFAULTS_HEAD, defaults)
+    return head + _table(OPTIONS_HEAD, options)
 
 
 def _table(head: str, lines: list[str]) -> str:

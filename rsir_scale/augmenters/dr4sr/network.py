@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rsir_scale.augmenters.dr4sr.options import Dr4srOptions
 from rsir_scale.models.dropout import Dropout
-from rsir_scale.models.encoder import INITIAL_STD
+from rsir_scale.models.encoder import initialise
 
 EXTRA_TOKENS = 2  # after the items: what begins a pattern, and what ends it
 
@@ -157,7 +157,7 @@ class Regenerator(nn.Module):
         self.decoder = _blocks(DecoderBlock, width, options)
         self.dropout = Dropout(options.dropout)
         self.register_buffer("known_V", torch.zeros(tokens, dtype=torch.uint8))
-        self.apply(_initialise)
+        self.apply(initialise)
 
     @torch.no_grad()
     def start_from(self, item_vectors_VD: Tensor, items: Tensor) -> None:
@@ -220,13 +220,3 @@ def _mask(token_BS: Tensor) -> Tensor | None:
 
 def _blocks(of: type[EncoderBlock] | type[DecoderBlock], width: int, options: Dr4srOptions) -> nn.ModuleList:
     return nn.ModuleList(of(width=width, options=options) for _ in range(options.blocks))
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=INITIAL_STD)
-    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-        with torch.no_grad():
-            module.weight[module.padding_idx].zero_()
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
