@@ -150,7 +150,6 @@ def test_importing_the_first_rooms_loads_neither_torch_nor_ray() -> None:
     assert _heavy_after_importing(*_light_modules()) == "[]"
 
 
-@pytest.mark.skipif("rsir_scale.cli.main" not in MODULES, reason="there is no command line yet")
 def test_importing_the_command_line_loads_neither_torch_nor_ray() -> None:
     assert _heavy_after_importing("rsir_scale.cli.main") == "[]"
 

@@ -45,7 +45,7 @@ def by_occurrence(sequences: Sequences, *, pairs_at_once: int = _PAIRS_AT_ONCE) 
     """Find for each item the one that occurs with it most.
 
     Two items i, j have the sum of 1 / ln(1 + |u|) over the sequences u that hold both, divided by sqrt(N_i N_j): |u| is
-    the number of distinct items of u, N_i that of the sequences with i. Items that never meet are no pair.
+    the number of distinct items of u, N_i that of the sequences with i. Items that never meet have no pair.
 
     Args:
         sequences: training sequences.

@@ -35,7 +35,7 @@ class Part:
         sources: the shard's sources, in the order of the plan.
         first_id: the sequence_id that trial 0 of the first source would have.
         set_aside: sequence ids of sources that were set aside, which have no rows.
-        chosen: bool[R], the rows to be made again; all else is checked for every row.
+        chosen: bool[R], the rows to be made again, whose sources are written or scored again.
     """
 
     table: pa.Table

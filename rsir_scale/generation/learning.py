@@ -30,7 +30,7 @@ def fit_augmenter_locally(augmenter: Augmenter, report: Report | None = None) ->
         report: called after each interval.
 
     Raises:
-        DivergedError: the loss, a weight or a score is no number; the same command goes on from the last good state.
+        DivergedError: the loss, a weight or a score is not finite; the same command goes on from the last good state.
     """
     if is_to_be_fitted(augmenter):
         _fit(augmenter, Worker(), report)

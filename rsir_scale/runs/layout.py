@@ -82,7 +82,7 @@ EVENTS = Place(Kind.EVENTS).key
 # Who writes all sequences, where that is not the run's own model.
 TEACHER = Place(Kind.TEACHER).key
 FITS = (Kind.TRAINING, Kind.LEARNING)
-# What the fields look like that are no numbers.
+# The fields that hold something else than a number.
 _TEXT = {"attempt": "[0-9a-f]{12}", "fit": ".+"}
 # What names objects lies in these folders; JSON elsewhere is the user's, or names none.
 _RECORD = re.compile(r"(?:teacher|iteration=\d{3,})/.*\.json")

@@ -125,10 +125,10 @@ class Fit(Generic[Model]):
             f"the state saved after update {last.update} is kept (best {learner.score_name} {last.best_score:.4f} at "
             f"update {last.best_update}), and the same command goes on from it"
             if last.update
-            else "no state was saved before, so the same command starts this fit anew"
+            else "no state was saved before, so the same command starts this fit from its first update"
         )
         return (
-            f"{learner.name}: training loss is {loss}, or a weight or a score is no number, between updates "
+            f"{learner.name}: training loss is {loss}, or a weight or a score is not finite, between updates "
             f"{last.update} and {stop} at {learner.rate_setting}={learner.config.learning_rate}: {kept}; draws are "
             "keyed by update, so if it ends here again, set a lower rate in a new run directory"
         )
@@ -202,7 +202,7 @@ def fit(
         report: called on every worker after each interval.
 
     Raises:
-        DivergedError: the loss, a weight or a score is no number.
+        DivergedError: the loss, a weight or a score is not finite.
     """
     running = Fit(learner, worker, resume_from=resume_from, warm_start=warm_start)
     while not running.finished:

@@ -37,7 +37,7 @@ def fit_learner(
         report: called after each interval.
 
     Raises:
-        DivergedError: the loss, a weight or a score is no number; the state before is kept.
+        DivergedError: the loss, a weight or a score is not finite; the state before is kept.
     """
     store = run.store
     if has_learned(store, iteration):

@@ -75,6 +75,6 @@ class Learner(Protocol[Model]):
         A learner that validates on nothing returns the number of updates: the latest weights are then the best.
 
         Raises:
-            DivergedError: what the model gives is no number.
+            DivergedError: what the model gives is not finite.
         """
         ...

@@ -101,7 +101,7 @@ class Recommender:
         return loss if extra is None else loss + extra / len(rows)
 
     def score(self, model: Backbone, update: int, worker: Worker) -> float:  # noqa: ARG002 - of the protocol
-        """Return NDCG over the validation users. Raises DivergedError: a score is no number."""
+        """Return NDCG over the validation users. Raises DivergedError: a score is not finite."""
         ranks = self._validation(worker).within(model, SELECTION_CUTOFF)
         gains = per_user(ranks, metric=SELECTION_NAME, cutoff=SELECTION_CUTOFF)
         totals = torch.tensor([gains.sum(), len(gains)], dtype=torch.float64, device=worker.device)

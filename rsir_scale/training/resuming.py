@@ -40,7 +40,7 @@ def resumed_fit(
         report: called after each interval.
 
     Raises:
-        DivergedError: the loss, a weight or a score is no number.
+        DivergedError: the loss, a weight or a score is not finite.
         StorageFullError: no room for the state.
     """
     return fit(

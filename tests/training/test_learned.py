@@ -122,7 +122,7 @@ def test_a_learner_that_validates_on_nothing_keeps_the_latest_weights() -> None:
     ("learner", "told"),
     [
         (LineLearner(config=TrainingConfig(learning_rate=1e30)), r"augmenter\.pace=1e\+30: no state was saved before"),
-        (LineLearner("nothing"), r"a score is no number, between updates 0 and 3 at augmenter\.pace=0\.1"),
+        (LineLearner("nothing"), r"a score is not finite, between updates 0 and 3 at augmenter\.pace=0\.1"),
     ],
     ids=["loss", "score"],
 )

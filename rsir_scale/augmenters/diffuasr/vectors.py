@@ -2,7 +2,7 @@
 
 Comes in: the frozen item vectors of the iteration's model. Goes out: each scaled to length sqrt(D), so that its entries
 have the size of the noise; and, for any vector, the training item whose direction is nearest. Cosine is the authors'
-measure; that vectors are scaled first is ours, for theirs are learned anew, at the size of the noise.
+measure; that vectors are scaled first is ours, for theirs are learned from the start, at the size of the noise.
 
 Shapes: V items, D width, K training items, N vectors.
 """
