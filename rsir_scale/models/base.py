@@ -115,7 +115,7 @@ class Backbone(nn.Module, ABC):
             memory: of the positions before them, but for those among the new ones; the new ones are written to it.
             item_N: int64, 1..V.
             position_N: int64, where each stands in its context, below `max_length`.
-            path_NL: int64, the nodes of each context; at `position_N` the new node itself, after it anything that is
-                a node.
+            path_NL: int64, the nodes of each context; at `position_N` the new node itself, after it any node
+                that is taken, written or not.
         """
         raise NotImplementedError(f"{type(self).__name__} remembers nothing: use encode")

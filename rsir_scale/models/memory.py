@@ -42,7 +42,7 @@ class Memory:
 
     Attributes:
         blocks: what reads and writes them.
-        key_KMD, value_KMD: rows at and after `used` hold anything.
+        key_KMD, value_KMD: rows taken are 0 until they are written; rows at and after `used` hold anything.
         used: nodes so far.
     """
 
@@ -58,9 +58,16 @@ class Memory:
         return self.used + nodes <= self.key_KMD.shape[1]
 
     def take(self, nodes: int) -> int:
-        """Take the next nodes, which must have room, and return the number of the first."""
+        """Take the next nodes, which must have room, and return the number of the first.
+
+        They are 0 until written. A path may name a node ahead of its time; its weight is 0, which undoes any number
+        but NaN.
+        """
+        first = self.used
         self.used += nodes
-        return self.used - nodes
+        self.key_KMD[:, first : self.used] = 0
+        self.value_KMD[:, first : self.used] = 0
+        return first
 
     def keep(self, node_N: Tensor, *, room: int) -> None:
         """Let go of all nodes but these, number them 0..N-1 in the order given, and make room for more.

@@ -173,6 +173,22 @@ class BackboneContract:
         expected_BL = torch.tensor([[1, 2, 3, 9], [1, 2, 3, 8], [1, 9, 0, 0]])
         assert torch.allclose(query_ND, backbone.encode(expected_BL), rtol=0, atol=TINY)
 
+    @torch.inference_mode()
+    def test_a_path_may_name_nodes_that_are_not_written_yet(self) -> None:
+        backbone, context_L = self.built(), torch.arange(1, LENGTH + 1)
+        if (memory := backbone.memory()) is None:
+            return
+        memory.keep(torch.arange(0), room=2 * LENGTH)
+        # What freed memory may hold.
+        memory.key_KMD.fill_(torch.nan)
+        memory.value_KMD.fill_(torch.nan)
+        # A whole context, and the first item of another, whose path already has room for what will follow.
+        whole_L = memory.take(2 * LENGTH) + torch.arange(LENGTH)
+        path_NL = torch.cat([whole_L.expand(LENGTH, -1), whole_L[None] + LENGTH])
+        position_N = torch.cat([torch.arange(LENGTH), torch.zeros(1, dtype=torch.int64)])
+        query_ND = backbone.advance(memory, context_L[position_N], position_N, path_NL)
+        assert torch.allclose(query_ND[-1], backbone.encode(context_L[None, :1])[0], rtol=0, atol=TINY)
+
     def test_training_mode_without_dropout_computes_the_same(self) -> None:
         backbone, context_BL = self.built(), contexts(seed=5)
         real_BL1 = (context_BL > 0)[:, :, None]
