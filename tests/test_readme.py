@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rsir_scale.cli.main import app
+from rsir_scale.loop import driver
+from rsir_scale.loop.local import LocalPhases
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = [
@@ -54,20 +58,43 @@ def as_plan(arguments: list[str]) -> list[str]:
     return ["plan", *arguments[1:where], *arguments[where + 2 :]]
 
 
-@pytest.mark.ray
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("taught", ["planned", pytest.param("run", marks=pytest.mark.slow)])
-def test_every_command_on_ones_own_log_works_as_written(desk: Path, taught: str, cluster: str) -> None:
+def small_commands() -> list[list[str]]:
+    """The words of each command after `rsir`, with a small budget."""
     commands = own_log_commands()
     assert sum(map(is_taught, commands)) == 1
-    for command in commands:
-        arguments = [*command[1:], *(SMALL if command[1] in {"plan", "run"} else [])]
-        is_planned = is_taught(command) and taught == "planned"
-        words = as_plan(arguments) if is_planned else arguments
-        run(desk, ["-m", "rsir_scale", *words], address=cluster if words[0] == "run" else None)
-    assert (desk / "mine-augmented").is_dir()
-    assert (desk / "top10.parquet").is_file()
+    return [[*command[1:], *(SMALL if command[1] in {"plan", "run"} else [])] for command in commands]
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rsir run` trains and generates in this process, where it would start Ray."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(driver, "RayPhases", lambda cluster, line: LocalPhases())
+
+
+@pytest.mark.usefixtures("one_process")
+def test_every_command_on_ones_own_log_works(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk)
+    for words in small_commands():
+        app(as_plan(words) if is_taught(words) else words, standalone_mode=False)
+    expect_outputs(desk)
     run(desk, ["-c", blocks("python")[0]])
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_command_on_ones_own_log_works_as_written(desk: Path, cluster: str) -> None:
+    for words in small_commands():
+        run(desk, ["-m", "rsir_scale", *words], address=cluster if words[0] == "run" else None)
+    expect_outputs(desk)
+    run(desk, ["-c", blocks("python")[0]])
+
+
+def expect_outputs(folder: Path) -> None:
+    """What the commands leave."""
+    assert (folder / "mine-augmented").is_dir()
+    assert (folder / "top10.parquet").is_file()
 
 
 def test_files_and_targets_that_the_readme_names_exist() -> None:

@@ -33,26 +33,34 @@ def _with_actors(settings: Make, actors: int) -> Config:
     return settings(generation={"actors": actors})
 
 
-@pytest.mark.parametrize("actors", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_any_number_of_actors_commits_what_one_process_commits(
-    settings: Make, local_digest: str, tmp_path: Path, actors: int
+CLUSTERED = {"mode": "clustered", "clusters": 6, "nprobe": 2}
+
+
+def test_clusters_made_on_the_cluster_serve_every_actor_and_one_that_dies_changes_nothing(
+    settings: Make, tmp_path: Path, order: Path
 ) -> None:
-    assert finish(_with_actors(settings, actors), tmp_path / "run", RayGeneration()) == local_digest
-
-
-def test_clusters_are_made_on_the_cluster_and_serve_every_actor(settings: Make, tmp_path: Path) -> None:
-    clustered = {"mode": "clustered", "clusters": 6, "nprobe": 2}
-    here = finish(settings(fidelity=clustered), tmp_path / "here", LocalPhases())
-    there = settings(fidelity=clustered, generation={"actors": 2})
+    here = finish(settings(fidelity=CLUSTERED), tmp_path / "here", LocalPhases())
+    (order / "die-once").write_text("/data/part-00001")
+    there = settings(fidelity=CLUSTERED, generation={"actors": 2})
     assert finish(there, tmp_path / "there", RayGeneration()) == here
+    assert not (order / "die-once").exists()
+
+
+def test_more_clusters_to_probe_than_there_are_are_refused_before_anything_is_written(
+    settings: Make, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"fidelity\.nprobe=7"):
-        finish(settings(fidelity=clustered | {"nprobe": 7}), tmp_path / "wrong", RayGeneration())
+        finish(settings(fidelity=CLUSTERED | {"nprobe": 7}), tmp_path / "wrong", RayGeneration())
     assert not (tmp_path / "wrong" / layout.folder(0)).exists()
 
 
-def test_neither_a_full_disk_nor_a_dying_actor_changes_what_is_committed_in_the_end(
-    settings: Make, local_digest: str, tmp_path: Path, order: Path
-) -> None:
+@pytest.mark.slow
+def test_a_single_actor_commits_what_one_process_commits(settings: Make, local_digest: str, tmp_path: Path) -> None:
+    assert finish(_with_actors(settings, 1), tmp_path / "run", RayGeneration()) == local_digest
+
+
+@pytest.mark.slow
+def test_a_full_disk_changes_nothing_in_the_end(settings: Make, local_digest: str, tmp_path: Path, order: Path) -> None:
     config, run_dir = _with_actors(settings, 2), tmp_path / "run"
     (order / "full").write_text("/data/part-")
     with pytest.raises(StorageFullError, match="no room left"):
@@ -61,9 +69,7 @@ def test_neither_a_full_disk_nor_a_dying_actor_changes_what_is_committed_in_the_
     assert not any(store.exists(layout.commit(0, shard)) for shard in range(7))
     assert not list(store.list("iteration=000/generation/data"))
     (order / "full").unlink()
-    (order / "die-once").write_text("/data/part-00001")
     assert finish(config, run_dir, RayGeneration()) == local_digest
-    assert not (order / "die-once").exists()
 
 
 class Poisoned:
