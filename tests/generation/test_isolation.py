@@ -80,9 +80,8 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", ["raise", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("nan", "kill", "hang"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", REASONS)
 def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_written_from(
     run: TinyRun, writers: list[IsolatedWriter], order: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -98,6 +97,7 @@ def test_sources_that_kill_hang_or_raise_are_found_and_the_others_are_written_fr
     assert _same(survived.result, expected.result)
 
 
+@pytest.mark.slow
 def test_a_child_that_cannot_open_the_run_is_replaced_once_it_can(
     run: TinyRun, writers: list[IsolatedWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,13 @@ from tests.models.written import written_backbones
 
 CODES = (("codebooks", 2), ("codebook_size", 8))
 NAMED = {"cl4srec": (), "hstu": (), "semantic_id": CODES}
-EVERY = [*NAMED, "GRU4Rec", "FrequencyEncoder"]
+EVERY = [
+    pytest.param("cl4srec", marks=pytest.mark.slow),
+    "hstu",
+    "semantic_id",
+    pytest.param("GRU4Rec", marks=pytest.mark.slow),
+    "FrequencyEncoder",
+]
 
 
 def _run(name: str) -> TinyRun:

@@ -30,6 +30,7 @@ def _run(config: Config, store: Store) -> None:
         run_recursion(run, LocalPhases())
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_writes_the_rows_that_a_run_on_a_disk_writes(server: S3Server, bucket: str) -> None:
     local = tiny_run()
     server.fail(0.02, seed=3)

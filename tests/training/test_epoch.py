@@ -48,7 +48,7 @@ def _popularity_gain(users: EvaluationSet) -> float:
     [
         {"loss": "sampled_softmax"},
         {"loss": "cross_entropy"},
-        {"loss": "bce", "max_epochs": 60},
+        pytest.param({"loss": "bce", "max_epochs": 60}, marks=pytest.mark.slow),
         {"loss": "cross_entropy", "precision": "bfloat16"},
         {"logq_correction": True, "item_updates": "sparse"},
     ],

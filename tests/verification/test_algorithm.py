@@ -38,12 +38,15 @@ def first_part(run: TinyRun) -> Part:
 @pytest.mark.parametrize(
     "run",
     [
-        {"keep": "prefixes"},
-        {"start_vouches": True},
-        {"mode": "random"},
-        {"mode": "random", "reading": "released", "remaining": "after_choice"},
+        pytest.param({"keep": "prefixes"}, id="every prefix"),
+        pytest.param({"start_vouches": True}, id="the start vouches"),
+        pytest.param({"mode": "random"}, id="a coin"),
+        pytest.param(
+            {"mode": "random", "reading": "released", "remaining": "after_choice"},
+            id="a coin, released",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["every prefix", "the start vouches", "a coin", "a coin, released"],
 )
 def test_a_good_run_passes(run: dict[str, object]) -> None:
     found = tiny_run(**run)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.faults.fuzz import fuzz
 from benchmarks.faults.fuzz_targets import Target, targets
 
-INPUTS = 40
+INPUTS = 20
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ def without_lease(logged: Callable[..., None], *arguments: Any) -> None:
     logged(*arguments)
 
 
+@pytest.mark.slow
 def test_two_drivers_never_mix_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,14 @@ def test_two_drivers_never_mix_a_run_in_a_bucket(server: S3Server, bucket: str, 
     assert row["faults"] == []
 
 
+def test_a_start_of_two_drivers_is_not_mixed(tmp_path: Path) -> None:
+    small = small_run(tmp_path / "market", users=60, items=40, settings=two_drivers.SETTINGS)
+    start = two_drivers.Start(second_s=0.15 * small.seconds, kill_s=None)
+    row = two_drivers.one_start(small, start, str(tmp_path / "run"), tmp_path / "start", two_drivers.Fork)
+    assert row["faults"] == []
+
+
+@pytest.mark.slow
 def test_drivers_that_ask_nobody_are_seen_to_mix_a_run(tmp_path: Path) -> None:
     small = small_run(tmp_path / "market", users=60, items=40, settings=two_drivers.SETTINGS)
     begin = partial(two_drivers.Fork, drive=partial(without_lease, two_drivers.logged))

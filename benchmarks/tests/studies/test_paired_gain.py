@@ -11,6 +11,7 @@ from benchmarks.tests.studies.small_study import SMALL, call, small
 from rsir_scale.runs import layout
 
 
+@pytest.mark.slow
 def test_arms_of_a_paired_study_may_be_made_on_several_machines(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from rsir_scale.config.file import load_config
 from rsir_scale.loop.local import LocalPhases
 
 
+@pytest.mark.slow
 def test_rsir_is_set_against_its_base_more_training_and_copies(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
