@@ -148,7 +148,7 @@ class Fit(Generic[Model]):
         worker = self.worker
         torch.manual_seed(derive_seed(*self.learner.identity, update, worker.rank, Purpose.DROPOUT))
         self.optimiser.at(update)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         share = self.learner.loss(self.model, update, worker)
         tables = row_tables(self.model)
         if share is not None:

@@ -10,7 +10,6 @@ update. Nothing is pickled.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, FileEntry, Record
 from rsir_scale.runs.trained import CurvePoint
 from rsir_scale.storage.base import ObjectMissingError, Store
+from rsir_scale.training.optimiser import RowAdam
 
 _MODEL, _BEST, _OPTIMISER = "model/", "best/", "optimiser/"
 
@@ -72,20 +72,16 @@ class _StateRecord(Position):
     tensors: tuple[FileEntry, ...] = Field(min_length=1)
 
 
-def dump_state(
-    position: Position, model: nn.Module, best: Mapping[str, Tensor], optimiser: torch.optim.Optimizer
-) -> FitState:
+def dump_state(position: Position, model: nn.Module, best: Mapping[str, Tensor], optimiser: RowAdam) -> FitState:
     """Name all that a resumed fit needs; nothing is copied, so it must be saved before the fit goes on."""
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
     tensors |= {_BEST + name: tensor for name, tensor in best.items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"{_OPTIMISER}{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+    for index, moments in optimiser.moments().items():
+        tensors |= {f"{_OPTIMISER}{index}/{name}": tensor for name, tensor in moments.items()}
     return FitState(position, tensors)
 
 
-def restore_state(
-    state: FitState, model: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[Position, dict[str, Tensor]]:
+def restore_state(state: FitState, model: nn.Module, optimiser: RowAdam) -> tuple[Position, dict[str, Tensor]]:
     """Put a state back into a model and its optimiser; return the position and the best weights.
 
     The tensors of the state may become the optimiser's and the best weights: they are not to be used again.
@@ -109,7 +105,7 @@ def restore_state(
     for name, tensor in _under(state.tensors, _OPTIMISER).items():
         index, _, moment = name.partition("/")
         moments.setdefault(int(index), {})[moment] = tensor
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimiser.restore(moments)
     return state.position, _under(state.tensors, _BEST)
 
 

@@ -136,7 +136,7 @@ def test_each_update_has_the_rate_of_the_schedule_over_the_whole_budget() -> Non
     schedule = schedule_of(falling.config, falling.budget.maximum)
     for update in range(falling.budget.maximum):
         running._update(update)
-        assert running.optimiser.param_groups[0]["lr"] == schedule.of(update)
+        assert running.optimiser.rate == schedule.of(update)
     assert schedule.of(update) < 0.2 * falling.config.learning_rate
 
 
