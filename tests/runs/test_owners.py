@@ -16,9 +16,10 @@ from rsir_scale.runs.lineage import Omitted, SequenceFile
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import TEST_HITS, VALIDATION_HITS, Owners, held_out_hits, kept_rows, owners
 from rsir_scale.runs.records import FileEntry, write_entry
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
-from tests.runs.world import USERS, dataset
+from tests.runs.world import USERS, config, dataset
 
 
 def test_owners_follow_the_chain_of_sources_to_a_user() -> None:
