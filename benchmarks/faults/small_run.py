@@ -30,6 +30,7 @@ from rsir_scale.data.synthetic import synthesize
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.lineage import part_files
 from rsir_scale.runs.manifest import read_chain
@@ -77,11 +78,11 @@ def small_run(folder: Path, *, users: int, items: int, settings: dict[str, dict[
     if code:
         raise SystemExit(f"the golden run ended with exit code {code}")
     seconds = time.monotonic() - started
-    store, dataset = open_store(folder / "golden"), open_dataset(config.data.path)
-    found = digest(store, dataset)
-    if found is None or not verify(store, dataset).ok:
+    golden = stored_run(open_store(folder / "golden"))
+    found = digest(golden)
+    if found is None or not verify(golden).ok:
         raise SystemExit("the golden run is not sound: nothing is compared with it")
-    return SmallRun(config, config_file, found, stored_rows(store)[0], seconds)
+    return SmallRun(config, config_file, found, stored_rows(golden.store)[0], seconds)
 
 
 def _join(process: BaseProcess) -> None:
@@ -129,15 +130,15 @@ def stored_rows(store: Store) -> tuple[Rows, int]:
 
 def compare(small: SmallRun, url: str) -> dict[str, Any]:
     """Hold a finished run to the golden one: rows by id, the digest, and `rsir verify`."""
-    store = open_store(url)
-    rows, doubled = stored_rows(store)
-    report = verify(store, small.dataset)
+    run = stored_run(open_store(url))
+    rows, doubled = stored_rows(run.store)
+    report = verify(run)
     return {
         "rows": len(rows),
         "rows_lost": len(small.rows.keys() - rows.keys()),
         "rows_doubled": doubled + len(rows.keys() - small.rows.keys()),
         "rows_changed": sum(small.rows[key] != rows[key] for key in small.rows.keys() & rows.keys()),
-        "same_digest": digest(store, small.dataset) == small.digest,
+        "same_digest": digest(run) == small.digest,
         "verified": report.ok,
         "faults": [f"{fault}" for fault in report.faults[:3]],
     }

@@ -18,6 +18,7 @@ from rsir_scale.config.file import apply_overrides, resolve
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training import epoch
 from rsir_scale.training.iteration import train_iteration, training_task
@@ -58,10 +59,10 @@ def _fit(items: int, work: Path, settings: list[str]) -> tuple[Config, int, int]
     overrides = [f"training.max_epochs={EPOCHS}", f"seed={SEED}", *settings]
     config = resolve(apply_overrides({"data": {"path": str(market)}}, overrides))
     shutil.rmtree(folder, ignore_errors=True)
-    dataset, store = open_dataset(market), open_store(folder)
-    task = training_task(store, dataset, config, 0)
+    run = Run(open_store(folder), open_dataset(market), config)
+    task = training_task(run, 0)
     before = _rss_with_peak_set_back()
-    train_iteration(store, dataset, config, 0, worker=Worker(), task=task)
+    train_iteration(run, 0, worker=Worker(), task=task)
     peak = own_peak()
     shutil.rmtree(folder)
     return config, before, peak

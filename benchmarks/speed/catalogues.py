@@ -28,13 +28,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.sequences import Sequences
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.answer import best_vouchers
 from rsir_scale.ranking.base import ItemSearch, SearchQuery
 from rsir_scale.ranking.build import exact_search
-from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.storage.opening import open_store
 
 OWN = 5
@@ -92,9 +91,9 @@ def trained(
         jitter: of copied items, in lengths.
         seed: of prefixes and copies.
     """
-    store = open_store(run)
-    sequences = open_dataset(read_config(store).data.path).training_sequences()
-    backbone, numbers = load_trained(store, 0), np.random.default_rng(seed)
+    stored = stored_run(open_store(run))
+    sequences = stored.dataset.training_sequences()
+    backbone, numbers = load_trained(stored, 0), np.random.default_rng(seed)
     items_VD = backbone.item_vectors().detach()
     if items < len(items_VD) - 1:
         raise SystemExit(f"--items {items} is below the model's catalogue, {len(items_VD) - 1}")

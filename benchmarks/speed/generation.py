@@ -40,7 +40,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 from rsir_scale.ranking.build import exact_search
-from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.commits import write_part
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import has_model
@@ -131,13 +131,12 @@ def prepare(folder: Path, config_path: str, overrides: list[str]) -> Workload:
             config = load_config(config_path, [*overrides, f"data.path={market}", "training.max_epochs=40"])
         dataset = open_dataset(config.data.path)
         with open_run(store, config, dataset) as run:
-            train_iteration(store, dataset, run.config, 0, worker=Worker(), report=lambda at: print(at, flush=True))
-    config = read_config(store)
-    dataset = open_dataset(config.data.path)
-    rules = rules_of(config, dataset)
-    sources = cut_sources(dataset.training_sequences(), rules)
+            train_iteration(run, 0, worker=Worker(), report=lambda at: print(at, flush=True))
+    stored = stored_run(store)
+    rules = rules_of(stored.config, stored.dataset)
+    sources = cut_sources(stored.dataset.training_sequences(), rules)
     sources = sources.select(np.flatnonzero(sources.lengths >= 2))
-    return Workload(load_trained(store, 0), sources, rules)
+    return Workload(load_trained(stored, 0), sources, rules)
 
 
 def check(workload: Workload) -> None:

@@ -42,6 +42,7 @@ from rsir_scale.config.file import load_config
 from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.evaluation.evaluate import EvaluationSet
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.batches import trainable_rows
 from rsir_scale.training.epoch import fit
@@ -102,8 +103,8 @@ def fit_ours(config_path: str, overrides: list[str]) -> Row:
     """Train for the budget, without users to validate on, and say what an epoch took."""
     torch.set_num_threads(1)
     config = load_config(config_path, overrides)
-    dataset = open_dataset(config.data.path)
-    task = training_task(open_store(tempfile.gettempdir()), dataset, config, 0)
+    run = Run(open_store(tempfile.gettempdir()), open_dataset(config.data.path), config)
+    task = training_task(run, 0)
     nobody = EvaluationSet(task.validation.contexts.select([]), task.validation.targets[:0])
     patient = replace(task.budget, patience=task.budget.maximum)
     ends, losses = [0.0], []

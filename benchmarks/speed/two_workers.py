@@ -62,12 +62,12 @@ def train(arguments: argparse.Namespace, workers: int, dropout: float) -> Row:
     if is_run(open_store(folder)):
         shutil.rmtree(folder)
     store = open_store(folder)
-    with Stopper("stopped") as stopper, open_run(store, config, dataset):
+    with Stopper("stopped") as stopper, open_run(store, config, dataset) as run:
         cluster = Cluster(config, stopper)
         cluster.connect()
         try:
             cluster.wait_for(needs(config)[0])
-            train_with_ray(store, dataset.path, 0, config.training, report=lambda _: None)
+            train_with_ray(run, 0, report=lambda _: None)
         finally:
             cluster.close()
     model = read_model(store, 0)

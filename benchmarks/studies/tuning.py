@@ -33,6 +33,7 @@ from rsir_scale.errors import ConfigError, DivergedError
 from rsir_scale.evaluation.evaluate import rank_targets, validation_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.repository import load_trained
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.trained import has_model, read_model
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training.iteration import train_iteration, training_task
@@ -125,12 +126,13 @@ def run_trial(name: str, config: Config, state: Path) -> Row:
 def fitted(config: Config, dataset: PreparedDataset, folder: Path, name: str) -> Row:
     """How the fit of a folder ended, and what its best weights do on validation."""
     store = open_store(folder)
+    run = Run(store, dataset, config)
     if not has_model(store, 0):
-        train_iteration(store, dataset, config, 0, worker=Worker(), report=lambda progress: tell(name, progress))
+        train_iteration(run, 0, worker=Worker(), report=lambda progress: tell(name, progress))
     model = read_model(store, 0)
     users = validation_set(dataset.training_sequences(), dataset.held_out())
-    ranks = rank_targets(load_trained(store, 0), users, mask_history=config.evaluation.mask_history)
-    interval = training_task(store, dataset, config, 0).budget.interval
+    ranks = rank_targets(load_trained(run, 0), users, mask_history=config.evaluation.mask_history)
+    interval = training_task(run, 0).budget.interval
     scores = {
         f"validation/{name}@{cut}": float(per_user(ranks, metric=name, cutoff=cut).mean()) for name, cut in METRICS
     }

@@ -64,7 +64,7 @@ class Insertion(Augmenter):
         run = self.run
         if prepared.read(run.store, self.iteration) is not None:
             return
-        sequences = load(run.store, run.dataset, plan.files)
+        sequences = load(run, plan.files)
         known_K, nearest = occurring(sequences), self._nearest(sequences)
         table = pa.table([pa.array(known_K), pa.array(nearest.item_K)], schema=TABLE)
         alone = int((nearest.item_K == NONE).sum())
@@ -76,12 +76,9 @@ class Insertion(Augmenter):
         similarity = self.options.similarity
         if similarity == "cooccurrence":
             return by_occurrence(sequences)
-        run = self.run
-        backbone = load_writing_model(
-            run.store, run.config.generation, self.iteration, device=self.device, item_name=run.dataset.item_name
-        )
+        backbone = load_writing_model(self.run, self.iteration, device=self.device)
         items_VD = backbone.item_vectors().detach()
-        require_finite_items(items_VD, name=run.dataset.item_name)
+        require_finite_items(items_VD, name=self.run.dataset.item_name)
         similar = by_vectors(occurring(sequences), items_VD.double().cpu().numpy())
         return similar if similarity == "embedding" else larger(by_occurrence(sequences), similar)
 

@@ -17,12 +17,11 @@ import typer
 from rsir_scale.cli.data import data_app
 from rsir_scale.cli.tables import show
 from rsir_scale.config.file import load_config
-from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset, open_dataset
+from rsir_scale.data.dataset import open_dataset
 from rsir_scale.environment import settle_ray
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
-from rsir_scale.runs.begun import dataset_of, read_config, read_config_to_load, read_config_to_write
-from rsir_scale.storage.base import Store
+from rsir_scale.runs.begun import run_to_load, run_to_write, stored_run
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 
 app = typer.Typer(
@@ -95,17 +94,15 @@ def run(
     overrides: Overrides = None,
 ) -> None:
     """Train, generate, retrain; on this machine, or on the Ray cluster that RAY_ADDRESS names."""
-    _drive(load_config(config_file, overrides or ()), run_dir)
+    config = load_config(config_file, overrides or ())
+    dataset = open_dataset(config.data.path)
+    _drive(Run(open_store(run_dir), dataset, config))
 
 
 @app.command()
 def resume(run_dir: RunDir, backbone: OwnClass = None, augmenter: OwnClass = None) -> None:
     """Go on with a run by the settings that it holds."""
-    store = open_store(run_dir)
-    config = read_config_to_write(store, backbone=backbone, augmenter=augmenter)
-    # The driver does not know that it is the run that names the dataset, and so cannot say so.
-    dataset_of(store, config)
-    _drive(config, run_dir)
+    _drive(run_to_write(open_store(run_dir), backbone=backbone, augmenter=augmenter))
 
 
 @app.command()
@@ -128,11 +125,10 @@ def verify(
     from rsir_scale.loop.progress import ProgressLine
     from rsir_scale.verification.verify import verify as check_run
 
-    store = open_store(run_dir)
-    dataset = dataset_of(store, read_config_to_write(store, backbone=backbone, augmenter=augmenter))
+    stored = run_to_write(open_store(run_dir), backbone=backbone, augmenter=augmenter)
     line = ProgressLine(at_once=False)
     try:
-        report = check_run(store, dataset, rows_per_iteration=rows, tell=line.update)
+        report = check_run(stored, rows_per_iteration=rows, tell=line.update)
     finally:
         line.close()
     show(report.to_json(), as_json=as_json)
@@ -162,8 +158,7 @@ def evaluate(
     """Rank the held-out items again by a stored model, beside what the run recorded."""
     from rsir_scale.outputs.reevaluate import reevaluate
 
-    store, dataset = _open_with_model(run_dir, backbone)
-    show(reevaluate(store, dataset, iteration), as_json=as_json)
+    show(reevaluate(run_to_load(open_store(run_dir), backbone), iteration), as_json=as_json)
 
 
 @app.command()
@@ -179,11 +174,9 @@ def export(
     """Write the augmented training data, by default all that is written so far, under the log's own ids and times."""
     from rsir_scale.outputs.export import export as write
 
-    store, dataset = _open(run_dir)
     # The format is checked where its kinds are known.
     written = write(
-        store,
-        dataset,
+        stored_run(open_store(run_dir)),
         format=format_name,  # type: ignore[arg-type]
         out=out,
         iteration=iteration,
@@ -204,16 +197,16 @@ def recommend(
     """Write each user's best unseen items, by default from the iteration with the best validation."""
     from rsir_scale.outputs.recommend import recommend as write
 
-    store, dataset = _open_with_model(run_dir, backbone)
+    stored = run_to_load(open_store(run_dir), backbone)
     wanted = None if users is None else _lines(users)
-    typer.echo(str(write(store, dataset, top=top, users=wanted, out=out, iteration=iteration)), err=True)
+    typer.echo(str(write(stored, top=top, users=wanted, out=out, iteration=iteration)), err=True)
 
 
-def _drive(config: Config, run_dir: str) -> None:
+def _drive(asked: Run) -> None:
     settle_ray()
-    from rsir_scale.loop.driver import run as drive
+    from rsir_scale.loop.driver import drive
 
-    drive(config, run_dir)
+    drive(asked)
 
 
 def _lines(path: Path) -> list[str]:
@@ -229,13 +222,3 @@ def _lines(path: Path) -> list[str]:
         return [line for line in lines if line]
     except (OSError, ValueError) as error:
         raise InputError(f"--users {shown(str(path))} cannot be read ({str(error)[:200]}): {way_out}") from error
-
-
-def _open_with_model(run_dir: str, backbone: str | None) -> tuple[Store, PreparedDataset]:
-    store = open_store(run_dir)
-    return store, dataset_of(store, read_config_to_load(store, backbone))
-
-
-def _open(run_dir: str) -> tuple[Store, PreparedDataset]:
-    store = open_store(run_dir)
-    return store, dataset_of(store, read_config(store))

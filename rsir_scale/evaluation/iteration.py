@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsir_scale.config.settings import EvaluationConfig
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.schema import SEQUENCE_ID
 from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, test_set, validation_set
 from rsir_scale.evaluation.metrics import summarise
@@ -20,6 +19,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import read_columns
 from rsir_scale.runs.records import FileEntry, Record, write_entry
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import AlreadyExistsError, Store
 
 VALIDATION_RANK, TEST_RANK = "validation_rank", "test_rank"
@@ -39,16 +39,14 @@ class Evaluation(Record):
     ranks: FileEntry
 
 
-def evaluate_iteration(
-    store: Store, dataset: PreparedDataset, config: EvaluationConfig, iteration: int, backbone: Backbone
-) -> Evaluation:
+def evaluate_iteration(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
     """Rank, write ranks and metrics, and return what counts: these metrics, or those of an earlier attempt.
 
     Raises:
         StorageFullError: the store took no more bytes.
         IntegrityError: metrics.json is there and damaged.
     """
-    evaluation = _evaluate(store, dataset, config, iteration, backbone)
+    store, evaluation = run.store, _evaluate(run, iteration, backbone)
     with suppress(AlreadyExistsError):
         store.create(layout.metrics(iteration), evaluation.to_bytes())
         return evaluation
@@ -63,17 +61,15 @@ def read_evaluation(store: Store, iteration: int) -> Evaluation | None:
     return None if data is None else Evaluation.from_bytes(data, f"{store.root}/{key}")
 
 
-def _evaluate(
-    store: Store, dataset: PreparedDataset, config: EvaluationConfig, iteration: int, backbone: Backbone
-) -> Evaluation:
-    training, held_out = dataset.training_sequences(), dataset.held_out()
+def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
+    config, training, held_out = run.config.evaluation, run.dataset.training_sequences(), run.dataset.held_out()
     sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
     ranks = {name: rank_targets(backbone, users, mask_history=config.mask_history) for name, users in sets.items()}
     table = _ranks_table(sets, ranks)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     entry = write_entry(
-        store,
+        run.store,
         layout.ranks(iteration, layout.new_attempt()),
         "ranks",
         buffer.getvalue().to_pybytes(),

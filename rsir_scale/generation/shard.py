@@ -86,7 +86,7 @@ def run_shard(generator: Generator, shard: Shard) -> CommitRecord:
     if committed is not None:
         return committed
     started = time.perf_counter()
-    sources = load_slices(run.store, run.dataset, plan.files, shard.slices)
+    sources = load_slices(run, plan.files, shard.slices)
 
     def written_from(rows: Rows) -> Written:
         return generator.written_from(sources.select(rows))

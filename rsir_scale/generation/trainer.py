@@ -30,4 +30,4 @@ def fit_augmenter_with_ray(run: Run, iteration: int, report: Report) -> None:
         folder=layout.learning(iteration),
         is_done=has_learned,
     )
-    fit_with_ray(run.store, run.dataset.path, fit, run.config.training, report)
+    fit_with_ray(run, fit, report)

@@ -11,7 +11,7 @@ import os
 import shlex
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from ray.exceptions import RayError
 from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.config.augmenters import is_own_class
 from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.environment import check_faiss_packages, settle_ray
 from rsir_scale.errors import ConfigError, ResumableError, RsirError
 from rsir_scale.generation.learning import is_to_be_fitted
@@ -31,7 +30,7 @@ from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.generation.trainer import fit_augmenter_with_ray
 from rsir_scale.loop.preflight import Need, Node, check, check_settings, local_nodes, needs
 from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
-from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.loop.recursion import Phases, run_recursion
 from rsir_scale.loop.stop import StoppedError, Stopper
 from rsir_scale.models.repository import try_teacher
 from rsir_scale.runs.begun import is_run
@@ -39,41 +38,39 @@ from rsir_scale.runs.commits import missing_shards
 from rsir_scale.runs.events import RUN_FAILED, RUN_STOPPED, append_event
 from rsir_scale.runs.open_run import HeldRun, open_run
 from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.teacher import find_teacher, read_teacher
 from rsir_scale.runs.trained import read_model
-from rsir_scale.storage.base import Store
-from rsir_scale.storage.opening import open_store
 from rsir_scale.training.trainer import train_with_ray
 
 _RELEASE_S = 120.0
 _OBJECT_STORE_BYTES = 256 << 20
 
 
-def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None) -> None:
+def drive(run: Run, *, line: ProgressLine | None = None) -> None:
     """Start or resume a run and bring it to its end.
 
     Raises:
         ConfigError: settings that cannot work here, or another run's directory; nothing was written.
-        InputError: the dataset is missing or malformed.
+        InputError: the folder holds something that is no run, or the teacher does not fit.
         LeaseHeldError: another driver works on it.
         StoppedError: SIGINT or SIGTERM; its last line is the resuming command.
         ResumableError: a phase failed; the same call goes on from there.
         IntegrityError: the run directory holds something damaged.
     """
     check_faiss_packages()
-    dataset = open_dataset(config.data.path)
-    config = _with_absolute_paths(config, dataset)
-    store = open_store(run_dir)
+    run = _with_absolute_paths(run)
+    store, config = run.store, run.config
     # Evaluation in this process must not depend on how many cores the host has.
     torch.set_num_threads(config.training.threads)
     shown = line or ProgressLine()
-    with Stopper(_again(store, config) if is_run(store) else "the same command, for nothing was begun") as stopper:
+    with Stopper(_again(run) if is_run(store) else "the same command, for nothing was begun") as stopper:
         cluster = Cluster(config, stopper)
         try:
-            check_settings(config, dataset)
+            check_settings(config, run.dataset)
             check(config, cluster.nodes())
-            _try_new_teacher(store, config, dataset)
-            _drive(store, config, dataset, RayPhases(cluster, shown), stopper)
+            _try_new_teacher(run)
+            _drive(run, RayPhases(cluster, shown), stopper)
         except KeyboardInterrupt:
             shown.close()
             stopper.disarm()
@@ -85,25 +82,27 @@ def run(config: Config, run_dir: str | Path, *, line: ProgressLine | None = None
         cluster.close()
 
 
-def _with_absolute_paths(config: Config, dataset: PreparedDataset) -> Config:
+def _with_absolute_paths(run: Run) -> Run:
     """Name files so that workers find them, whatever folder they run in."""
+    config = run.config
     model, vectors = config.model, config.model.item_vectors
     if vectors is not None:
         model = model.model_copy(update={"item_vectors": str(Path(vectors).resolve())})
-    return config.model_copy(update={"data": config.data.model_copy(update={"path": dataset.path}), "model": model})
+    data = config.data.model_copy(update={"path": run.dataset.path})
+    return replace(run, config=config.model_copy(update={"data": data, "model": model}))
 
 
-def _try_new_teacher(store: Store, config: Config, dataset: PreparedDataset) -> None:
+def _try_new_teacher(run: Run) -> None:
     """Refuse a teacher that cannot be loaded before the run has taken it; afterwards the run's copy counts."""
-    found = find_teacher(config, dataset) if read_teacher(store) is None else None
+    found = find_teacher(run.config, run.dataset) if read_teacher(run.store) is None else None
     if found is not None:
         try_teacher(found)
 
 
-def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayPhases", stopper: Stopper) -> None:
-    with open_run(store, config, dataset) as opened:
+def _drive(run: Run, phases: Phases, stopper: Stopper) -> None:
+    with open_run(run.store, run.config, run.dataset) as opened:
         stopper.tell = partial(_tell, opened, RUN_STOPPED)
-        stopper.last_line = _again(store, config)
+        stopper.last_line = _again(run)
         try:
             run_recursion(opened, phases)
         except KeyboardInterrupt:
@@ -114,12 +113,13 @@ def _drive(store: Store, config: Config, dataset: PreparedDataset, phases: "RayP
             raise
 
 
-def _again(store: Store, config: Config) -> str:
+def _again(run: Run) -> str:
     """The command that goes on with a run: a class of the user's is imported only where it is named."""
+    config = run.config
     backbone, augmenter = config.model.backbone, config.generation.augmenter
     own = f" --backbone {shlex.quote(backbone)}" if config.model.is_plugin else ""
     own += f" --augmenter {shlex.quote(augmenter)}" if is_own_class(augmenter) else ""
-    return f"rsir resume {shlex.quote(store.root)}{own}"
+    return f"rsir resume {shlex.quote(run.store.root)}{own}"
 
 
 def _tell(opened: HeldRun, event: str, **facts: str) -> None:
@@ -247,7 +247,7 @@ class RayPhases:
         self.line.update(phase_line(iteration, last, "training", "starting workers"))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[0])
-        train_with_ray(run.store, run.dataset.path, iteration, run.config.training, shown.update)
+        train_with_ray(run, iteration, shown.update)
         model = read_model(run.store, iteration)
         shown.done(updates=model.updates, score=model.validation_score, seconds=model.train_s)
 

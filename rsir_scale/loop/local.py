@@ -26,7 +26,7 @@ class LocalPhases:
     def train(self, run: HeldRun, iteration: int) -> None:
         """Fit as the only worker. Raises ConfigError: a GPU is asked for, in either phase."""
         _refuse_gpus(run.config)
-        train_iteration(run.store, run.dataset, run.config, iteration, worker=Worker(), report=self.report)
+        train_iteration(run, iteration, worker=Worker(), report=self.report)
 
     def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """Compute the missing shards one after another. Raises ConfigError: a GPU is asked for, in either phase."""

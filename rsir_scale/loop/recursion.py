@@ -106,8 +106,7 @@ def _evaluation(run: HeldRun, iteration: int) -> Evaluation:
     if earlier is not None:
         return earlier
     append_event(run.store, events.EVALUATION_STARTED, {"iteration": iteration})
-    backbone = load_trained(run.store, iteration, item_name=run.dataset.item_name)
-    return evaluate_iteration(run.store, run.dataset, run.config.evaluation, iteration, backbone)
+    return evaluate_iteration(run, iteration, load_trained(run, iteration))
 
 
 def _model_link(run: HeldRun, iteration: int, evaluation: Evaluation) -> ModelLink:
@@ -149,7 +148,7 @@ def _generate(run: HeldRun, phases: Phases, iteration: int) -> None:
         replaces_source=augmenter.replaces_source,
         keeps_copies=augmenter.keeps_copies,
     )
-    hits = held_out_hits(store, run.dataset, iteration, files)
+    hits = held_out_hits(run, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
     timings = {"generate_s": round(time.perf_counter() - started, 3)}
     if has_learned(store, iteration):

@@ -3,32 +3,22 @@
 The record that names them is `runs/trained.py`'s; what writes an iteration's sequences is decided here, once.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from rsir_scale.config.effect import flatten
-from rsir_scale.config.settings import GenerationConfig
+from rsir_scale.config.settings import Config
 from rsir_scale.errors import InputError, IntegrityError, shown
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.checkpoint import backbone_from
+from rsir_scale.models.checkpoint import backbone_from, describe
 from rsir_scale.models.shards import SHARD_BYTES, read_pieces, write_shards
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import is_run, read_config, read_provenance
 from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.teacher import FoundTeacher, read_teacher
 from rsir_scale.runs.trained import ModelDescription, read_model
 from rsir_scale.storage.base import ObjectMissingError, Store
-
-
-@dataclass(frozen=True)
-class WritingModel:
-    """The record of what writes an iteration's sequences: where it stands, how to build it, and its weights."""
-
-    key: str
-    description: ModelDescription
-    weights: tuple[FileEntry, ...]
 
 
 def publish_weights(
@@ -52,16 +42,13 @@ def publish_weights(
     )
 
 
-def load_trained(
-    store: Store, iteration: int, *, device: str = "cpu", item_name: Callable[[int], str] | None = None
-) -> Backbone:
+def load_trained(run: Run, iteration: int, *, device: str = "cpu") -> Backbone:
     """Load an iteration's backbone in evaluation mode.
 
     Args:
-        store: of the run.
+        run: the run; its settings say what the model must be.
         iteration: whose model it is.
         device: where it goes.
-        item_name: what the user calls an item, by its index, for errors.
 
     Raises:
         ObjectMissingError: the iteration has no model.
@@ -69,42 +56,24 @@ def load_trained(
             another model than the run's settings do.
         ConfigError: the class of the user's cannot be imported here.
     """
-    model = read_model(store, iteration)
-    _refuse_other_model(store, model.description, layout.model(iteration))
-    return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
+    model, key = read_model(run.store, iteration), layout.model(iteration)
+    _refuse_unnamed_class(run.store, run.config, model.description, key)
+    _refuse_other_model(run.store, model.description, describe(run.config, run.dataset), key)
+    return _loaded(run, model.description, model.weights, device)
 
 
-def read_writing_model(store: Store, config: GenerationConfig, iteration: int) -> WritingModel:
-    """Say what writes an iteration's sequences: the run's teacher, or theta_k where it has none.
+def load_writing_model(run: Run, iteration: int, *, device: str = "cpu") -> Backbone:
+    """Load what writes an iteration's sequences: the run's teacher, or theta_k where it has none.
 
-    Raises:
-        ObjectMissingError: there is no such model.
-        IntegrityError: its record is damaged.
+    Arguments and errors as of `load_trained`.
     """
-    if config.teacher is None:
-        model = read_model(store, iteration)
-        return WritingModel(layout.model(iteration), model.description, model.weights)
-    teacher = read_teacher(store)
+    if run.config.generation.teacher is None:
+        return load_trained(run, iteration, device=device)
+    teacher, key = read_teacher(run.store), layout.TEACHER
     if teacher is None:
-        raise ObjectMissingError(f"{store.root}/{layout.TEACHER} is missing, and the run has a teacher: restore it")
-    return WritingModel(layout.TEACHER, teacher.description, teacher.weights)
-
-
-def load_writing_model(
-    store: Store,
-    config: GenerationConfig,
-    iteration: int,
-    *,
-    device: str = "cpu",
-    item_name: Callable[[int], str] | None = None,
-) -> Backbone:
-    """Load what writes an iteration's sequences, and checks them; arguments and errors as of `load_trained`."""
-    model = read_writing_model(store, config, iteration)
-    if model.key == layout.TEACHER:
-        _refuse_unnamed_class(store, model.description, model.key)
-    else:
-        _refuse_other_model(store, model.description, model.key)
-    return backbone_from(model.description, read_pieces(store, model.weights), device=device, item_name=item_name)
+        raise ObjectMissingError(f"{run.store.root}/{key} is missing, and the run has a teacher: restore it")
+    _refuse_unnamed_class(run.store, run.config, teacher.description, key)
+    return _loaded(run, teacher.description, teacher.weights, device)
 
 
 def try_teacher(found: FoundTeacher) -> None:
@@ -113,9 +82,15 @@ def try_teacher(found: FoundTeacher) -> None:
     Raises:
         InputError: it cannot be loaded, or is not the model that its own run's settings describe.
     """
-    model, store = found.model, found.store
+    model, store, key = found.model, found.store, layout.model(found.iteration)
     try:
-        _refuse_other_model(store, model.description, layout.model(found.iteration))
+        expected = ModelDescription(
+            model=found.config.model,
+            item_count=found.provenance.dataset.items,
+            max_length=found.config.data.max_length,
+        )
+        _refuse_unnamed_class(store, found.config, model.description, key)
+        _refuse_other_model(store, model.description, expected, key)
         backbone_from(model.description, read_pieces(store, model.weights))
     except IntegrityError as error:
         raise InputError(
@@ -123,30 +98,26 @@ def try_teacher(found: FoundTeacher) -> None:
         ) from error
 
 
-def _refuse_other_model(store: Store, description: ModelDescription, key: str) -> None:
+def _loaded(run: Run, description: ModelDescription, weights: Sequence[FileEntry], device: str) -> Backbone:
+    pieces = read_pieces(run.store, weights)
+    return backbone_from(description, pieces, device=device, item_name=run.dataset.item_name)
+
+
+def _refuse_other_model(store: Store, described: ModelDescription, expected: ModelDescription, key: str) -> None:
     """Raise IntegrityError where a record describes another model than the run trains: nothing of it is built."""
-    _refuse_unnamed_class(store, description, key)
-    if not is_run(store):
-        return
-    config, provenance = read_config(store), read_provenance(store)
-    expected = ModelDescription(
-        model=config.model,
-        item_count=description.item_count if provenance is None else provenance.dataset.items,
-        max_length=config.data.max_length,
-    )
-    found, wanted = (flatten(described.model_dump(mode="json")) for described in (description, expected))
+    found, wanted = (flatten(each.model_dump(mode="json")) for each in (described, expected))
     other = next((name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)), None)
     if other is not None:
         raise IntegrityError(
             f"{store.root}/{key} describes a model with {other}={shown(found.get(other))}, but "
-            f"{layout.RUN_CONFIG} and {layout.PROVENANCE} one with {shown(wanted.get(other))}: restore what was changed"
+            f"{layout.RUN_CONFIG} and its data one with {shown(wanted.get(other))}: restore what was changed"
         )
 
 
-def _refuse_unnamed_class(store: Store, description: ModelDescription, key: str) -> None:
+def _refuse_unnamed_class(store: Store, config: Config, described: ModelDescription, key: str) -> None:
     """Raise IntegrityError where a record names a class of the user's that the run's settings do not."""
-    named = description.model
-    if named.is_plugin and read_config(store).model.backbone != named.backbone:
+    named = described.model
+    if named.is_plugin and config.model.backbone != named.backbone:
         raise IntegrityError(
             f"{store.root}/{key} names the class {named.backbone}, which {layout.RUN_CONFIG} does not, and so nothing "
             "of it is imported: restore the one that was changed"

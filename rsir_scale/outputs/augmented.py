@@ -15,16 +15,15 @@ import numpy as np
 import polars as pl
 
 from rsir_scale.data import schema
-from rsir_scale.data.dataset import PreparedDataset, Sequences, from_arrow
+from rsir_scale.data.dataset import Sequences, from_arrow
 from rsir_scale.data.sequences import Float64Array, Int64Array, flatten_lists
 from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
 from rsir_scale.runs.lineage import SequenceFile, part_files, read_columns, read_omitted, stream, training_files
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import Owners, kept_rows, owners
-from rsir_scale.storage.base import Store
+from rsir_scale.runs.run import Run
 
 _ULPS_APART = 16
 
@@ -52,27 +51,24 @@ class AugmentedData:
     """Reads D_k of a run; `user_ids` and `item_ids` are the log's own, item j at j - 1.
 
     Args:
-        store: the run.
-        dataset: its dataset.
+        run: the run.
         iteration: k.
         synthetic_share: about as many synthetic sequences for each real one, or all, where there are fewer; None: all.
     """
 
-    def __init__(
-        self, store: Store, dataset: PreparedDataset, iteration: int, *, synthetic_share: float | None = None
-    ) -> None:
-        self.dataset = dataset
+    def __init__(self, run: Run, iteration: int, *, synthetic_share: float | None = None) -> None:
+        self.dataset = dataset = run.dataset
         self.user_ids = pl.Series(dataset.user_ids(), dtype=pl.String)
         self.item_ids = pl.Series(dataset.item_ids(), dtype=pl.String)
-        self._store = store
+        self._run = run
         self._iteration = iteration
         self._separator = _separator(self.user_ids)
-        self._files = training_files(store, dataset, iteration)
-        omitted = read_omitted(store, [file for file in self._files if file.where == "dataset"])
+        self._files = training_files(run, iteration)
+        omitted = read_omitted(run.store, [file for file in self._files if file.where == "dataset"])
         self._replaced = np.concatenate([np.empty(0, np.int64), *omitted.values()])
-        self._in_place = _in_place(store, dataset, iteration) if len(self._replaced) else self._replaced
-        self._seed = read_config(store).seed
-        written = sum(manifest.generation.rows for manifest in read_chain(store)[:iteration] if manifest.generation)
+        self._in_place = _in_place(run, iteration) if len(self._replaced) else self._replaced
+        self._seed = run.config.seed
+        written = sum(manifest.generation.rows for manifest in read_chain(run.store)[:iteration] if manifest.generation)
         wanted = None if synthetic_share is None else synthetic_share * dataset.meta.users
         self._kept_share = 1.0 if wanted is None else min(1.0, wanted / max(1, written))
 
@@ -93,9 +89,9 @@ class AugmentedData:
         if self.dataset.meta.has_times:
             validation, _ = self.dataset.held_out_times()
             until = np.where(np.isnan(validation), until, validation)
-        known = owners(self._store, self.dataset, self._iteration)
+        known = owners(self._run, self._iteration)
         for iteration in range(self._iteration):
-            for sequences in stream(self._store, self.dataset, self._written(iteration)):
+            for sequences in stream(self._run, self._written(iteration)):
                 yield self._synthetic(self._taken(sequences), known, iteration, (first, until))
 
     def _written(self, iteration: int) -> list[SequenceFile]:
@@ -140,17 +136,17 @@ class AugmentedData:
         return Group(sequences, names, sources, iteration, times)
 
 
-def _in_place(store: Store, dataset: PreparedDataset, until: int) -> Int64Array:
+def _in_place(run: Run, until: int) -> Int64Array:
     """Ids of the rows that stand in place of a user's own sequence, or of a row that does: the first row of each."""
     found = np.empty(0, dtype=np.int64)
-    for manifest in read_chain(store)[:until]:
+    for manifest in read_chain(run.store)[:until]:
         if manifest.generation is None or not manifest.generation.replaced:
             continue
-        for table in kept_rows(store, part_files(manifest.files), [schema.SEQUENCE_ID, SOURCE_SEQUENCE_ID]):
+        for table in kept_rows(run.store, part_files(manifest.files), [schema.SEQUENCE_ID, SOURCE_SEQUENCE_ID]):
             ids, source = (table.column(number).to_numpy() for number in range(2))
             # A source's rows are all in one part, by rising trial, and any trial may have left none that is kept.
             source, first = np.unique(source, return_index=True)
-            own = (source < dataset.meta.users) | np.isin(source, found)
+            own = (source < run.dataset.meta.users) | np.isin(source, found)
             found = np.concatenate([found, ids[first[own]]])
     return found
 

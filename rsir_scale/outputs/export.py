@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
 from rsir_scale.outputs.augmented import AugmentedData
 from rsir_scale.outputs.export_formats import write_csv, write_parquet, write_recbole, write_sequences
 from rsir_scale.outputs.staging import appearing
 from rsir_scale.runs.begun import check_dataset
 from rsir_scale.runs.manifest import read_chain
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store
 
 ExportFormat = Literal["parquet", "csv", "sequences", "recbole"]
@@ -29,8 +29,7 @@ _WRITERS: dict[str, Callable[[AugmentedData, Path], None]] = {
 
 
 def export(
-    store: Store,
-    dataset: PreparedDataset,
+    run: Run,
     *,
     format: ExportFormat,  # noqa: A002
     out: str | Path,
@@ -40,8 +39,7 @@ def export(
     """Write D_k to a new file (or, for RecBole, folder).
 
     Args:
-        store: the run.
-        dataset: the dataset it was made from.
+        run: on the dataset that it was made from.
         format: parquet and csv have a row an interaction: user_id, item_id, timestamp (position in the sequence where
             the log has no times), source_user_id (null for real users) and iteration (that wrote it; null);
             sequences has a line `user item item …` a sequence; recbole see `export_formats.write_recbole`.
@@ -66,8 +64,8 @@ def export(
             f"synthetic_share={synthetic_share} is no positive number: say how many synthetic sequences there shall be "
             "for each real one, such as 0.25, or leave it out for all"
         )
-    check_dataset(store, dataset)
-    data = AugmentedData(store, dataset, _iteration(store, iteration), synthetic_share=synthetic_share)
+    check_dataset(run)
+    data = AugmentedData(run, _iteration(run.store, iteration), synthetic_share=synthetic_share)
     with appearing(out) as staging:
         if format == "recbole":
             write_recbole(data, staging, name=Path(out).absolute().name)

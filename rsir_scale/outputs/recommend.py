@@ -29,10 +29,10 @@ from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs.staging import appearing
 from rsir_scale.ranking.answer import best_first
-from rsir_scale.runs.begun import check_dataset, dataset_of, read_config, read_config_to_load
+from rsir_scale.runs.begun import check_dataset, run_to_load
 from rsir_scale.runs.manifest import read_chain
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.selection import best_iteration
-from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
 
 RANK, SCORE = "rank", "score"
@@ -132,14 +132,11 @@ def load_model(
         InputError: no run, no finished iteration, no such iteration, or the dataset is not the run's.
         IntegrityError: a file is damaged.
     """
-    store = open_store(run_path)
-    dataset = dataset_of(store, read_config_to_load(store, backbone))
-    return _load(store, dataset, iteration, device=device)
+    return _load(run_to_load(open_store(run_path), backbone), iteration, device=device)
 
 
 def recommend(
-    store: Store,
-    dataset: PreparedDataset,
+    run: Run,
     *,
     top: int,
     users: Sequence[str] | None,
@@ -149,8 +146,7 @@ def recommend(
     """Write the best items of users: user_id, item_id, rank (from 1), score; Parquet or CSV by the suffix of `out`.
 
     Args:
-        store: the run.
-        dataset: the dataset it was made from.
+        run: on the dataset that it was made from.
         top: items for each user, 1..V.
         users: the log's user ids, in the order wanted; None for all.
         out: a path that does not exist, ending in .parquet or .csv.
@@ -165,18 +161,18 @@ def recommend(
     """
     if Path(out).suffix not in _SUFFIXES:
         raise InputError(f"{out} ends in neither {' nor '.join(_SUFFIXES)}: name a file that does")
-    rows = _user_rows(dataset, users)
-    model = _load(store, dataset, iteration)
-    contexts = _everything_known(dataset)
+    rows = _user_rows(run.dataset, users)
+    model = _load(run, iteration)
+    contexts = _everything_known(run.dataset)
     with appearing(out) as staging, staging.open("wb") as file:
         write = _write_parquet if Path(out).suffix == ".parquet" else _write_csv
-        write(file, _tables(model, dataset, contexts, rows, top))
+        write(file, _tables(model, run.dataset, contexts, rows, top))
     return Path(out)
 
 
-def _load(store: Store, dataset: PreparedDataset, iteration: int | None, *, device: str = "cpu") -> LoadedModel:
-    check_dataset(store, dataset)
-    config, manifests = read_config(store), read_chain(store)
+def _load(run: Run, iteration: int | None, *, device: str = "cpu") -> LoadedModel:
+    check_dataset(run)
+    store, manifests = run.store, read_chain(run.store)
     chosen = best_iteration(manifests) if iteration is None else iteration
     if chosen is None:
         raise InputError(f"{store.root} has finished no iteration yet: let the command that began it go on first")
@@ -184,8 +180,8 @@ def _load(store: Store, dataset: PreparedDataset, iteration: int | None, *, devi
         raise InputError(
             f"iteration {chosen}: {store.root} has finished iterations 0..{len(manifests) - 1}: choose one"
         )
-    backbone = load_trained(store, chosen, device=device, item_name=dataset.item_name)
-    return LoadedModel(backbone, dataset.item_ids(), config.evaluation.mask_history)
+    backbone = load_trained(run, chosen, device=device)
+    return LoadedModel(backbone, run.dataset.item_ids(), run.config.evaluation.mask_history)
 
 
 def _user_rows(dataset: PreparedDataset, users: Sequence[str] | None) -> Int64Array:

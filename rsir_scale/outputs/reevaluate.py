@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import rank_targets, test_set, validation_set
 from rsir_scale.evaluation.iteration import masked_targets, read_evaluation
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.repository import load_trained
-from rsir_scale.runs.begun import check_dataset, read_config
+from rsir_scale.runs.begun import check_dataset
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.trained import has_model
-from rsir_scale.storage.base import Store
 
 
-def reevaluate(store: Store, dataset: PreparedDataset, iteration: int) -> dict[str, Any]:
+def reevaluate(run: Run, iteration: int) -> dict[str, Any]:
     """Rank all held-out items over the full catalogue by theta_k.
 
     Returns:
@@ -25,14 +24,14 @@ def reevaluate(store: Store, dataset: PreparedDataset, iteration: int) -> dict[s
         InputError: the run has no such model, or the dataset is not the run's.
         IntegrityError: its weights are damaged.
     """
+    store, dataset, protocol = run.store, run.dataset, run.config.evaluation
     if iteration < 0 or not has_model(store, iteration):
         raise InputError(
             f"iteration {iteration} of {store.root} has no model: see `rsir status {store.root}` for those that have"
         )
-    check_dataset(store, dataset)
-    protocol = read_config(store).evaluation
+    check_dataset(run)
     training, held_out = dataset.training_sequences(), dataset.held_out()
-    backbone = load_trained(store, iteration, item_name=dataset.item_name)
+    backbone = load_trained(run, iteration)
     sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
     metrics: dict[str, float] = {}
     for name, users in sets.items():

@@ -1,6 +1,7 @@
 """What a run began with: its resolved settings in `run.yaml`, and in `provenance.json` where and on which data.
 
-Comes in: a run's store. Goes out: validated records, or an error that names the file. `open_run` writes both.
+Comes in: a run's store. Goes out: validated records, or the run by them, read once for whatever is asked of it; or an
+error that names the file. `open_run` writes both.
 """
 
 from pydantic import ValidationError
@@ -8,10 +9,11 @@ from pydantic import ValidationError
 from rsir_scale.config.augmenters import is_own_class
 from rsir_scale.config.settings import Config
 from rsir_scale.config.strict_yaml import NotYamlError, parse_yaml
-from rsir_scale.data.dataset import PreparedDataset, open_dataset
+from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError, first_fault
 from rsir_scale.runs import layout
 from rsir_scale.runs.records import Count, Record, Sha256
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store
 
 # The marks of a YAML document. What is left of one that lost its end may parse, and mean other settings; runs of
@@ -66,8 +68,19 @@ def read_config(store: Store) -> Config:
         ) from error
 
 
-def read_config_to_load(store: Store, backbone: str | None) -> Config:
-    """The config of a run whose model is to be loaded: a class of the user's has to be the one that is named now.
+def stored_run(store: Store) -> Run:
+    """A run by the settings that it holds, on the dataset that they name.
+
+    Raises:
+        InputError: there is no run here, or no dataset there.
+        ConfigError: see `open_dataset`.
+        IntegrityError: run.yaml is damaged.
+    """
+    return _on_its_data(store, read_config(store))
+
+
+def run_to_load(store: Store, backbone: str | None) -> Run:
+    """A run whose model is to be loaded: a class of the user's has to be the one that is named now.
 
     A run directory may come from anybody, and to import a class is to run code.
 
@@ -77,20 +90,15 @@ def read_config_to_load(store: Store, backbone: str | None) -> Config:
 
     Raises:
         ConfigError: the run has a class, and it is not this one.
-        InputError, IntegrityError: see `read_config`.
+        InputError, IntegrityError: see `stored_run`.
     """
     config = read_config(store)
-    wanted = config.model
-    if wanted.is_plugin and wanted.backbone != backbone:
-        raise ConfigError(
-            f"{store.root} was made with the class {wanted.backbone}, and a class is imported only when you name it, "
-            f"not a run directory: add --backbone {wanted.backbone} (in Python backbone=…) if it is yours"
-        )
-    return config
+    _refuse_other_backbone(store, config, backbone)
+    return _on_its_data(store, config)
 
 
-def read_config_to_write(store: Store, *, backbone: str | None, augmenter: str | None) -> Config:
-    """The config of a run whose sequences are to be written, or written again; see `read_config_to_load`.
+def run_to_write(store: Store, *, backbone: str | None, augmenter: str | None) -> Run:
+    """A run whose sequences are to be written, or written again; see `run_to_load`.
 
     Args:
         store: of the run.
@@ -99,22 +107,31 @@ def read_config_to_write(store: Store, *, backbone: str | None, augmenter: str |
 
     Raises:
         ConfigError: the run has a class, and it is not the one named.
-        InputError, IntegrityError: see `read_config`.
+        InputError, IntegrityError: see `stored_run`.
     """
-    config = read_config_to_load(store, backbone)
+    config = read_config(store)
+    _refuse_other_backbone(store, config, backbone)
     wanted = config.generation.augmenter
     if is_own_class(wanted) and wanted != augmenter:
         raise ConfigError(
             f"{store.root} was written by the class {wanted}, and a class is imported only when you name it, not a "
             f"run directory: add --augmenter {wanted} if it is yours"
         )
-    return config
+    return _on_its_data(store, config)
 
 
-def dataset_of(store: Store, config: Config) -> PreparedDataset:
-    """Open the dataset that a run's settings name. Raises InputError, ConfigError: see `open_dataset`."""
+def _refuse_other_backbone(store: Store, config: Config, backbone: str | None) -> None:
+    wanted = config.model
+    if wanted.is_plugin and wanted.backbone != backbone:
+        raise ConfigError(
+            f"{store.root} was made with the class {wanted.backbone}, and a class is imported only when you name it, "
+            f"not a run directory: add --backbone {wanted.backbone} (in Python backbone=…) if it is yours"
+        )
+
+
+def _on_its_data(store: Store, config: Config) -> Run:
     try:
-        return open_dataset(config.data.path)
+        return Run(store, open_dataset(config.data.path), config)
     except InputError as error:
         raise InputError(
             f"{error} ({store.root}/{layout.RUN_CONFIG} names it; if it was moved, give `rsir run CONFIG --set "
@@ -122,12 +139,12 @@ def dataset_of(store: Store, config: Config) -> PreparedDataset:
         ) from error
 
 
-def check_dataset(store: Store, dataset: PreparedDataset) -> None:
-    """See that a dataset is the one that the run was made from. Raises InputError, IntegrityError."""
-    provenance = read_provenance(store)
+def check_dataset(run: Run) -> None:
+    """See that a run's dataset is the one that it was made from. Raises InputError, IntegrityError."""
+    provenance, dataset = read_provenance(run.store), run.dataset
     if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
         raise InputError(
-            f"{store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
+            f"{run.store.root} is a run on the dataset with fingerprint {provenance.dataset.fingerprint}, but "
             f"{dataset.path} holds {dataset.meta.fingerprint}: name the data that the run was made from"
         )
 

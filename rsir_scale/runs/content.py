@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsir_scale.data.dataset import PreparedDataset, Sequences
+from rsir_scale.data.dataset import Sequences
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.lineage import SequenceFile, committed_files, stream
 from rsir_scale.runs.manifest import Manifest, combined_digest, read_chain
-from rsir_scale.storage.base import Store
+from rsir_scale.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Content:
     sha256: str
 
 
-def content_of(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Content:
+def content_of(run: Run, files: Sequence[SequenceFile]) -> Content:
     """Stream the kept rows of `files` (one iteration's parts, by shard index).
 
     Raises:
@@ -36,7 +36,7 @@ def content_of(store: Store, dataset: PreparedDataset, files: Sequence[SequenceF
     hashers = [hashlib.sha256() for _ in range(3)]
     rows = pairs = 0
     last = -1
-    for file, unsorted in zip(files, stream(store, dataset, files), strict=True):
+    for file, unsorted in zip(files, stream(run, files), strict=True):
         sequences = _sorted(unsorted)
         if not len(sequences):
             continue
@@ -54,23 +54,23 @@ def content_of(store: Store, dataset: PreparedDataset, files: Sequence[SequenceF
     return Content(rows=rows, pairs=pairs, sha256=digest)
 
 
-def digest(store: Store, dataset: PreparedDataset) -> str | None:
+def digest(run: Run) -> str | None:
     """Recompute the committed digest of a run from its rows; None before the first manifest.
 
     Raises:
         IntegrityError: a part is damaged, or the rows of an iteration are not those that its manifest recorded.
     """
-    manifests = read_chain(store)
+    manifests = read_chain(run.store)
     for manifest in manifests:
-        _check(store, dataset, manifest)
+        _check(run, manifest)
     return combined_digest(manifests)
 
 
-def _check(store: Store, dataset: PreparedDataset, manifest: Manifest) -> None:
-    recorded = manifest.generation
+def _check(run: Run, manifest: Manifest) -> None:
+    store, recorded = run.store, manifest.generation
     if recorded is None:
         return
-    found = content_of(store, dataset, committed_files(store, manifest.iteration))
+    found = content_of(run, committed_files(store, manifest.iteration))
     if found != Content(rows=recorded.rows, pairs=recorded.pairs, sha256=recorded.content_sha256):
         raise IntegrityError(
             f"{store.root}: iteration {manifest.iteration} holds {found.rows} rows with content {found.sha256}, its "

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsir_scale.config.settings import GenerationConfig
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.schema import CONTENT_HASH, SEQUENCE_ID
 from rsir_scale.errors import IntegrityError, ResumableError
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, TRIAL
 from rsir_scale.runs.lineage import SequenceFile, located
 from rsir_scale.runs.records import FileEntry, FileKind, write_entry
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store, sha256_of
 
 BUCKET_ROWS = 4_000_000
@@ -38,8 +38,7 @@ def drops_repeats_of_existing(config: GenerationConfig) -> bool:
 
 
 def duplicate_ids(
-    store: Store,
-    dataset: PreparedDataset,
+    run: Run,
     *,
     iteration: int,
     parts: Sequence[FileEntry],
@@ -62,14 +61,14 @@ def duplicate_ids(
     """
     rows = sum(part.rows or 0 for part in parts) + sum(file.rows for file in existing)
     buckets = min(_MAX_BUCKETS, rows // bucket_rows + 1)
-    new = [_scan(store, part.key, _COLUMNS) for part in parts if part.rows]
-    old = _existing_hashes(store, dataset, existing)
+    new = [_scan(run.store, part.key, _COLUMNS) for part in parts if part.rows]
+    old = _existing_hashes(run, existing)
     try:
         found = [
             _dropped(_in_bucket(new, bucket, buckets), _in_bucket(old, bucket, buckets)) for bucket in range(buckets)
         ]
     except (pl.exceptions.PolarsError, OSError) as error:
-        _blame_a_file(store, dataset, parts, existing)
+        _blame_a_file(run, parts, existing)
         raise ResumableError(
             f"iteration {iteration}: its rows could not be compared ({error}): mend the cause and run the same command "
             "again"
@@ -84,26 +83,24 @@ def write_ids(store: Store, key: str, kind: FileKind, ids: npt.NDArray[np.int64]
     return write_entry(store, key, kind, buffer.getvalue().to_pybytes(), rows=len(ids))
 
 
-def _blame_a_file(
-    store: Store, dataset: PreparedDataset, parts: Sequence[FileEntry], existing: Sequence[SequenceFile]
-) -> None:
+def _blame_a_file(run: Run, parts: Sequence[FileEntry], existing: Sequence[SequenceFile]) -> None:
     """Raise IntegrityError for the first file that is not what its record says, if there is one."""
-    files = [(store, part.key, part.sha256) for part in parts]
+    files = [(run.store, part.key, part.sha256) for part in parts]
     for file in existing:
-        files.append((*located(store, dataset, file), file.sha256))
-        files.extend((store, omitted.key, omitted.sha256) for omitted in file.without)
+        files.append((*located(run, file), file.sha256))
+        files.extend((run.store, omitted.key, omitted.sha256) for omitted in file.without)
     for where, key, expected in files:
         found, _ = sha256_of(where, key)
         if found != expected:
             raise IntegrityError(f"{where.root}/{key} has SHA-256 {found}, its record says {expected}: restore it")
 
 
-def _existing_hashes(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> list[pl.LazyFrame]:
+def _existing_hashes(run: Run, files: Sequence[SequenceFile]) -> list[pl.LazyFrame]:
     frames = []
     for file in files:
-        frame = _scan(*located(store, dataset, file), [SEQUENCE_ID, CONTENT_HASH])
+        frame = _scan(*located(run, file), [SEQUENCE_ID, CONTENT_HASH])
         for omitted in file.without:
-            frame = frame.join(_scan(store, omitted.key, [SEQUENCE_ID]), on=SEQUENCE_ID, how="anti")
+            frame = frame.join(_scan(run.store, omitted.key, [SEQUENCE_ID]), on=SEQUENCE_ID, how="anti")
         frames.append(frame.select(CONTENT_HASH))
     return frames
 

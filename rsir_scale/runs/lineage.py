@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsir_scale.data.columns_check import PARQUET_ERRORS, Bounds, fault_of
-from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, from_arrow
+from rsir_scale.data.dataset import Sequences, concatenate, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID, all_columns
 from rsir_scale.data.sequences import Int64Array
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.columns import FIRST_TARGET, PART_SCHEMA
 from rsir_scale.runs.manifest import read_generation
 from rsir_scale.runs.records import Count, FileEntry, FileKind, Record, Sha256
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store
 
 _COLUMNS = pa.schema({field.name: field.type for part in (all_columns(), PART_SCHEMA) for field in part}.items())
@@ -56,7 +57,7 @@ class RowSlice(Protocol):
     def rows(self) -> int: ...
 
 
-def training_files(store: Store, dataset: PreparedDataset, iteration: int) -> tuple[SequenceFile, ...]:
+def training_files(run: Run, iteration: int) -> tuple[SequenceFile, ...]:
     """D_k: what theta_k trains on and generates from.
 
     Raises:
@@ -64,10 +65,10 @@ def training_files(store: Store, dataset: PreparedDataset, iteration: int) -> tu
     """
     files = [
         SequenceFile(where="dataset", key=file.path, rows=file.rows, sha256=file.sha256)
-        for file in dataset.training_files()
+        for file in run.dataset.training_files()
     ]
     for earlier in range(iteration):
-        entries = read_generation(store, earlier).files
+        entries = read_generation(run.store, earlier).files
         replaced = _omitted(entries, "replaced")
         files = [file.model_copy(update={"without": file.without + replaced}) for file in files]
         files.extend(part_files(entries))
@@ -98,57 +99,55 @@ def _omitted(entries: Sequence[FileEntry], kind: FileKind) -> tuple[Omitted, ...
     return tuple(Omitted(key=entry.key, sha256=entry.sha256) for entry in entries if entry.kind == kind)
 
 
-def located(store: Store, dataset: PreparedDataset, file: SequenceFile) -> tuple[Store, str]:
+def located(run: Run, file: SequenceFile) -> tuple[Store, str]:
     """Where a file lies, in the run or in its dataset as that was opened.
 
     A dataset that was prepared again, say into a bucket, holds the same files under other keys than a plan names.
     """
     if file.where == "run":
-        return store, file.key
-    here = (found.path for found in dataset.training_files() if found.sha256 == file.sha256)
-    return dataset.store, next(here, file.key)
+        return run.store, file.key
+    here = (found.path for found in run.dataset.training_files() if found.sha256 == file.sha256)
+    return run.dataset.store, next(here, file.key)
 
 
-def load(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Sequences:
+def load(run: Run, files: Sequence[SequenceFile]) -> Sequences:
     """All sequences of `files`, in the order of files and rows, dropped ones left out.
 
     Raises:
         IntegrityError: a file is missing, no Parquet, or does not hold the rows that its record says.
     """
-    return concatenate(list(stream(store, dataset, files)))
+    return concatenate(list(stream(run, files)))
 
 
-def stream(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Iterator[Sequences]:
+def stream(run: Run, files: Sequence[SequenceFile]) -> Iterator[Sequences]:
     """What `load` loads, one file at a time."""
-    omitted = read_omitted(store, files)
+    omitted = read_omitted(run.store, files)
     for file in files:
-        yield _filtered(_read(store, dataset, file, None), file, omitted)
+        yield _filtered(_read(run, file, None), file, omitted)
 
 
-def load_slices(
-    store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile], slices: Iterable[RowSlice]
-) -> Sequences:
+def load_slices(run: Run, files: Sequence[SequenceFile], slices: Iterable[RowSlice]) -> Sequences:
     """The sequences of some slices of `files` (a shard's), in their order, dropped ones left out.
 
     Only the row groups that a slice touches are read. Raises IntegrityError as `load` does.
     """
     pieces = list(slices)
-    omitted = read_omitted(store, [files[piece.file] for piece in pieces])
+    omitted = read_omitted(run.store, [files[piece.file] for piece in pieces])
     return concatenate(
-        [_filtered(_read(store, dataset, files[piece.file], piece), files[piece.file], omitted) for piece in pieces]
+        [_filtered(_read(run, files[piece.file], piece), files[piece.file], omitted) for piece in pieces]
     )
 
 
-def load_first_targets(store: Store, dataset: PreparedDataset, files: Sequence[SequenceFile]) -> Int64Array | None:
+def load_first_targets(run: Run, files: Sequence[SequenceFile]) -> Int64Array | None:
     """Position of the first item that training predicts, for each sequence that `load` loads, in the same order.
 
     Returns:
         int64[N]; None where it is 1, the second item, for all.
     """
-    omitted = read_omitted(store, files)
+    omitted = read_omitted(run.store, files)
     found: list[Int64Array] = []
     for file in files:
-        where, key = located(store, dataset, file)
+        where, key = located(run, file)
         columns = [SEQUENCE_ID, FIRST_TARGET] if file.where == "run" else [SEQUENCE_ID]
         table = read_columns(where, key, columns, expected=file.rows)
         kept = kept_ids(table.column(0).to_numpy(), file, omitted)
@@ -205,10 +204,10 @@ def _groups(metadata: Any, first: int, count: int) -> tuple[list[int], int]:
     return list(range(begin, min(end, len(ends)))), int(ends[begin - 1]) if begin else 0
 
 
-def _read(store: Store, dataset: PreparedDataset, file: SequenceFile, piece: RowSlice | None) -> Sequences:
+def _read(run: Run, file: SequenceFile, piece: RowSlice | None) -> Sequences:
     rows = None if piece is None else (piece.first_row, piece.rows)
-    where, key = located(store, dataset, file)
-    bounds = dataset.bounds if file.where == "dataset" else {ITEMS: dataset.bounds[ITEMS]}
+    where, key = located(run, file)
+    bounds = run.dataset.bounds if file.where == "dataset" else {ITEMS: run.dataset.bounds[ITEMS]}
     return from_arrow(read_columns(where, key, [SEQUENCE_ID, ITEMS], rows=rows, expected=file.rows, bounds=bounds))
 
 

@@ -57,14 +57,19 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
     """
     _check_folder(store)
     store.require_atomic_create()
-    config, found = settle_teacher(store, config, dataset)
+    stored = _stored(store)
+    config, found = settle_teacher(Run(store, dataset, config), stored)
+    run = Run(store, dataset, config)
     vectors = None if config.model.item_vectors is None else sha256_of_vectors(config.model.item_vectors)
-    stored, as_yaml = _check_same(store, config, dataset, vectors), _to_yaml(config)
-    check_files(store, dataset)
+    _check_same(run, stored, vectors)
+    as_yaml = _to_yaml(config)
+    check_files(run)
     with Lease(store, clock=clock) as lease:
         if stored is None:
-            stored = _check_same(store, config, dataset, vectors)
-        provenance = _begin(store, dataset, vectors)
+            # Another driver may have begun the run meanwhile.
+            stored = _stored(store)
+            _check_same(run, stored, vectors)
+        provenance = _begin(run, vectors)
         if found is not None:
             adopt(store, found)
         if stored is None:
@@ -72,7 +77,7 @@ def open_run(store: Store, config: Config, dataset: PreparedDataset, *, clock: C
         elif stored != config:
             lease.assert_held()
             store.put(layout.RUN_CONFIG, as_yaml)
-        facts = (*_changed_versions(provenance.versions), *_teacher_facts(store, dataset))
+        facts = (*_changed_versions(provenance.versions), *_teacher_facts(run))
         try:
             yield HeldRun(store=store, dataset=dataset, config=config, lease=lease, facts=facts)
         except IntegrityError:
@@ -97,8 +102,14 @@ def _is_begun(store: Store) -> bool:
     return store.exists(layout.PROVENANCE) or is_run(store)
 
 
-def _check_same(store: Store, config: Config, dataset: PreparedDataset, vectors: str | None) -> Config | None:
-    """The stored config, None where there is none yet. Raises ConfigError for another run's."""
+def _stored(store: Store) -> Config | None:
+    """The settings that the run began with; None before it did."""
+    return read_config(store) if is_run(store) else None
+
+
+def _check_same(run: Run, stored: Config | None, vectors: str | None) -> None:
+    """Raise ConfigError where the store holds another run than this: other data, settings or vectors."""
+    store, config, dataset = run.store, run.config, run.dataset
     provenance = read_provenance(store)
     if provenance is not None and provenance.dataset.fingerprint != dataset.meta.fingerprint:
         raise ConfigError(
@@ -106,9 +117,8 @@ def _check_same(store: Store, config: Config, dataset: PreparedDataset, vectors:
             f"data.path={config.data.path} holds {dataset.meta.fingerprint}: name the same data, or "
             "another run directory"
         )
-    if not is_run(store):
-        return None
-    stored = read_config(store)
+    if stored is None:
+        return
     before, now = effective_settings(stored), effective_settings(config)
     changed = [
         f"{key}: {before.get(key)!r} → {now.get(key)!r}"
@@ -126,14 +136,13 @@ def _check_same(store: Store, config: Config, dataset: PreparedDataset, vectors:
             f"{store.root} began with other item vectors (SHA-256 {known}) than model.item_vectors="
             f"{config.model.item_vectors} holds now ({vectors}): put the file back, or name another run directory"
         )
-    return stored
 
 
-def _begin(store: Store, dataset: PreparedDataset, vectors: str | None) -> Provenance:
-    provenance = read_provenance(store)
+def _begin(run: Run, vectors: str | None) -> Provenance:
+    provenance = read_provenance(run.store)
     if provenance is not None:
         return provenance
-    meta = dataset.meta
+    meta = run.dataset.meta
     provenance = Provenance(
         versions=_versions(),
         host={
@@ -146,7 +155,7 @@ def _begin(store: Store, dataset: PreparedDataset, vectors: str | None) -> Prove
         ),
         item_vectors_sha256=vectors,
     )
-    _create(store, layout.PROVENANCE, provenance.to_bytes())
+    _create(run.store, layout.PROVENANCE, provenance.to_bytes())
     return provenance
 
 
@@ -161,9 +170,9 @@ def _create(store: Store, key: str, data: bytes) -> None:
         ) from error
 
 
-def _teacher_facts(store: Store, dataset: PreparedDataset) -> tuple[str, ...]:
-    teacher = read_teacher(store)
-    if teacher is None or teacher.dataset_fingerprint == dataset.meta.fingerprint:
+def _teacher_facts(run: Run) -> tuple[str, ...]:
+    teacher = read_teacher(run.store)
+    if teacher is None or teacher.dataset_fingerprint == run.dataset.meta.fingerprint:
         return ()
     fact = f"the teacher was trained on other data, with fingerprint {teacher.dataset_fingerprint}"
     return (f"{fact}: what is held out here may have been in it",)

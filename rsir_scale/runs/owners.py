@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rsir_scale.data.dataset import HeldOut, PreparedDataset, from_arrow
+from rsir_scale.data.dataset import HeldOut, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.data.sequences import Int32Array, Int64Array
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, START_LENGTH
 from rsir_scale.runs.lineage import SequenceFile, committed_files, kept_ids, part_files, read_columns, read_omitted
 from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store
 
 VALIDATION_HITS = "heldout_validation_hits"
@@ -62,17 +63,17 @@ class Owners:
         return (sequence_ids >= 0) & (sequence_ids < self.real_count)
 
 
-def owners(store: Store, dataset: PreparedDataset, through_iteration: int) -> Owners:
+def owners(run: Run, through_iteration: int) -> Owners:
     """Resolve every kept row of the iterations before `through_iteration` to its user.
 
     Raises:
         IntegrityError: a manifest or part is missing or damaged, or a row names a source that does not exist.
     """
     none = np.empty(0, dtype=np.int64)
-    known = Owners(dataset.meta.users, none, none)
+    known = Owners(run.dataset.meta.users, none, none)
     for iteration in range(through_iteration):
-        files = committed_files(store, iteration)
-        tables = list(kept_rows(store, files, [SEQUENCE_ID, SOURCE_SEQUENCE_ID]))
+        files = committed_files(run.store, iteration)
+        tables = list(kept_rows(run.store, files, [SEQUENCE_ID, SOURCE_SEQUENCE_ID]))
         ids = np.concatenate([none, *(_integers(table, SEQUENCE_ID) for table in tables)])
         users = np.concatenate([none, *(known.of(_integers(table, SOURCE_SEQUENCE_ID)) for table in tables)])
         order = np.argsort(ids, kind="stable")
@@ -83,7 +84,7 @@ def owners(store: Store, dataset: PreparedDataset, through_iteration: int) -> Ow
     return known
 
 
-def held_out_hits(store: Store, dataset: PreparedDataset, iteration: int, files: Sequence[FileEntry]) -> dict[str, int]:
+def held_out_hits(run: Run, iteration: int, files: Sequence[FileEntry]) -> dict[str, int]:
     """Count the kept rows of an iteration whose generated items hold the user's validation or test item.
 
     Args:
@@ -96,10 +97,10 @@ def held_out_hits(store: Store, dataset: PreparedDataset, iteration: int, files:
     Raises:
         IntegrityError: a part is damaged, or a row names a source that does not exist.
     """
-    held_out, known = dataset.held_out(), owners(store, dataset, iteration)
+    held_out, known = run.dataset.held_out(), owners(run, iteration)
     hits = np.zeros(2, dtype=np.int64)
     columns = [SEQUENCE_ID, ITEMS, SOURCE_SEQUENCE_ID, START_LENGTH]
-    for table in kept_rows(store, part_files(files), columns):
+    for table in kept_rows(run.store, part_files(files), columns):
         hits += _hits(table, known, held_out)
     return {VALIDATION_HITS: int(hits[0]), TEST_HITS: int(hits[1])}
 

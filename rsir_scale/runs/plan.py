@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import SequenceFile, training_files
@@ -105,7 +104,7 @@ def expected_plan(run: Run, iteration: int, *, trials: int) -> ShardPlan:
         IntegrityError: a manifest or the plan of an earlier iteration is missing or damaged.
     """
     store, config = run.store, run.config.generation
-    files = training_files(store, run.dataset, iteration)
+    files = training_files(run, iteration)
     if config.sources == "real":
         files = tuple(file for file in files if file.where == "dataset")
     return make_plan(
@@ -137,13 +136,14 @@ def plan_iteration(run: Run, iteration: int, *, trials: int) -> ShardPlan:
     return plan
 
 
-def check_files(store: Store, dataset: PreparedDataset) -> None:
+def check_files(run: Run) -> None:
     """See that a dataset's training files are those that the run was planned on, once it was.
 
     Raises:
         InputError: the same sequences lie in other files, which no plan of this run names.
         IntegrityError: the first plan is damaged.
     """
+    store, dataset = run.store, run.dataset
     if not store.exists(layout.plan(0)):
         return
     planned = {file.sha256 for file in read_plan(store, 0).files if file.where == "dataset"}

@@ -50,7 +50,7 @@ def settle(
         ResumableError: a shard is not committed yet.
         IntegrityError: the counts do not add up, or a file is damaged.
     """
-    store, dataset = run.store, run.dataset
+    store = run.store
     records = read_commits(store, plan)
     if len(records) < len(plan.shards):
         raise ResumableError(
@@ -63,10 +63,10 @@ def settle(
     duplicates = np.empty(0, dtype=np.int64)
     if not keeps_copies:
         existing = plan.files if against_existing else ()
-        duplicates = duplicate_ids(store, dataset, iteration=plan.iteration, parts=parts, existing=existing)
+        duplicates = duplicate_ids(run, iteration=plan.iteration, parts=parts, existing=existing)
     dropped = write_ids(store, layout.dropped(plan.iteration, attempt), "dropped", duplicates)
     files = part_files([*parts, dropped])
-    content = content_of(store, dataset, files)
+    content = content_of(run, files)
     counters = total_counts(records)
     sources = _sources(run, plan)
     _check(plan, counters, sources=sources, kept=content.rows, dropped=dropped.rows or 0)
@@ -116,7 +116,7 @@ def pairs_of(run: Run, plan: ShardPlan, ids: Int64Array) -> int:
     """Training pairs of those sources of a plan that have the given ids. Raises IntegrityError."""
     return sum(
         int(np.maximum(sequences.lengths[np.isin(sequences.ids, ids)] - 1, 0).sum())
-        for sequences in stream(run.store, run.dataset, plan.files)
+        for sequences in stream(run, plan.files)
     )
 
 

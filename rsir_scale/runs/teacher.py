@@ -16,9 +16,10 @@ from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import is_run, read_config, read_provenance
+from rsir_scale.runs.begun import Provenance, is_run, read_config, read_provenance
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.records import write_entry
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.selection import best_iteration
 from rsir_scale.runs.trained import Teacher, TrainedModel, has_model, read_model, weights_sha256
 from rsir_scale.storage.base import AlreadyExistsError, Store
@@ -27,17 +28,23 @@ from rsir_scale.storage.opening import open_store
 
 @dataclass(frozen=True)
 class FoundTeacher:
-    """A model of another run that fits this one; `dataset_fingerprint` is of the data that it was trained on."""
+    """A model of another run that fits this one, and what that run began with."""
 
     store: Store
     iteration: int
     model: TrainedModel
-    dataset_fingerprint: str
+    config: Config
+    provenance: Provenance
 
     @property
     def name(self) -> str:
         """What `generation.teacher` calls it."""
         return f"{self.store.root}@{self.iteration}"
+
+    @property
+    def dataset_fingerprint(self) -> str:
+        """Of the data that it was trained on."""
+        return self.provenance.dataset.fingerprint
 
     def is_(self, teacher: Teacher) -> bool:
         """Whether it is the model that `teacher` is a copy of."""
@@ -70,8 +77,12 @@ def find_teacher(config: Config, dataset: PreparedDataset) -> FoundTeacher | Non
     return found
 
 
-def settle_teacher(store: Store, config: Config, dataset: PreparedDataset) -> tuple[Config, FoundTeacher | None]:
+def settle_teacher(run: Run, begun: Config | None) -> tuple[Config, FoundTeacher | None]:
     """Hold the settings' teacher to the run's own copy, or find one that the run has to take; nothing is written.
+
+    Args:
+        run: as it is asked for now.
+        begun: the settings that it began with; None before it did.
 
     Returns:
         The config, its teacher spelled out as `<absolute path>@<iteration>`; and what `adopt` has to copy, None where
@@ -81,11 +92,12 @@ def settle_teacher(store: Store, config: Config, dataset: PreparedDataset) -> tu
         InputError: see `find_teacher`; or its weights are not what its record says, or no numbers.
         ConfigError: the run was begun with another teacher, or without one.
     """
+    store, config = run.store, run.config
     setting, own = config.generation.teacher, read_teacher(store)
-    if own is None and is_run(store):
-        _refuse_late(store, setting)
+    if own is None and begun is not None:
+        _refuse_late(run, begun)
     if own is None:
-        found = find_teacher(config, dataset)
+        found = find_teacher(config, run.dataset)
         if found is not None:
             check_weights(found)
         return _naming(config, None if found is None else found.name), found
@@ -96,7 +108,7 @@ def settle_teacher(store: Store, config: Config, dataset: PreparedDataset) -> tu
             "name another run directory"
         )
     if not _is_gone(setting, own):
-        found = find_teacher(config, dataset)
+        found = find_teacher(config, run.dataset)
         if found is not None and not found.is_(own):
             raise ConfigError(_another(store, own, found))
     return _naming(config, name), None
@@ -186,7 +198,7 @@ def _open(setting: str) -> FoundTeacher:
         raise InputError(
             f"generation.teacher={setting}: iteration {iteration} has no model; {_models_of(store)}: name one that has"
         )
-    return FoundTeacher(store, iteration, read_model(store, iteration), provenance.dataset.fingerprint)
+    return FoundTeacher(store, iteration, read_model(store, iteration), read_config(store), provenance)
 
 
 def _models_of(store: Store) -> str:
@@ -226,7 +238,7 @@ def _check_vocabulary(setting: str, found: FoundTeacher, dataset: PreparedDatase
 
 
 def _dataset_of(setting: str, found: FoundTeacher) -> PreparedDataset:
-    path = read_config(found.store).data.path
+    path = found.config.data.path
     try:
         theirs = open_dataset(path)
     except InputError as error:
@@ -242,9 +254,9 @@ def _dataset_of(setting: str, found: FoundTeacher) -> PreparedDataset:
     return theirs
 
 
-def _refuse_late(store: Store, setting: str | None) -> None:
-    begun_with = read_config(store).generation.teacher
-    if begun_with is not None:
+def _refuse_late(run: Run, begun: Config) -> None:
+    store, setting = run.store, run.config.generation.teacher
+    if begun.generation.teacher is not None:
         raise IntegrityError(f"{store.root}/{layout.TEACHER} is missing, and the run has a teacher: restore it")
     if setting is not None:
         raise ConfigError(

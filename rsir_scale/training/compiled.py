@@ -26,7 +26,7 @@ class _Softmax(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("rows", "columns", "width")),
-        *((name, ctypes.c_void_p) for name in ("query", "table", "bias", "target", "weight")),
+        *((name, ctypes.c_void_p) for name in ("query", "table", "target", "weight")),
         ("target_in_table", ctypes.c_int32),
         *((name, ctypes.c_void_p) for name in ("hidden_offset", "hidden_column")),
         *((name, ctypes.c_void_p) for name in ("loss", "query_gradient", "table_gradient", "target_gradient")),
@@ -38,7 +38,7 @@ _KERNEL = Kernel(
     title="softmax",
     instead="the one in torch",
     nth_name="rsir_softmax_instructions",
-    functions={"rsir_softmax": (ctypes.c_int32, (ctypes.c_char_p, ctypes.POINTER(_Softmax), ctypes.c_int64))},
+    functions={"rsir_softmax_sum": (ctypes.c_int32, (ctypes.c_char_p, ctypes.POINTER(_Softmax), ctypes.c_int64))},
 )
 instructions = _KERNEL.instructions
 
@@ -56,7 +56,6 @@ def softmax_sum(
     weight_T: Tensor,
     *,
     target_in_table: bool,
-    bias_N: Tensor | None = None,
     hidden: tuple[Tensor, Tensor] | None = None,
     using: str | None = None,
 ) -> Tensor:
@@ -67,7 +66,6 @@ def softmax_sum(
         target_T: the targets' own scores.
         weight_T: weight of each target; no gradient.
         target_in_table: whether the target is one of the table's rows, or counts beside them.
-        bias_N: what is added to all scores of a row of the table; no gradient.
         hidden: target and row of the table, int64 `[H]` each, of scores that do not count.
         using: one of `instructions()`; None for the best.
 
@@ -75,7 +73,7 @@ def softmax_sum(
         ConfigError: the kernel was not built, or lacks the instructions.
     """
     _, name = _KERNEL.open(using)
-    return cast(Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, bias_N, hidden, name))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Loss.apply(query_TD, table_ND, target_T, weight_T, target_in_table, hidden, name))  # type: ignore[no-untyped-call]
 
 
 class _Loss(torch.autograd.Function):
@@ -87,14 +85,12 @@ class _Loss(torch.autograd.Function):
         target_T: Tensor,
         weight_T: Tensor,
         target_in_table: bool,
-        bias_N: Tensor | None,
         hidden: tuple[Tensor, Tensor] | None,
         using: str,
     ) -> Tensor:
         query_TD, table_ND, target_T, weight_T = (
             tensor.detach().contiguous() for tensor in (query_TD, table_ND, target_T, weight_T)
         )
-        bias_N = None if bias_N is None else bias_N.contiguous()
         offset_T1, column_H = (None, None) if hidden is None else _by_row(*hidden, rows=len(query_TD))
         loss_T, target_gradient_T = torch.empty_like(target_T), torch.empty_like(target_T)
         query_gradient_TD, table_gradient_ND = torch.empty_like(query_TD), torch.empty_like(table_ND)
@@ -104,7 +100,6 @@ class _Loss(torch.autograd.Function):
             width=query_TD.shape[1],
             query=query_TD.data_ptr(),
             table=table_ND.data_ptr(),
-            bias=_pointer(bias_N),
             target=target_T.data_ptr(),
             weight=weight_T.data_ptr(),
             target_in_table=target_in_table,
@@ -116,7 +111,7 @@ class _Loss(torch.autograd.Function):
             target_gradient=target_gradient_T.data_ptr(),
         )
         library, _ = _KERNEL.open(using)
-        if library.rsir_softmax(using.encode(), problem, torch.get_num_threads()):
+        if library.rsir_softmax_sum(using.encode(), problem, torch.get_num_threads()):
             raise MemoryError(f"no memory for the loss of {len(query_TD)} targets over {len(table_ND)} items")
         ctx.save_for_backward(query_gradient_TD, table_gradient_ND, target_gradient_T)
         return (loss_T * weight_T).sum()
@@ -126,7 +121,7 @@ class _Loss(torch.autograd.Function):
         (scale,) = gradients
         # Nobody else holds these, and backward runs once.
         query_TD, table_ND, target_T = (saved.mul_(scale) for saved in ctx.saved_tensors)
-        return query_TD, table_ND, target_T, None, None, None, None, None
+        return query_TD, table_ND, target_T, None, None, None, None
 
 
 def _by_row(row_H: Tensor, column_H: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:

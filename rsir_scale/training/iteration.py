@@ -6,16 +6,14 @@ saved (`resuming`), and leaves the model behind when the budget or the patience 
 
 from collections.abc import Callable
 
-from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.vectors import read_item_vectors
 from rsir_scale.evaluation.evaluate import validation_set
 from rsir_scale.models.checkpoint import copy_weights, describe
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import load, load_first_targets, stand_in_place, training_files
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.trained import TrainedModel, publish_model
-from rsir_scale.storage.base import Store
 from rsir_scale.training.epoch import Progress
 from rsir_scale.training.recommender import Recommender
 from rsir_scale.training.resuming import resumed_fit
@@ -24,27 +22,22 @@ from rsir_scale.training.task import TrainingTask, budget_of, sequence_weights, 
 from rsir_scale.training.worker import Worker
 
 
-def training_task(store: Store, dataset: PreparedDataset, config: Config, iteration: int) -> TrainingTask:
+def training_task(run: Run, iteration: int) -> TrainingTask:
     """Assemble the fit of theta_k: D_k, validation users and the budget in updates of D_0.
-
-    Args:
-        store: the run.
-        dataset: its dataset.
-        config: its settings.
-        iteration: k.
 
     Raises:
         IntegrityError: a file of D_k is not what its manifest says.
         InputError: there is nothing to learn from, or the file of item vectors has a fault.
     """
+    config, dataset = run.config, run.dataset
     vectors = config.model.item_vectors
     settings = settings_of(config, iteration)
     real = dataset.training_sequences()
     sequences, first_targets, real_count = real, None, dataset.meta.users
     if iteration:
-        files = training_files(store, dataset, iteration)
-        sequences = load(store, dataset, files)
-        first_targets = load_first_targets(store, dataset, files)
+        files = training_files(run, iteration)
+        sequences = load(run, files)
+        first_targets = load_first_targets(run, files)
         if stand_in_place(files):
             real_count = int(sequences.ids.max()) + 1
     return TrainingTask(
@@ -63,9 +56,7 @@ def training_task(store: Store, dataset: PreparedDataset, config: Config, iterat
 
 
 def train_iteration(
-    store: Store,
-    dataset: PreparedDataset,
-    config: Config,
+    run: Run,
     iteration: int,
     *,
     worker: Worker,
@@ -75,19 +66,17 @@ def train_iteration(
     """Fit theta_k on this worker's share and, on rank 0, publish the model.
 
     Args:
-        store: the run.
-        dataset: its dataset.
-        config: its settings; `loop.variant=finetune` starts from the weights of theta_{k-1}.
+        run: its `loop.variant=finetune` starts from the weights of theta_{k-1}.
         iteration: k.
         worker: this process's place among the data-parallel ones.
         report: called after each validation.
         task: what is fitted; None for what `training_task` makes of the run.
     """
-    task = task or training_task(store, dataset, config, iteration)
+    store, task = run.store, task or training_task(run, iteration)
     saved = StateFiles(store, layout.training(iteration))
     warm_start = None
-    if starts_warm(config, iteration):
-        warm_start = copy_weights(load_trained(store, iteration - 1))
+    if starts_warm(run.config, iteration):
+        warm_start = copy_weights(load_trained(run, iteration - 1))
     recommender = Recommender(task, name=f"the recommender of iteration {iteration}")
     result = resumed_fit(
         store, iteration, recommender, saved=saved, worker=worker, warm_start=warm_start, report=report

@@ -23,7 +23,6 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from rsir_scale.config.settings import TrainingConfig
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ResumableError, RsirError
 from rsir_scale.runs import layout
@@ -71,26 +70,24 @@ class RayFit:
     is_done: Callable[[Store, int], bool]
 
 
-def train_with_ray(store: Store, dataset_path: str, iteration: int, config: TrainingConfig, report: Report) -> None:
+def train_with_ray(run: Run, iteration: int, report: Report) -> None:
     """Fit theta_k on `training.workers` workers and leave its model published; see `fit_with_ray`."""
     fit = RayFit(
         name=f"training of iteration {iteration}",
         iteration=iteration,
-        work=_train,
+        work=train_iteration,
         folder=layout.training(iteration),
         is_done=has_model,
     )
-    fit_with_ray(store, dataset_path, fit, config, report)
+    fit_with_ray(run, fit, report)
 
 
-def fit_with_ray(store: Store, dataset_path: str, fit: RayFit, config: TrainingConfig, report: Report) -> None:
+def fit_with_ray(run: Run, fit: RayFit, report: Report) -> None:
     """Fit on `training.workers` workers and leave what was fitted published.
 
     Args:
-        store: the run; all nodes reach it under the same path or address.
-        dataset_path: absolute path or address of the prepared dataset, for all nodes.
+        run: all nodes reach its root, and its dataset, under the same absolute path or address.
         fit: what is fitted.
-        config: how many workers, and what each of them occupies.
         report: called in this thread with the latest progress.
 
     Raises:
@@ -103,8 +100,8 @@ def fit_with_ray(store: Store, dataset_path: str, fit: RayFit, config: TrainingC
         before = reservations()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                trainer = _trainer(store, dataset_path, fit, config, scratch)
-                _await(_start(trainer), store, fit.folder, report)
+                trainer = _trainer(run, fit, scratch)
+                _await(_start(trainer), run.store, fit.folder, report)
                 break
             except (TrainingFailedError, RayError, TimeoutError) as error:
                 let_go(before)
@@ -115,17 +112,18 @@ def fit_with_ray(store: Store, dataset_path: str, fit: RayFit, config: TrainingC
                         "what was trained is kept: see to the cause and run the same command again"
                     ) from error
     finally:
-        store.delete(layout.fit_progress(fit.folder))
+        run.store.delete(layout.fit_progress(fit.folder))
         shutil.rmtree(scratch, ignore_errors=True)
-    if not fit.is_done(store, fit.iteration):
+    if not fit.is_done(run.store, fit.iteration):
         raise ResumableError(f"{fit.name} ended without a model: run the same command again")
 
 
-def _trainer(store: Store, dataset_path: str, fit: RayFit, config: TrainingConfig, scratch: str) -> TorchTrainer:
+def _trainer(run: Run, fit: RayFit, scratch: str) -> TorchTrainer:
+    config = run.config.training
     resources = {"GPU": 1.0} if config.use_gpu else {"CPU": float(config.threads)}
     return TorchTrainer(
         _work,
-        train_loop_config={"run": store.root, "dataset": dataset_path, "fit": fit},
+        train_loop_config={"run": run.store.root, "dataset": run.dataset.path, "fit": fit},
         torch_config=NodeTorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
@@ -152,10 +150,6 @@ def _work(arguments: dict[str, Any]) -> None:
     worker = Worker(rank=context.get_world_rank(), size=context.get_world_size(), device=device)
     report = _Teller(store, fit.folder) if worker.rank == 0 else None
     fit.work(run, fit.iteration, worker=worker, report=report)
-
-
-def _train(run: Run, iteration: int, *, worker: Worker, report: Report | None) -> None:
-    train_iteration(run.store, run.dataset, run.config, iteration, worker=worker, report=report)
 
 
 class _Teller:

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 
 from rsir_scale.augmenters.base import Augmenter
-from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Int64Array
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commit, total_counts
@@ -40,7 +39,7 @@ def check_generation(
     Returns:
         The plan, if it and all its commits can be trusted; else None.
     """
-    run, store, dataset = augmenter.run, augmenter.run.store, augmenter.run.dataset
+    run, store = augmenter.run, augmenter.run.store
     iteration, recorded = manifest.iteration, manifest.generation
     key = layout.plan(iteration)
     plan = None if ledger.blames(key) else ledger.guard(key, lambda: read_plan(store, iteration))
@@ -58,10 +57,10 @@ def check_generation(
     if not any(ledger.blames(name) for name in rests_on):
         totals = total_counts(commits)
         if earlier_whole:
-            _check_counters(store, dataset, manifest, recorded, totals, ledger)
+            _check_counters(run, manifest, recorded, totals, ledger)
             _check_dropped(run, manifest, plan, ledger, keeps_copies=augmenter.keeps_copies)
             _check_replaced(run, manifest, plan, ledger, replaces_source=augmenter.replaces_source)
-        _check_content(store, dataset, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
+        _check_content(run, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
     return plan
 
 
@@ -84,16 +83,9 @@ def _commits(store: Store, plan: ShardPlan, manifest: Manifest, ledger: Ledger) 
     return records if len(records) == len(plan.shards) else None
 
 
-def _check_counters(
-    store: Store,
-    dataset: PreparedDataset,
-    manifest: Manifest,
-    recorded: Generation,
-    totals: dict[str, int],
-    ledger: Ledger,
-) -> None:
+def _check_counters(run: Run, manifest: Manifest, recorded: Generation, totals: dict[str, int], ledger: Ledger) -> None:
     key = layout.generation_link(manifest.iteration)
-    hits = ledger.guard(key, lambda: held_out_hits(store, dataset, manifest.iteration, manifest.files))
+    hits = ledger.guard(key, lambda: held_out_hits(run, manifest.iteration, manifest.files))
     again = totals | (hits or {})
     for name in sorted({*again, *recorded.counters}):
         if again.get(name) != recorded.counters.get(name):
@@ -102,10 +94,9 @@ def _check_counters(
 
 def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger, *, keeps_copies: bool) -> None:
     """Find the duplicates again, by the run's settings, and compare."""
-    store, iteration = run.store, plan.iteration
     key = next((entry.key for entry in manifest.files if entry.kind == "dropped"), None)
     if key is None:
-        ledger.add(layout.generation_link(iteration), "it names no file of dropped duplicates")
+        ledger.add(layout.generation_link(plan.iteration), "it names no file of dropped duplicates")
         return
     parts = [entry for entry in manifest.files if entry.kind == "part"]
     existing = plan.files if drops_repeats_of_existing(run.config.generation) else ()
@@ -113,9 +104,9 @@ def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger
     def found_again() -> Int64Array:
         if keeps_copies:
             return np.empty(0, dtype=np.int64)
-        return duplicate_ids(store, run.dataset, iteration=iteration, parts=parts, existing=existing)
+        return duplicate_ids(run, iteration=plan.iteration, parts=parts, existing=existing)
 
-    recorded, again = ledger.guard(key, lambda: read_ids(store, key)), ledger.guard(key, found_again)
+    recorded, again = ledger.guard(key, lambda: read_ids(run.store, key)), ledger.guard(key, found_again)
     if recorded is None or again is None:
         return
     for row in np.setxor1d(recorded, again).tolist():
@@ -148,13 +139,11 @@ def _check_replaced(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledge
         )
 
 
-def _check_content(
-    store: Store, dataset: PreparedDataset, manifest: Manifest, recorded: Generation, ledger: Ledger, *, committed: int
-) -> None:
+def _check_content(run: Run, manifest: Manifest, recorded: Generation, ledger: Ledger, *, committed: int) -> None:
     key = layout.generation_link(manifest.iteration)
     if recorded.rows + recorded.dropped != committed:
         ledger.add(key, f"{recorded.rows} rows and {recorded.dropped} duplicates are not the {committed} committed")
-    content = ledger.guard(key, lambda: content_of(store, dataset, committed_files(store, manifest.iteration)))
+    content = ledger.guard(key, lambda: content_of(run, committed_files(run.store, manifest.iteration)))
     if content is not None and (content.rows, content.pairs, content.sha256) != (
         recorded.rows,
         recorded.pairs,

@@ -90,7 +90,7 @@ class _Checker:
         names = [record.part.key, *([record.errors.key] if record.errors else [])]
         for piece in self.plan.shards[record.shard].slices:
             file = self.plan.files[piece.file]
-            key = located(run.store, run.dataset, file)[1]
+            key = located(run, file)[1]
             names.append(key if file.where == "run" else f"{run.dataset.path}/{key}")
             names.extend(omitted.key for omitted in file.without)
         return any(self.ledger.blames(name) for name in names)
@@ -101,7 +101,7 @@ class _Checker:
         shard = plan.shards[record.shard]
         columns = with_evidence(self.augmenter.evidence).names
         table = self.ledger.guard(key, lambda: read_columns(run.store, key, columns, expected=record.part.rows))
-        sources = self.ledger.guard(key, lambda: load_slices(run.store, run.dataset, plan.files, shard.slices))
+        sources = self.ledger.guard(key, lambda: load_slices(run, plan.files, shard.slices))
         set_aside = self.ledger.guard(key, lambda: self._set_aside(record))
         if table is None or sources is None or set_aside is None:
             return 0

@@ -17,13 +17,11 @@ import pyarrow as pa
 
 from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.config.effect import fingerprint_of
-from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.errors import InputError, IntegrityError
+from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
 from rsir_scale.evaluation.metrics import mean_of
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import check_dataset, is_run, read_config
+from rsir_scale.runs.begun import check_dataset
 from rsir_scale.runs.manifest import Link, Manifest, ModelLink, link_key, paired, read_link, require_no_later
 from rsir_scale.runs.plan import check_files
 from rsir_scale.runs.run import Run
@@ -64,41 +62,33 @@ class VerifyReport:
 
 
 def verify(
-    store: Store,
-    dataset: PreparedDataset,
-    *,
-    rows_per_iteration: int | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    run: Run, *, rows_per_iteration: int | None = None, tell: Callable[[str], None] = lambda _: None
 ) -> VerifyReport:
     """Check a run, finished or under way, against everything that it records.
 
     Args:
-        store: the run.
-        dataset: the dataset it was made from.
+        run: by the settings that it holds.
         rows_per_iteration: rows of an iteration to score again, spread evenly; None for all. All else is checked for
             every row.
         tell: is told what is being checked.
 
     Raises:
-        InputError: there is no run, or the dataset is not the one that the run was made from.
+        InputError: the dataset is not the one that the run was made from.
     """
-    if not is_run(store):
-        raise InputError(f"{store.root} holds no {layout.RUN_CONFIG}, so it is no run: name a run directory")
     ledger = Ledger()
-    config = ledger.guard(layout.RUN_CONFIG, lambda: read_config(store))
-    _check_dataset(store, dataset, ledger)
-    manifests = _manifests(store, config, dataset, ledger)
-    _check_teacher(store, config, manifests, ledger)
+    _check_dataset(run, ledger)
+    manifests = _manifests(run, ledger)
+    _check_teacher(run, manifests, ledger)
     rows = rechecked = 0
     for manifest in manifests:
         earlier_whole = not ledger.damaged
         for entry in manifest.files:
-            _hash(store, entry.key, entry.key, entry.sha256, ledger)
-        _check_metrics(store, manifest, ledger)
-        if manifest.generation is None or config is None:
+            _hash(run.store, entry.key, entry.key, entry.sha256, ledger)
+        _check_metrics(run.store, manifest, ledger)
+        if manifest.generation is None:
             continue
         rows += sum(entry.rows or 0 for entry in manifest.files if entry.kind == "part")
-        augmenter = augmenter_of(Run(store, dataset, config), manifest.iteration)
+        augmenter = augmenter_of(run, manifest.iteration)
         plan = check_generation(augmenter, manifest, ledger, earlier_whole=earlier_whole)
         if plan is not None:
             rechecked += verify_rows(augmenter, manifest, plan, ledger, limit=rows_per_iteration, tell=tell)
@@ -113,13 +103,13 @@ def verify(
     )
 
 
-def _check_dataset(store: Store, dataset: PreparedDataset, ledger: Ledger) -> None:
-    ledger.guard(layout.PROVENANCE, lambda: check_dataset(store, dataset))
+def _check_dataset(run: Run, ledger: Ledger) -> None:
+    ledger.guard(layout.PROVENANCE, lambda: check_dataset(run))
     with suppress(IntegrityError):  # a damaged plan is named with its iteration
-        check_files(store, dataset)
-    files = dataset.store
+        check_files(run)
+    dataset = run.dataset
     for file in dataset.meta.files:
-        _hash(files, file.path, f"{dataset.path}/{file.path}", file.sha256, ledger)
+        _hash(dataset.store, file.path, f"{dataset.path}/{file.path}", file.sha256, ledger)
 
 
 def _hash(store: Store, key: str, name: str, expected: str, ledger: Ledger) -> None:
@@ -130,52 +120,52 @@ def _hash(store: Store, key: str, name: str, expected: str, ledger: Ledger) -> N
     ledger.damaged |= ledger.blames(name)
 
 
-def _manifests(store: Store, config: Config | None, dataset: PreparedDataset, ledger: Ledger) -> list[Manifest]:
+def _manifests(run: Run, ledger: Ledger) -> list[Manifest]:
     """Read the chain from its start to the first link that cannot be read."""
     links: list[Link] = []
     parent: str | None = None
-    while found := ledger.guard(key := link_key(len(links)), partial(read_link, store, len(links))):
+    while found := ledger.guard(key := link_key(len(links)), partial(read_link, run.store, len(links))):
         ledger.files += 1
         link, sha256 = found
         if link.parent_sha256 != parent:
             what = f"it names parent {link.parent_sha256}, but the link before it has SHA-256 {parent}"
             ledger.add(key, f"{what}: one of the two was changed")
         if isinstance(link, ModelLink):
-            _check_origin(link, key, config, dataset, ledger)
+            _check_origin(run, link, key, ledger)
         links.append(link)
         parent = sha256
     if not ledger.blames(key):
-        ledger.guard(key, partial(require_no_later, store, len(links)))
+        ledger.guard(key, partial(require_no_later, run.store, len(links)))
     return paired(links)
 
 
-def _check_origin(link: ModelLink, key: str, config: Config | None, dataset: PreparedDataset, ledger: Ledger) -> None:
+def _check_origin(run: Run, link: ModelLink, key: str, ledger: Ledger) -> None:
     """Hold a model's link to the run's settings and data, and to the files that it must name."""
-    if config is not None and link.config_fingerprint != config.fingerprint():
+    if link.config_fingerprint != run.config.fingerprint():
         ledger.add(key, f"it belongs to other settings than {layout.RUN_CONFIG}")
     if fingerprint_of(link.settings) != link.config_fingerprint:
         ledger.add(key, "its settings are not those of its fingerprint")
-    if link.dataset_fingerprint != dataset.meta.fingerprint:
+    if link.dataset_fingerprint != run.dataset.meta.fingerprint:
         ledger.add(key, "it belongs to other data than the run's dataset")
     absent = _KINDS - {entry.kind for entry in link.files}
     if absent:
         ledger.add(key, f"it names no file of {', '.join(sorted(absent))}")
 
 
-def _check_teacher(store: Store, config: Config | None, manifests: list[Manifest], ledger: Ledger) -> None:
+def _check_teacher(run: Run, manifests: list[Manifest], ledger: Ledger) -> None:
     """Hold the run's copy of its teacher to what each manifest says of it."""
-    if config is None or not manifests:
+    if not manifests:
         return
-    named = manifests[0].model.teacher
+    named, has_one = manifests[0].model.teacher, run.config.generation.teacher is not None
     for manifest in manifests:
-        if manifest.model.teacher != named or (manifest.model.teacher is None) != (config.generation.teacher is None):
+        if manifest.model.teacher != named or (named is not None) != has_one:
             ledger.add(layout.model_link(manifest.iteration), "it names another teacher than the run has")
             return
     if named is None:
         return
-    _hash(store, layout.TEACHER, layout.TEACHER, hashlib.sha256(named.to_bytes()).hexdigest(), ledger)
+    _hash(run.store, layout.TEACHER, layout.TEACHER, hashlib.sha256(named.to_bytes()).hexdigest(), ledger)
     for entry in named.weights:
-        _hash(store, entry.key, entry.key, entry.sha256, ledger)
+        _hash(run.store, entry.key, entry.key, entry.sha256, ledger)
 
 
 def _check_metrics(store: Store, manifest: Manifest, ledger: Ledger) -> None:

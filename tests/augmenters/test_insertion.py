@@ -52,7 +52,7 @@ def test_the_table_has_the_neighbour_of_each_training_item_by_the_named_similari
     world = prepared_world(similarity)
     table = prepared.read_table(world.run.store, 0, TABLE)
     known = occurring(world.sources)
-    vectors = load_trained(world.run.store, 0).item_vectors().detach().double().numpy()
+    vectors = load_trained(world.run, 0).item_vectors().detach().double().numpy()
     measures = {"cooccurrence": by_occurrence(world.sources), "embedding": by_vectors(known, vectors)}
     expected = measures.get(similarity) or larger(*measures.values())
     assert table.column("item_index").to_pylist() == known.tolist()

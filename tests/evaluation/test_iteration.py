@@ -15,6 +15,7 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs import reevaluate
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import stored_run
 from tests.evaluation.worlds import sequences_of
 from tests.loop.tiny_run import tiny_run
 
@@ -45,10 +46,9 @@ def test_the_setting_decides_what_is_masked_wherever_a_stored_model_is_ranked(tm
         monkeypatch.setattr(module, "rank_targets", listening)
     for mask in (True, False):
         run.store.delete(layout.metrics(0))
-        iteration.evaluate_iteration(
-            run.store, run.dataset, EvaluationConfig(mask_history=mask), 0, load_trained(run.store, 0)
-        )
-    reevaluate.reevaluate(run.store, run.dataset, 0)
+        config = run.config.model_copy(update={"evaluation": EvaluationConfig(mask_history=mask)})
+        iteration.evaluate_iteration(replace(run, config=config), 0, load_trained(run, 0))
+    reevaluate.reevaluate(stored_run(run.store), 0)
     assert asked == [True, True, False, False, False, False]
 
 
@@ -60,8 +60,8 @@ def test_a_user_without_a_test_item_has_a_validation_rank_and_no_other(tmp_path:
     test[user] = 0
     monkeypatch.setattr(PreparedDataset, "held_out", lambda _: replace(held_out, test=test))
     run.store.delete(layout.metrics(0))
-    backbone = load_trained(run.store, 0)
-    found = iteration.evaluate_iteration(run.store, run.dataset, EvaluationConfig(), 0, backbone)
+    backbone = load_trained(run, 0)
+    found = iteration.evaluate_iteration(run, 0, backbone)
     rows = {row["sequence_id"]: row for row in iteration.read_ranks(run.store, found).to_pylist()}
     assert [number for number, row in rows.items() if row["test_rank"] is None] == [user]
     assert all(row["validation_rank"] >= 1 for row in rows.values())

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from rsir_scale.errors import ResumableError, RsirError, StorageFullError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.storage.opening import open_store
@@ -220,7 +221,7 @@ def _after_damage(path: Path, scenario: Scenario, file: Path) -> str:
         file.write_bytes(whole)
         named = key in str(error) and error.exit_code in (3, 4)
         return "refused by name" if named else f"refused otherwise: {error}"
-    report = verify(open_store(path), world.dataset())
+    report = verify(stored_run(open_store(path)))
     if report.ok:
         return "made anew, or of no use any more"
     assert {fault.file for fault in report.faults} == {key}, report.faults

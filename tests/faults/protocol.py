@@ -164,7 +164,7 @@ def attempt(process: Process | None, store: Store, *, iteration: int, shard: int
     work = plan.shards[shard % len(plan.shards)]
     if read_commit(store, iteration, work.index) is not None:
         return
-    sources = len(load_slices(store, world.dataset(), plan.files, work.slices))
+    sources = len(load_slices(world.run_in(store), plan.files, work.slices))
     name, table = layout.new_attempt(), world.table(world.rows_of(plan, work, sources))
     part = write_part(store, iteration=iteration, shard=work.index, attempt=name, table=table)
     commit(store, world.record_of(plan, work, name, part, sources))

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from devtools.s3_server import S3Server
 from rsir_scale.errors import InputError, ResumableError, StorageFullError
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.commits import check_conservation, read_commit
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.leftovers import clean, leftovers
@@ -33,7 +34,6 @@ from rsir_scale.storage.opening import open_store
 from tests.faults.protocol import ITERATIONS, Process, attempt, drive, hosts, sweep, train
 from tests.faults.steps import nameless
 from tests.faults.world import Clock
-from tests.runs.world import dataset
 
 MOST_PROCESSES = 6
 HOSTS = ("one", "two", "three")
@@ -55,7 +55,7 @@ def golden() -> tuple[str | None, frozenset[str], tuple[str, ...]]:
 def _left(store: Store) -> tuple[str | None, frozenset[str], tuple[str, ...]]:
     keys = frozenset(nameless(key) for key in store.list("") if not key.startswith("lease/"))
     weights = tuple(entry.sha256 for k in range(ITERATIONS) for entry in read_model(store, k).weights)
-    return digest(store, dataset()), keys, weights
+    return digest(stored_run(store)), keys, weights
 
 
 class Protocol(RuleBasedStateMachine):

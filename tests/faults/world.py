@@ -21,6 +21,7 @@ from rsir_scale.data.synthetic import synthesize
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases, run_recursion
 from rsir_scale.runs import lease
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.leftovers import clean, leftovers
 from rsir_scale.runs.manifest import read_chain
@@ -181,7 +182,7 @@ def golden(name: str) -> Outcome:
 def outcome(path: Path) -> Outcome:
     """What a finished run holds."""
     store = open_store(path)
-    chain, found = read_chain(store), digest(store, dataset())
+    chain, found = read_chain(store), digest(stored_run(store))
     assert found is not None
     assert read_status(store)["digest"] == found
     generations = (manifest.generation and manifest.generation.model_dump() for manifest in chain)
@@ -205,7 +206,7 @@ def assert_nothing_lost(path: Path, name: str) -> None:
     assert read_status(store)["state"] == "done"
     assert (found.digest, found.generations) == (expected.digest, expected.generations)
     assert found.metrics == expected.metrics
-    report = verify(store, dataset())
+    report = verify(stored_run(store))
     assert report.ok, report.faults
     clean(store, clock=Clock())
     assert leftovers(store) == []

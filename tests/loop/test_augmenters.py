@@ -10,6 +10,7 @@ from rsir_scale.config.file import resolve
 from rsir_scale.config.settings import Config
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
@@ -75,14 +76,14 @@ def killed_as(ending: str) -> Hook:
 )
 def test_a_run_verifies_and_a_killed_and_resumed_one_has_its_digest(name: str, tmp_path: Path) -> None:
     whole = whole_run(name)
-    assert verify(whole, tiny_dataset()).faults == ()
+    assert verify(stored_run(whole)).faults == ()
     moments = ["commits/00001.json", *(["generation/prepared.json"] if name == "insertion" else [])]
     for moment in reversed(moments):
         with pytest.raises(KilledError):
             run_to_the_end(tmp_path, name, before=killed_as(moment))
     resumed = run_to_the_end(tmp_path, name)
-    assert digest(resumed, tiny_dataset()) == digest(whole, tiny_dataset()) is not None
-    assert verify(resumed, tiny_dataset()).faults == ()
+    assert digest(stored_run(resumed)) == digest(stored_run(whole)) is not None
+    assert verify(stored_run(resumed)).faults == ()
 
 
 def test_controls_keep_rows_that_repeat_what_is_there() -> None:

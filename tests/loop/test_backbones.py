@@ -19,6 +19,7 @@ from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs.recommend import load_model
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.trained import read_model
@@ -47,7 +48,7 @@ def _run(name: str) -> TinyRun:
 @pytest.mark.parametrize("name", EVERY)
 def test_a_run_writes_sequences_twice_and_verifies_clean(name: str) -> None:
     done = _run(name)
-    report = verify(done.store, done.dataset)
+    report = verify(done)
     assert (report.ok, report.faults) == (True, ())
     manifests = read_chain(done.store)
     assert len(manifests) == 3
@@ -104,7 +105,7 @@ def test_a_teachers_class_is_not_imported_where_the_settings_name_another(tmp_pa
 
 def test_items_have_codes_of_their_own_in_each_iteration() -> None:
     done = _run("semantic_id")
-    rows = [load_trained(done.store, iteration).items.row_VM for iteration in range(2)]  # type: ignore[union-attr]
+    rows = [load_trained(done, iteration).items.row_VM for iteration in range(2)]  # type: ignore[union-attr]
     assert not rows[0].equal(rows[1])  # type: ignore[arg-type, operator]
 
 
@@ -153,7 +154,7 @@ def test_a_class_may_keep_a_table_from_validation_and_read_lists_of_options(tmp_
     with open_run(store, resolve(raw), tiny_dataset()) as run:
         run_recursion(run, LocalPhases())
     assert read_chain(store)[1].model.settings["model.options"] == raw["model"]["options"]
-    assert verify(store, tiny_dataset()).ok
+    assert verify(stored_run(store)).ok
     other = raw | {"model": raw["model"] | {"options": {"layers": [8, {"deep": [[1, 3]], "empty": {}}]}}}
     with pytest.raises(ConfigError, match=r"model\.options"), open_run(store, resolve(other), tiny_dataset()):
         pass
@@ -183,7 +184,7 @@ def test_codes_are_made_from_the_items_vectors_that_the_config_names(tmp_path: P
     with open_run(store, config, tiny_dataset()) as run:
         run_recursion(run, LocalPhases())
     path.unlink()
-    code = load_trained(store, 0).items.row_VM[1:, 0].tolist()  # type: ignore[union-attr, index]
+    code = load_trained(stored_run(store), 0).items.row_VM[1:, 0].tolist()  # type: ignore[union-attr, index]
     kinds = [(int(item) % 3, int(item) % 5) for item in tiny_dataset().item_ids()]
     # 15 kinds of items and 15 values: items of one kind have one code.
     assert len(set(zip(kinds, code, strict=True))) == 15
@@ -196,4 +197,4 @@ def test_a_model_that_names_another_class_than_the_runs_settings_is_not_imported
     description = record.description.model_copy(update={"model": named})
     (done.path / layout.model(0)).write_bytes(record.model_copy(update={"description": description}).to_bytes())
     with pytest.raises(IntegrityError, match=r"names the class antigravity:Fly, which run\.yaml does not"):
-        load_trained(done.store, 0)
+        load_trained(done, 0)

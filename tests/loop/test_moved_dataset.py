@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from rsir_scale.errors import InputError, ResumableError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage.base import Hook, no_hook
@@ -51,8 +53,9 @@ def test_a_run_stopped_in_generation_goes_on_where_its_dataset_was_moved(tmp_pat
     store = open_store(tmp_path / "run")
     assert store.exists(layout.commit(1, 0))
     _drive(run, tmp_path / "run", there)
-    assert digest(store, there) == digest(run.store, run.dataset)
-    assert [verify(store, dataset).faults for dataset in (run.dataset, there)] == [(), ()]
+    assert digest(stored_run(store)) == digest(run)
+    moved = stored_run(store)
+    assert [verify(replace(moved, dataset=data)).faults for data in (run.dataset, there)] == [(), ()]
 
 
 def test_the_same_sequences_in_other_files_are_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -70,5 +73,5 @@ def test_the_same_sequences_in_other_files_are_refused_before_anything_is_writte
     with pytest.raises(InputError, match="but in other files: it was imported again"):
         _drive(run, run.path, again)
     with pytest.raises(InputError, match="but in other files"):
-        verify(run.store, again)
+        verify(replace(run, dataset=again))
     assert sorted(run.path.rglob("*")) == before

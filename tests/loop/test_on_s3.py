@@ -13,6 +13,7 @@ from rsir_scale.data.synthetic import synthesize
 from rsir_scale.errors import InputError, ResumableError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.events import read_events
 from rsir_scale.runs.open_run import open_run
@@ -36,11 +37,11 @@ def test_a_run_in_a_bucket_writes_the_rows_that_a_run_on_a_disk_writes(server: S
     server.fail(0.02, seed=3)
     store = open_store(f"{bucket}/runs/one")
     _run(local.config, store)
-    report = verify(store, local.dataset)
+    report = verify(stored_run(store))
     went_wrong = server.counts()
     server.fail(0.0)
     assert sum(went_wrong.values()) - went_wrong["none"] > 5
-    assert digest(store, local.dataset) == digest(local.store, local.dataset)
+    assert digest(stored_run(store)) == digest(local)
     assert report.ok
     assert read_status(store)["state"] == "done"
     assert [event["event"] for event in read_events(store)] == [event["event"] for event in read_events(local.store)]
@@ -59,7 +60,7 @@ def test_a_run_whose_store_goes_away_is_resumed_to_the_same_rows(server: S3Serve
             assert stops < 50
     server.fail(0.0)
     assert stops > 3
-    assert digest(store, local.dataset) == digest(local.store, local.dataset)
+    assert digest(stored_run(store)) == digest(local)
 
 
 def test_a_dataset_in_a_bucket_is_the_one_on_the_disk(

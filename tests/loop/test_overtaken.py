@@ -13,6 +13,7 @@ from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.events import RUN_FAILED, read_events
 from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.generation import fragile
@@ -30,7 +31,7 @@ class Overtaken(LocalPhases):
 def test_a_driver_that_was_overtaken_makes_nothing_count_and_leaves_no_event(tmp_path: Path) -> None:
     tiny, store = tiny_run(), open_store(tmp_path / "run")
     with pytest.raises(ResumableError, match="another driver took this run over"):
-        _drive(store, tiny.config, tiny.dataset, Overtaken(), Stopper("resume it"))  # type: ignore[arg-type]
+        _drive(Run(store, tiny.dataset, tiny.config), Overtaken(), Stopper("resume it"))
     assert not store.exists(layout.generation_link(0))
     assert RUN_FAILED not in {event["event"] for event in read_events(store)}
 
@@ -41,7 +42,7 @@ def test_the_last_line_names_the_run_and_a_class_of_the_users(tmp_path: Path, ba
     model = tiny.config.model.model_copy(update={"backbone": backbone})
     config = tiny.config.model_copy(update={"model": model})
     with pytest.raises(KeyboardInterrupt):
-        _drive(open_store(tmp_path / "a run"), config, tiny.dataset, Interrupted(), stopper)  # type: ignore[arg-type]
+        _drive(Run(open_store(tmp_path / "a run"), tiny.dataset, config), Interrupted(), stopper)
     assert stopper.last_line == f"rsir resume '{tmp_path}/a run'{more}"
     assert is_run(open_store(tmp_path / "a run"))
 
@@ -70,11 +71,9 @@ def test_what_an_overtaken_driver_misses_is_no_damage(tmp_path: Path) -> None:
     for overtaken, error, said in ((True, ResumableError, "took this run over"), (False, IntegrityError, "is missing")):
         with pytest.raises(error, match=said):
             _drive(
-                open_store(tmp_path / str(overtaken)),
-                tiny.config,
-                tiny.dataset,
+                Run(open_store(tmp_path / str(overtaken)), tiny.dataset, tiny.config),
                 Missing(overtaken=overtaken),
-                Stopper("resume it"),  # type: ignore[arg-type]
+                Stopper("resume it"),
             )
         last = read_events(open_store(tmp_path / str(overtaken)))[-1]
         assert (last["event"] == RUN_FAILED) is not overtaken

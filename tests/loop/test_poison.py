@@ -13,6 +13,7 @@ from rsir_scale.errors import ResumableError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.commits import read_commits
 from rsir_scale.runs.manifest import read_manifest
 from rsir_scale.runs.open_run import open_run
@@ -92,7 +93,7 @@ def test_a_poisonous_user_is_set_aside_with_the_reason_and_costs_nobody_else_a_r
     assert counters["errors"] == len(POISON) * trials
     assert counters["trials"] == counters["rows_kept"] + stops + counters["errors"] == generation.sources * trials
     assert read_status(store)["iterations"][0]["errors"] == counters["errors"]
-    assert verify(store, tiny_run().dataset).ok
+    assert verify(stored_run(store)).ok
 
 
 def test_too_many_of_them_stop_the_run_which_goes_on_once_the_cause_is_gone(

@@ -10,6 +10,7 @@ from rsir_scale.data.synthetic import synthesize
 from rsir_scale.errors import RsirError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage.objects import ObjectStore
 from rsir_scale.storage.opening import open_store
@@ -34,7 +35,7 @@ def test_no_object_of_a_run_or_a_dataset_holds_a_secret(bucket: str, capfd: pyte
     config = config.model_copy(update={"data": config.data.model_copy(update={"path": dataset.path})})
     with open_run(store, config, dataset) as run:
         run_recursion(run, LocalPhases())
-    assert verify(store, dataset).ok
+    assert verify(stored_run(store)).ok
     everything = open_store(bucket)
     written = {key: everything.read(key) for key in everything.list("")}
     assert len(written) > 20

@@ -23,7 +23,7 @@ from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.models.repository import load_trained, load_writing_model, publish_weights
 from rsir_scale.models.shards import assemble, read_pieces
 from rsir_scale.runs import layout
-from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.begun import read_config, stored_run
 from rsir_scale.runs.lineage import committed_files, load
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
@@ -69,7 +69,7 @@ def _copied(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _rows(store: Store, iteration: int) -> tuple[list[int], list[list[int]]]:
-    sequences = load(store, tiny_dataset(), committed_files(store, iteration))
+    sequences = load(stored_run(store), committed_files(store, iteration))
     return sequences.ids.tolist(), [sequences.row(row).tolist() for row in range(len(sequences))]
 
 
@@ -79,8 +79,8 @@ def test_a_teacher_writes_from_the_same_data_and_seed_what_it_wrote_in_its_own_r
     assert len(_rows(student, 0)[0]) > 20
     # From the same D_1, the teacher's own run goes on with its theta_1, and the student's with its theta_0.
     assert _rows(student, 1) != _rows(teacher, 1)
-    assert load_trained(student, 1).width == 24
-    assert load_writing_model(student, read_config(student).generation, 1).width == 16
+    assert load_trained(stored_run(student), 1).width == 24
+    assert load_writing_model(stored_run(student), 1).width == 16
 
 
 def test_every_manifest_names_the_teacher_and_the_run_is_verified_without_the_teachers_own(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_every_manifest_names_the_teacher_and_the_run_is_verified_without_the_te
     # Gone for as long as the check takes: other tests read it.
     _taught()[0].rename(tmp_path / "away")
     try:
-        report = verify(student, tiny_dataset())
+        report = verify(stored_run(student))
     finally:
         (tmp_path / "away").rename(_taught()[0])
     assert (report.faults, report.rows) == ((), report.rows_rechecked)
@@ -109,7 +109,7 @@ def test_rows_held_to_the_students_own_model_would_fail(tmp_path: Path) -> None:
     teacher = read_teacher(open_store(folder))
     assert teacher is not None
     path.write_bytes(teacher.model_copy(update={"description": own.description, "weights": own.weights}).to_bytes())
-    assert not verify(open_store(folder), tiny_dataset()).ok
+    assert not verify(stored_run(open_store(folder))).ok
 
 
 @pytest.mark.parametrize("what", ["record", "weights"])
@@ -121,12 +121,12 @@ def test_a_changed_byte_or_a_missing_copy_of_the_teacher_is_one_named_fault(tmp_
     data = bytearray((folder / key).read_bytes())
     data[len(data) // 2] ^= 1
     (folder / key).write_bytes(bytes(data))
-    assert {fault.file for fault in verify(open_store(folder), tiny_dataset()).faults} == {key}
+    assert {fault.file for fault in verify(stored_run(open_store(folder))).faults} == {key}
     (folder / key).unlink()
-    assert {fault.file for fault in verify(open_store(folder), tiny_dataset()).faults} == {key}
+    assert {fault.file for fault in verify(stored_run(open_store(folder))).faults} == {key}
     if what == "record":
         with pytest.raises(IntegrityError, match=r"teacher\.json is missing"):
-            load_writing_model(open_store(folder), read_config(open_store(folder)).generation, 0)
+            load_writing_model(stored_run(open_store(folder)), 0)
 
 
 def _begun(tmp_path: Path, teacher: str | None) -> Store:

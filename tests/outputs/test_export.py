@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -34,7 +35,7 @@ Rows = dict[str, list[tuple[str, float]]]
 
 
 def _exported(run: TinyRun, folder: Path, form: str, iteration: int | None = None) -> Path:
-    return export(run.store, run.dataset, format=form, out=folder / f"market.{form}", iteration=iteration)  # type: ignore[arg-type]
+    return export(run, format=form, out=folder / f"market.{form}", iteration=iteration)  # type: ignore[arg-type]
 
 
 def _by_user(frame: pl.DataFrame) -> Rows:
@@ -47,8 +48,8 @@ def _by_user(frame: pl.DataFrame) -> Rows:
 def _expected(run: TinyRun, iteration: int) -> dict[str, list[str]]:
     """D_k from the lineage, under the names that the export promises."""
     users, items = run.dataset.user_ids(), run.dataset.item_ids()
-    sequences = load(run.store, run.dataset, training_files(run.store, run.dataset, iteration))
-    known = owners(run.store, run.dataset, iteration)
+    sequences = load(run, training_files(run, iteration))
+    known = owners(run, iteration)
     expected = {}
     for row, (sequence_id, user) in enumerate(zip(sequences.ids, known.of(sequences.ids), strict=True)):
         name = users[user] if sequence_id < len(users) else f"{users[user]}~{sequence_id}"
@@ -61,7 +62,7 @@ def _items_of(rows: Rows) -> dict[str, list[str]]:
 
 
 def _synthetic_users(run: TinyRun, out: Path, share: float | None, iteration: int | None = None) -> set[str]:
-    path = export(run.store, run.dataset, format="parquet", out=out, synthetic_share=share, iteration=iteration)
+    path = export(run, format="parquet", out=out, synthetic_share=share, iteration=iteration)
     rows = _by_user(pl.read_parquet(path))
     assert {user for user in rows if "~" not in user} == set(run.dataset.user_ids())
     return {user for user in rows if "~" in user}
@@ -105,9 +106,7 @@ def test_each_user_keeps_one_sequence_whatever_was_written_in_its_place(
     tmp_path: Path, iteration: int, share: float | None
 ) -> None:
     run = _run_in_place()
-    path = export(
-        run.store, run.dataset, format="parquet", out=tmp_path / "x", iteration=iteration, synthetic_share=share
-    )
+    path = export(run, format="parquet", out=tmp_path / "x", iteration=iteration, synthetic_share=share)
     frame = pl.read_parquet(path)
     users = frame.get_column("user_id").rle().struct.field("value")
     assert users.is_unique().all()
@@ -132,7 +131,7 @@ def test_rows_in_place_of_a_source_lie_in_the_time_of_their_user(tmp_path: Path)
 @pytest.mark.parametrize("share", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_share_that_is_no_positive_number_is_refused(tmp_path: Path, share: float) -> None:
     with pytest.raises(InputError, match=r"synthetic_share=.* is no positive number"):
-        export(tiny_run().store, tiny_run().dataset, format="csv", out=tmp_path / "out", synthetic_share=share)
+        export(tiny_run(), format="csv", out=tmp_path / "out", synthetic_share=share)
     assert not (tmp_path / "out").exists()
 
 
@@ -296,7 +295,7 @@ def test_bad_requests_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"0\.\.2"):
         _exported(run, tmp_path, "csv", 3)
     with pytest.raises(InputError, match="finished no iteration"):
-        export(open_store(tmp_path / "none"), run.dataset, format="csv", out=tmp_path / "x.csv")
+        export(replace(run, store=open_store(tmp_path / "none")), format="csv", out=tmp_path / "x.csv")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,7 +37,7 @@ def _naive(model: LoadedModel, context: list[str], top: int) -> list[str]:
 
 def _written(run: TinyRun, folder: Path, name: str = "top.parquet", **asked: object) -> pl.DataFrame:
     settings: dict[str, object] = {"top": 5, "users": None} | asked
-    path = recommend(run.store, run.dataset, out=folder / name, **settings)  # type: ignore[arg-type]
+    path = recommend(run, out=folder / name, **settings)  # type: ignore[arg-type]
     if path.suffix == ".parquet":
         return pl.read_parquet(path)
     return pl.read_csv(path, schema_overrides={"item_id": pl.String})
@@ -123,7 +123,7 @@ def test_bad_requests_are_refused_in_words(tmp_path: Path) -> None:
         load_model(tmp_path / "none")
     other = replace(run.dataset, meta=run.dataset.meta.model_copy(update={"fingerprint": "0" * 64}))
     with pytest.raises(InputError, match="fingerprint"):
-        recommend(run.store, other, top=1, users=None, out=tmp_path / "x.csv")
+        recommend(replace(run, dataset=other), top=1, users=None, out=tmp_path / "x.csv")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,8 +11,10 @@ from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import Phases, run_recursion
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.content import digest
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 
 Make = Callable[..., Config]
@@ -50,12 +52,17 @@ def order(fault_folder: Path) -> Iterator[Path]:
         file.unlink()
 
 
+def asked(config: Config, run_dir: Path) -> Run:
+    """What `rsir run` hands to the driver."""
+    return Run(open_store(run_dir), open_dataset(config.data.path), config)
+
+
 def finish(config: Config, run_dir: Path, phases: Phases) -> str:
     """Run to the end and recompute the digest from the rows."""
     store, dataset = open_store(run_dir), open_dataset(config.data.path)
     with open_run(store, config, dataset) as run:
         run_recursion(run, phases)
-    found = digest(store, dataset)
+    found = digest(stored_run(store))
     assert found is not None
     return found
 

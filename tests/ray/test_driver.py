@@ -6,14 +6,14 @@ from ray._private.authentication.authentication_utils import is_token_auth_enabl
 
 from rsir_scale.errors import ConfigError, LeaseHeldError, ResumableError, StorageFullError
 from rsir_scale.loop import driver
-from rsir_scale.loop.driver import run
+from rsir_scale.loop.driver import drive
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.preflight import Node
 from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
-from tests.ray.conftest import Make, finish
+from tests.ray.conftest import Make, asked, finish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -22,7 +22,7 @@ def test_a_run_on_ray_commits_what_one_process_commits_and_leaves_nothing_of_ray
     settings: Make, local_digest: str, tmp_path: Path
 ) -> None:
     shown = io.StringIO()
-    run(settings(generation={"actors": 2}), tmp_path / "run", line=ProgressLine(shown))
+    drive(asked(settings(generation={"actors": 2}), tmp_path / "run"), line=ProgressLine(shown))
     store = open_store(tmp_path / "run")
     status = read_status(store)
     assert (status["state"], status["digest"]) == ("done", local_digest)
@@ -37,7 +37,7 @@ def test_ray_asks_for_a_token_in_a_cluster_that_is_started_as_the_driver_starts_
 
 def test_a_second_driver_is_refused_while_the_first_lives(settings: Make, tmp_path: Path) -> None:
     with Lease(open_store(tmp_path / "run")), pytest.raises(LeaseHeldError, match="is alive"):
-        run(settings(), tmp_path / "run")
+        drive(asked(settings(), tmp_path / "run"))
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "ray-head"])
@@ -64,7 +64,7 @@ def test_more_processes_than_the_cluster_places_are_refused_before_anything_is_w
     settings: Make, tmp_path: Path, section: str, key: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"{section}.{key}=5 .* set {section}.{key} to 4 or less"):
-        run(settings(**{section: {key: 5}}), tmp_path / "run")
+        drive(asked(settings(**{section: {key: 5}}), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -74,10 +74,10 @@ def test_neither_a_full_disk_nor_a_dying_worker_changes_what_training_ends_in(
 ) -> None:
     (order / "full").write_text("training/state")
     with pytest.raises(StorageFullError, match="no room left"):
-        run(settings(), tmp_path / "run", line=ProgressLine(io.StringIO()))
+        drive(asked(settings(), tmp_path / "run"), line=ProgressLine(io.StringIO()))
     (order / "full").unlink()
     (order / "die-once").write_text("training/state")
-    run(settings(), tmp_path / "run", line=ProgressLine(io.StringIO()))
+    drive(asked(settings(), tmp_path / "run"), line=ProgressLine(io.StringIO()))
     assert not (order / "die-once").exists()
     assert read_status(open_store(tmp_path / "run"))["digest"] == local_digest
 
@@ -87,9 +87,9 @@ def test_two_workers_train_together_and_a_dying_one_changes_nothing(
     settings: Make, tmp_path: Path, order: Path
 ) -> None:
     config = settings(training={"workers": 2})
-    run(config, tmp_path / "undisturbed", line=ProgressLine(io.StringIO()))
+    drive(asked(config, tmp_path / "undisturbed"), line=ProgressLine(io.StringIO()))
     (order / "die-once").write_text("training/state")
-    run(config, tmp_path / "disturbed", line=ProgressLine(io.StringIO()))
+    drive(asked(config, tmp_path / "disturbed"), line=ProgressLine(io.StringIO()))
     undisturbed, disturbed = (read_status(open_store(tmp_path / name)) for name in ("undisturbed", "disturbed"))
     assert undisturbed["digest"] == disturbed["digest"]
     assert undisturbed["iterations"][1]["metrics"] == disturbed["iterations"][1]["metrics"]
@@ -99,5 +99,5 @@ def test_a_finished_run_starts_nothing(settings: Make, tmp_path: Path) -> None:
     shown = io.StringIO()
     config = settings(loop={"iterations": 0}, training={"max_epochs": 1})
     finish(config, tmp_path / "run", LocalPhases())
-    run(config, tmp_path / "run", line=ProgressLine(shown))
+    drive(asked(config, tmp_path / "run"), line=ProgressLine(shown))
     assert shown.getvalue() == ""

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ray.cluster_utils import Cluster
 
-from rsir_scale.data.dataset import open_dataset
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.verify import verify
@@ -59,4 +59,4 @@ def test_a_run_that_loses_a_machine_in_training_and_one_in_generation_commits_wh
     assert process.returncode == 0, err
     store = open_store(run_dir)
     assert read_status(store)["digest"] == read_status(open_store(undisturbed))["digest"]
-    assert verify(store, open_dataset(made.data.path)).ok
+    assert verify(stored_run(store)).ok

@@ -7,7 +7,7 @@ import pytest
 import ray
 from ray.util import placement_group, remove_placement_group
 
-from rsir_scale.loop.driver import run
+from rsir_scale.loop.driver import drive
 from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
@@ -15,7 +15,7 @@ from rsir_scale.training import trainer
 from rsir_scale.training.network import NodeTorchConfig
 from rsir_scale.training.reservations import let_go, reservations
 from tests.ray import faults
-from tests.ray.conftest import Make
+from tests.ray.conftest import Make, asked
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -42,6 +42,6 @@ def test_a_fit_whose_workers_could_not_connect_leaves_room_for_the_next(
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "90")
     kinds = iter([faults.Unconnected])
     monkeypatch.setattr(trainer, "NodeTorchConfig", lambda **given: next(kinds, NodeTorchConfig)(**given))
-    run(config, tmp_path / "run", line=ProgressLine(io.StringIO()))
+    drive(asked(config, tmp_path / "run"), line=ProgressLine(io.StringIO()))
     assert next(kinds, None) is None
     assert read_status(open_store(tmp_path / "run"))["state"] == "done"

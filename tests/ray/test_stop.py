@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rsir_scale.data.dataset import open_dataset
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.content import digest
 from rsir_scale.storage.opening import open_store
 from tests.ray.conftest import Make
@@ -80,4 +80,4 @@ def test_a_run_killed_in_training_and_in_generation_commits_what_an_undisturbed_
     with driver(config_file, run_dir) as process:
         _, err = process.communicate(timeout=_SLOW_START_S)
     assert process.returncode == 0, err
-    assert digest(open_store(run_dir), open_dataset(settings().data.path)) == local_digest
+    assert digest(stored_run(open_store(run_dir))) == local_digest

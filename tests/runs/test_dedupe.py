@@ -15,7 +15,7 @@ from rsir_scale.runs.lineage import Omitted, SequenceFile, read_ids, training_fi
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage.base import Store
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import Row, dataset, table
+from tests.runs.world import Row, dataset, run_in, table
 
 FEW_CONTENTS = st.lists(st.integers(1, 2), min_size=1, max_size=3).map(tuple)
 
@@ -55,11 +55,11 @@ def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
         store = open_store(folder)
         rows = [row for shard in shards for row in shard]
         new = _write(store, shards)
-        found = duplicate_ids(store, dataset(), iteration=0, parts=new, bucket_rows=bucket_rows)
+        found = duplicate_ids(run_in(store), iteration=0, parts=new, bucket_rows=bucket_rows)
         assert found.tolist() == _naive(rows, set())
 
         old_parts = _write(store, earlier, iteration=7)
-        gone = duplicate_ids(store, dataset(), iteration=7, parts=old_parts)
+        gone = duplicate_ids(run_in(store), iteration=7, parts=old_parts)
         old_dropped = write_ids(store, layout.dropped(7, "a"), "dropped", gone)
         existing = [
             SequenceFile(
@@ -71,7 +71,7 @@ def test_smallest_source_and_trial_stays_as_a_plain_loop_says(
             )
             for part in old_parts
         ]
-        found = duplicate_ids(store, dataset(), iteration=0, parts=new, existing=existing, bucket_rows=bucket_rows)
+        found = duplicate_ids(run_in(store), iteration=0, parts=new, existing=existing, bucket_rows=bucket_rows)
         contents = {row[3] for shard in earlier for row in shard}
         assert found.tolist() == _naive(rows, contents)
 
@@ -80,9 +80,9 @@ def test_row_that_repeats_a_real_sequence_is_dropped_only_if_asked(tmp_path: Pat
     store = open_store(tmp_path)
     copied = tuple(dataset().training_sequences().row(4).tolist())
     part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(50, 4, 0, copied), (51, 4, 1, (1, 2))]))
-    assert duplicate_ids(store, dataset(), iteration=0, parts=[part]).tolist() == []
-    files = training_files(store, dataset(), 0)
-    assert duplicate_ids(store, dataset(), iteration=0, parts=[part], existing=files).tolist() == [50]
+    assert duplicate_ids(run_in(store), iteration=0, parts=[part]).tolist() == []
+    files = training_files(run_in(store), 0)
+    assert duplicate_ids(run_in(store), iteration=0, parts=[part], existing=files).tolist() == [50]
 
 
 @given(ids=st.lists(st.integers(0, 2**62), unique=True).map(sorted))
@@ -101,4 +101,4 @@ def test_only_the_papers_reading_drops_what_the_training_data_hold_already() -> 
 def test_folder_with_a_pattern_in_its_name(tmp_path: Path) -> None:
     store = open_store(tmp_path / "run [a-z]*")
     part = write_part(store, iteration=0, shard=0, attempt="a", table=table([(1, 1, 0, (3,)), (2, 1, 1, (3,))]))
-    assert duplicate_ids(store, dataset(), iteration=0, parts=[part]).tolist() == [2]
+    assert duplicate_ids(run_in(store), iteration=0, parts=[part]).tolist() == [2]

@@ -74,7 +74,7 @@ def test_what_no_record_names_goes_and_all_else_stays(littered: TinyRun) -> None
         "keys": sorted(LEFT),
     }
     assert _without_leases(_files(littered.path)) == {key: data for key, data in before.items() if key not in LEFT}
-    assert verify(littered.store, littered.dataset).ok
+    assert verify(littered).ok
     assert clean(littered.store)["objects"] == 0
 
 

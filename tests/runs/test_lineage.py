@@ -27,15 +27,15 @@ from rsir_scale.runs.lineage import (
 )
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import USERS, ZERO, commit_shards, dataset, generate, planned, rows_of, table
+from tests.runs.world import USERS, ZERO, commit_shards, dataset, generate, planned, rows_of, run_in, table
 
 
 def test_first_iteration_reads_the_dataset_alone(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    files = training_files(store, dataset(), 0)
+    files = training_files(run_in(store), 0)
     assert {file.where for file in files} == {"dataset"}
     assert not any("heldout" in file.key for file in files)
-    loaded, expected = load(store, dataset(), files), dataset().training_sequences()
+    loaded, expected = load(run_in(store), files), dataset().training_sequences()
     np.testing.assert_array_equal(loaded.ids, expected.ids)
     np.testing.assert_array_equal(loaded.items, expected.items)
     assert loaded.ids.max() < USERS
@@ -45,9 +45,9 @@ def test_later_iterations_add_kept_rows_in_shard_order(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with Lease(store) as lease:
         manifest = generate(store, lease)
-    files = training_files(store, dataset(), 1)
+    files = training_files(run_in(store), 1)
     assert [file.key for file in files if file.where == "run"] == [file.key for file in committed_files(store, 0)]
-    loaded = load(store, dataset(), files)
+    loaded = load(run_in(store), files)
     plan = read_plan(store, 0)
     (omitted,) = committed_files(store, 0)[0].without
     dropped = set(read_ids(store, omitted.key).tolist())
@@ -66,8 +66,8 @@ def test_shards_of_a_later_plan_are_what_loading_everything_gives(tmp_path: Path
         generate(store, lease)
     plan = planned(store, 1)
     assert plan.first_sequence_id == read_plan(store, 0).next_sequence_id
-    pieces = [load_slices(store, dataset(), plan.files, shard.slices) for shard in plan.shards]
-    whole = load(store, dataset(), plan.files)
+    pieces = [load_slices(run_in(store), plan.files, shard.slices) for shard in plan.shards]
+    whole = load(run_in(store), plan.files)
     np.testing.assert_array_equal(np.concatenate([piece.ids for piece in pieces]), whole.ids)
     np.testing.assert_array_equal(np.concatenate([piece.items for piece in pieces]), whole.items)
     assert all(len(piece) <= shard.rows for piece, shard in zip(pieces, plan.shards, strict=True))
@@ -86,7 +86,7 @@ def test_an_iteration_without_manifest_is_no_training_data(tmp_path: Path) -> No
     plan = planned(store)
     commit_shards(store, plan, "a", plan.shards)
     with pytest.raises(IntegrityError, match="MANIFEST"):
-        training_files(store, dataset(), 1)
+        training_files(run_in(store), 1)
 
 
 @settings(max_examples=15)
@@ -102,14 +102,14 @@ def test_first_targets_come_in_the_order_of_the_sequences_and_dropped_rows_have_
     entry = write_ids(store, layout.dropped(0, "a"), "dropped", ids)
     without = (Omitted(key=entry.key, sha256=entry.sha256),)
     written = SequenceFile(where="run", key=part.key, rows=len(rows), sha256=part.sha256, without=without)
-    files = [*training_files(store, dataset(), 0), written]
-    found, kept = load_first_targets(store, dataset(), files), [target for target, dropped in drawn if not dropped]
+    files = [*training_files(run_in(store), 0), written]
+    found, kept = load_first_targets(run_in(store), files), [target for target, dropped in drawn if not dropped]
     if all(target == 1 for target in kept):
         assert found is None
     else:
         assert found is not None
         assert found.tolist() == [1] * USERS + kept
-        assert len(found) == len(load(store, dataset(), files))
+        assert len(found) == len(load(run_in(store), files))
 
 
 @given(st.lists(st.integers(0, 7), max_size=5), st.data())
@@ -133,14 +133,14 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     file = SequenceFile(where="run", key=layout.part(0, 0, "a"), rows=3, sha256=ZERO)
     with pytest.raises(IntegrityError, match="part-00000"):
-        load(store, dataset(), [file])
+        load(run_in(store), [file])
     store.put(file.key, b"PAR1 and then nothing")
     with pytest.raises(IntegrityError, match="cannot be read as Parquet"):
-        load(store, dataset(), [file])
+        load(run_in(store), [file])
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.table({"sequence_id": [1], "items": [[1]]}), buffer)
     store.put(file.key, buffer.getvalue().to_pybytes())
     with pytest.raises(IntegrityError, match="holds 1 rows, its record says 3"):
-        load(store, dataset(), [file])
+        load(run_in(store), [file])
     with pytest.raises(IntegrityError, match="no column 'trial'"):
         read_columns(store, file.key, ["trial"])

@@ -15,7 +15,7 @@ from rsir_scale.runs.lineage import training_files
 from rsir_scale.runs.manifest import GenerationLink, Manifest, ModelLink, combined_digest, read_chain, read_manifest
 from rsir_scale.storage.base import ObjectMissingError, Store, sha256_of
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import ZERO, close, commit_shards, dataset, finish, generate, planned, settled
+from tests.runs.world import ZERO, close, commit_shards, finish, generate, planned, run_in, settled
 
 
 def _run(folder: Path) -> Store:
@@ -147,7 +147,7 @@ def test_a_run_that_ended_goes_on_with_the_link_of_a_generation(tmp_path: Path) 
     chain = read_chain(store)
     assert (chain[0].model, chain[0].generation, chain[0].files) == (ended.model, generation, tuple(files))
     assert (chain[0].facts, chain[0].timings) == (("another machine",), {"train_s": 1.0, "generate_s": 2.0})
-    assert len(training_files(store, dataset(), 1)) > len(training_files(store, dataset(), 0))
+    assert len(training_files(run_in(store), 1)) > len(training_files(run_in(store), 0))
     assert combined_digest(chain) == combined_digest(read_chain(_run(tmp_path / "plain")))
 
 

@@ -16,9 +16,10 @@ from rsir_scale.runs.lineage import Omitted, SequenceFile
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import TEST_HITS, VALIDATION_HITS, Owners, held_out_hits, kept_rows, owners
 from rsir_scale.runs.records import FileEntry, write_entry
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
-from tests.runs.world import USERS, dataset
+from tests.runs.world import USERS, config, dataset
 
 
 def test_owners_follow_the_chain_of_sources_to_a_user() -> None:
@@ -30,7 +31,7 @@ def test_owners_follow_the_chain_of_sources_to_a_user() -> None:
                 table = pq.read_table(run.path / entry.key)
                 columns = table.column("sequence_id").to_pylist(), table.column("source_sequence_id").to_pylist()
                 source_of.update(zip(*columns, strict=True))
-    known = owners(run.store, run.dataset, 2)
+    known = owners(run, 2)
     assert (np.diff(known.ids) > 0).all()
     generations = set()
     for row, user in zip(known.ids.tolist(), known.users.tolist(), strict=True):
@@ -46,7 +47,7 @@ def test_owners_follow_the_chain_of_sources_to_a_user() -> None:
 
 def test_owners_before_the_first_iteration_are_the_users_alone() -> None:
     run = tiny_run()
-    known = owners(run.store, run.dataset, 0)
+    known = owners(run, 0)
     assert len(known.ids) == 0
     np.testing.assert_array_equal(known.of(np.array([3, 0])), [3, 0])
 
@@ -110,7 +111,7 @@ def test_a_hit_is_a_kept_row_whose_generated_part_holds_the_held_out_item(
     entries = _write(folder, rows, dropped)
     market = _WithHeldOut(dataset().path, dataset().meta)
     kept = [row for row in rows if row[0] not in dropped]
-    assert held_out_hits(open_store(folder), market, 0, entries) == {
+    assert held_out_hits(Run(open_store(folder), market, config()), 0, entries) == {
         VALIDATION_HITS: sum(50 in row[3][row[2] :] for row in kept),
         TEST_HITS: sum(51 in row[3][row[2] :] and row[1] != 0 for row in kept),
     }

@@ -16,7 +16,7 @@ from rsir_scale.runs.manifest import Generation, combined_digest, read_chain
 from rsir_scale.runs.owners import owners
 from rsir_scale.storage.base import Store, sha256_of
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import TRIALS, USERS, Row, dataset, finish, planned, record_of, settled, table
+from tests.runs.world import TRIALS, USERS, Row, dataset, finish, planned, record_of, run_in, settled, table
 
 Items = tuple[int, ...]
 # From a source's id and a trial to the row's items; None: the trial leaves none.
@@ -29,7 +29,7 @@ def _real() -> dict[int, Items]:
 
 
 def _loaded(store: Store, iteration: int) -> dict[int, Items]:
-    sequences = load(store, dataset(), training_files(store, dataset(), iteration))
+    sequences = load(run_in(store), training_files(run_in(store), iteration))
     found = {int(each): tuple(sequences.row(row).tolist()) for row, each in enumerate(sequences.ids)}
     assert len(found) == len(sequences)
     return found
@@ -42,7 +42,7 @@ def _generate(
     plan = planned(store, iteration, sources=sources)
     written: list[Row] = []
     for shard in plan.shards:
-        ids = load_slices(store, dataset(), plan.files, shard.slices).ids.tolist()
+        ids = load_slices(run_in(store), plan.files, shard.slices).ids.tolist()
         tried = [(place, each, trial) for place, each in enumerate(ids) for trial in range(TRIALS)]
         rows = [
             (plan.sequence_id(shard, place, trial), each, trial, items)
@@ -99,8 +99,8 @@ def test_d_k_is_a_plain_dictionary_in_which_kept_rows_took_the_place_of_their_so
             user_of |= {row[0]: user_of[row[1]] for row in kept}
             assert _loaded(store, iteration + 1) == expected
     ids = np.array(sorted(expected), dtype=np.int64)
-    assert owners(store, dataset(), 2).of(ids).tolist() == [user_of[each] for each in ids.tolist()]
-    assert digest(store, dataset()) == combined_digest(read_chain(store))
+    assert owners(run_in(store), 2).of(ids).tolist() == [user_of[each] for each in ids.tolist()]
+    assert digest(run_in(store)) == combined_digest(read_chain(store))
 
 
 def test_a_row_that_was_written_is_replaced_in_its_turn(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from rsir_scale.runs.manifest import combined_digest, read_chain
 from rsir_scale.runs.settle import mixture_facts
 from rsir_scale.storage.base import sha256_of
 from rsir_scale.storage.opening import open_store
-from tests.runs.world import ZERO, commit_shards, dataset, finish, generate, planned, rows_of, settled, table
+from tests.runs.world import ZERO, commit_shards, finish, generate, planned, rows_of, run_in, settled, table
 
 
 def _digest(folder: Path, order: list[int], attempts: list[str]) -> str | None:
@@ -29,7 +29,7 @@ def _digest(folder: Path, order: list[int], attempts: list[str]) -> str | None:
             commit_shards(store, plan, attempt, [plan.shards[number]])
         generation, files = settled(store, plan, attempt=attempts[0])
         finish(store, lease, 0, generation=generation, files=files)
-    return digest(store, dataset())
+    return digest(run_in(store))
 
 
 @settings(max_examples=10)
@@ -46,14 +46,14 @@ def test_digest_sees_one_changed_item(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with Lease(store) as lease:
         generate(store, lease)
-    assert digest(store, dataset()) == combined_digest(read_chain(store))
+    assert digest(run_in(store)) == combined_digest(read_chain(store))
     plan = planned(store)
     rows = rows_of(plan, plan.shards[0])
     rows[0] = (*rows[0][:3], (60, *rows[0][3][1:]))
     changed = write_part(store, iteration=0, shard=0, attempt="changed", table=table(rows))
     store.put(layout.part(0, 0, "a"), store.read(changed.key))
     with pytest.raises(IntegrityError, match="its manifest says"):
-        digest(store, dataset())
+        digest(run_in(store))
 
 
 def test_content_does_not_know_where_parts_are_cut(tmp_path: Path) -> None:
@@ -67,14 +67,14 @@ def test_content_does_not_know_where_parts_are_cut(tmp_path: Path) -> None:
         ]
         return [SequenceFile(where="run", key=part.key, rows=part.rows or 0, sha256=ZERO) for part in parts]
 
-    whole = content_of(store, dataset(), files(rows))
+    whole = content_of(run_in(store), files(rows))
     assert (whole.rows, whole.pairs) == (8, 8)
-    assert content_of(store, dataset(), files(rows[:3], [], rows[3:])) == whole
-    assert content_of(store, dataset(), files(rows[:3], rows[:2:-1])) == whole
+    assert content_of(run_in(store), files(rows[:3], [], rows[3:])) == whole
+    assert content_of(run_in(store), files(rows[:3], rows[:2:-1])) == whole
     with pytest.raises(IntegrityError, match="twice or out of its shard's range"):
-        content_of(store, dataset(), files(rows[4:], rows[:4]))
+        content_of(run_in(store), files(rows[4:], rows[:4]))
     with pytest.raises(IntegrityError, match="twice"):
-        content_of(store, dataset(), files(rows + rows[:1]))
+        content_of(run_in(store), files(rows + rows[:1]))
 
 
 def test_summary_names_and_hashes_every_file(tmp_path: Path) -> None:
@@ -171,9 +171,9 @@ def test_second_iteration_counts_kept_sources_only(tmp_path: Path) -> None:
         plan = planned(store, 1)
         kept = dict.fromkeys(range(len(plan.shards)), 0)
         for shard in plan.shards:
-            kept[shard.index] = len(load_slices(store, dataset(), plan.files, shard.slices))
+            kept[shard.index] = len(load_slices(run_in(store), plan.files, shard.slices))
         commit_shards(store, plan, "b", plan.shards, sources=kept)
         generation, files = settled(store, plan)
         finish(store, lease, 1, generation=generation, files=files)
     assert generation.sources == 23 + first.rows < plan.rows
-    assert digest(store, dataset()) == combined_digest(read_chain(store))
+    assert digest(run_in(store)) == combined_digest(read_chain(store))

@@ -16,7 +16,7 @@ from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from tests.loop.tiny_run import tiny_run
-from tests.runs.world import close, commit_shards, config, dataset, finish, generate, planned, settled
+from tests.runs.world import close, commit_shards, config, dataset, finish, generate, planned, run_in, settled
 
 ITERATION_KEYS = [
     "iteration",
@@ -103,7 +103,7 @@ def test_what_rows_replace_is_taken_off_the_growth(tmp_path: Path) -> None:
         commit_shards(store, plan, "a", plan.shards)
         written, files = settled(store, plan, replaces_source=True)
         finish(store, run.lease, 0, generation=written, files=files)
-    before, after = (load(store, dataset(), training_files(store, dataset(), k)).lengths - 1 for k in (0, 1))
+    before, after = (load(run_in(store), training_files(run_in(store), k)).lengths - 1 for k in (0, 1))
     assert 0 < written.replaced < len(before)
     assert read_status(store)["iterations"][0]["growth"] == pytest.approx(after.sum() / before.sum())
 

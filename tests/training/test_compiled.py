@@ -24,12 +24,9 @@ def _plain(
     weight_T: Tensor,
     *,
     target_in_table: bool,
-    bias_N: Tensor | None,
     hidden: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     score_TN = query_TD @ table_ND.T
-    if bias_N is not None:
-        score_TN = score_TN + bias_N
     if hidden is not None:
         score_TN = score_TN.index_put(hidden, score_TN.new_tensor(float("-inf")))
     if not target_in_table:
@@ -47,27 +44,22 @@ class _World:
         self.other_TD = torch.randn(rows, width, generator=draws) * spread
         self.column_T = torch.randint(0, columns, (rows,), generator=draws)
         self.weight_T = torch.rand(rows, generator=draws)
-        self.bias_N = torch.randn(columns, generator=draws)
         row_H = torch.randint(0, rows, (2 * rows,), generator=draws)
         column_H = torch.randint(0, columns, (2 * rows,), generator=draws)
         away = column_H != self.column_T[row_H]
         self.hidden = row_H[away], column_H[away]
 
-    def losses(self, loss, *, precision, in_table: bool, bias: bool, hidden: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(self, loss, *, precision, in_table: bool, hidden: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, and gradients by query and table, scaled as a mean would scale them."""
         query_TD = self.query_TD.to(precision, copy=True).requires_grad_()
         table_ND = self.table_ND.to(precision, copy=True).requires_grad_()
         target_T = (query_TD * (table_ND[self.column_T] if in_table else self.other_TD.to(precision))).sum(1)
-        bias_N = self.bias_N.to(precision) if bias else None
-        if in_table and bias_N is not None:
-            target_T = target_T + bias_N[self.column_T]
         total = loss(
             query_TD,
             table_ND,
             target_T,
             self.weight_T.to(precision),
             target_in_table=in_table,
-            bias_N=bias_N,
             hidden=self.hidden if hidden else None,
         )
         (total / 7).backward()
@@ -81,15 +73,14 @@ class _World:
     width=st.sampled_from(WIDTHS),
     spread=st.sampled_from([0.02, 1.0, 4.0]),
     in_table=st.booleans(),
-    bias=st.booleans(),
     hidden=st.booleans(),
     seed=st.integers(0, 2**31),
 )
 def test_loss_and_gradients_are_those_of_double_precision(
-    using, rows, columns, width, spread, in_table, bias, hidden, seed
+    using, rows, columns, width, spread, in_table, hidden, seed
 ) -> None:
     world = _World(rows, columns, width, spread=spread, seed=seed)
-    form = {"in_table": in_table, "bias": bias, "hidden": hidden}
+    form = {"in_table": in_table, "hidden": hidden}
     expected = world.losses(_plain, precision=torch.float64, **form)
     found = world.losses(
         lambda *arguments, **named: softmax_sum(*arguments, **named, using=using), precision=torch.float32, **form
@@ -104,7 +95,7 @@ def test_loss_and_gradients_are_those_of_double_precision(
 def test_chunks_of_rows_change_nothing_but_rounding(using) -> None:
     """So many scores that they are kept for a part of the rows only."""
     world = _World(300, 40_000, 16, spread=1.0, seed=3)
-    form = {"in_table": True, "bias": False, "hidden": True}
+    form = {"in_table": True, "hidden": True}
     expected = world.losses(_plain, precision=torch.float64, **form)
     found = world.losses(
         lambda *arguments, **named: softmax_sum(*arguments, **named, using=using), precision=torch.float32, **form
@@ -115,7 +106,7 @@ def test_chunks_of_rows_change_nothing_but_rounding(using) -> None:
 
 def test_the_number_of_threads_changes_no_bit() -> None:
     world = _World(100, 1500, 32, spread=1.0, seed=4)
-    form = {"in_table": False, "bias": True, "hidden": True}
+    form = {"in_table": False, "hidden": True}
     before = torch.get_num_threads()
     results = []
     try:

@@ -1,5 +1,6 @@
 """An iteration is fitted to D_k, real sequences first and the generated at their weight, for the updates of D_0."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,21 +28,21 @@ def _with(run: TinyRun, **training: object) -> Config:
 @pytest.mark.parametrize("iteration", [1, 2])
 def test_theta_k_learns_from_all_of_d_k_in_as_many_updates_as_d_0_has(iteration: int) -> None:
     run = tiny_run()
-    task = training_task(run.store, run.dataset, run.config, iteration)
+    task = training_task(run, iteration)
     real = run.dataset.training_sequences()
-    files = training_files(run.store, run.dataset, iteration)
+    files = training_files(run, iteration)
     written = sum(file.rows for file in files if file.where == "run")
     assert task.sequences.ids[:USERS].tolist() == list(range(USERS))
     assert task.sequences.items[: len(real.items)].tolist() == real.items.tolist()
     assert 0 < len(task.sequences) - USERS <= written
-    assert task.sequences.items.tolist() == load(run.store, run.dataset, files).items.tolist()
+    assert task.sequences.items.tolist() == load(run, files).items.tolist()
     assert task.budget == budget_of(run.config.training, real)
     assert (task.real_count, task.identity) == (USERS, (run.config.seed, iteration))
 
 
 def test_generated_sequences_have_their_weight_and_real_ones_one() -> None:
     run = tiny_run()
-    task = training_task(run.store, run.dataset, _with(run, synthetic_weight=0.25), 1)
+    task = training_task(replace(run, config=_with(run, synthetic_weight=0.25)), 1)
     assert task.weights is not None
     assert set(task.weights[:USERS].tolist()) == {1.0}
     assert set(task.weights[USERS:].tolist()) == {0.25}
@@ -51,7 +52,7 @@ def test_generated_sequences_have_their_weight_and_real_ones_one() -> None:
 def test_validation_while_training_masks_the_history_as_the_evaluation_does(mask: bool) -> None:
     run = tiny_run()
     config = run.config.model_copy(update={"evaluation": EvaluationConfig(mask_history=mask)})
-    assert training_task(run.store, run.dataset, config, 1).mask_history is mask
+    assert training_task(replace(run, config=config), 1).mask_history is mask
 
 
 @pytest.mark.parametrize("variant", ["finetune", "retrain"])

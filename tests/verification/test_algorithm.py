@@ -30,7 +30,7 @@ def first_part(run: TinyRun) -> Part:
     shard = plan.shards[0]
     entry = next(entry for entry in read_chain(run.store)[0].files if entry.kind == "part")
     table = pq.read_table(run.store.open_read(entry.key))
-    sources = load_slices(run.store, run.dataset, plan.files, shard.slices)
+    sources = load_slices(run, plan.files, shard.slices)
     everyone = np.ones(table.num_rows, dtype=np.bool_)
     return Part(table, sources, plan.sequence_id(shard, 0, 0), np.empty(0, dtype=np.int64), everyone)
 
@@ -50,7 +50,7 @@ def first_part(run: TinyRun) -> Part:
 )
 def test_a_good_run_passes(run: dict[str, object]) -> None:
     found = tiny_run(**run)  # type: ignore[arg-type]
-    report = verify(found.store, found.dataset)
+    report = verify(found)
     assert report.faults == ()
     assert report.rows == report.rows_rechecked > 0
 

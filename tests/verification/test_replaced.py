@@ -12,6 +12,7 @@ from rsir_scale.loop import recursion
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs import settle
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.storage.base import Store
@@ -39,7 +40,7 @@ def finished(folder: Path) -> Store:
 
 
 def faults(store: Store) -> list[str]:
-    return [fault.what for fault in verify(store, tiny_dataset()).faults]
+    return [fault.what for fault in verify(stored_run(store)).faults]
 
 
 def test_a_run_whose_rows_replace_their_sources_passes(tmp_path: Path) -> None:

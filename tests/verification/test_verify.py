@@ -20,6 +20,7 @@ from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.randomness import content_hashes
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.content import content_of
 from rsir_scale.runs.dedupe import duplicate_ids, write_ids
@@ -41,7 +42,7 @@ FAST = {("paper", "before_choice", "count"), ("released", "after_choice", "membe
 
 
 def _checked(run: TinyRun) -> VerifyReport:
-    return verify(run.store, run.dataset)
+    return verify(stored_run(run.store))
 
 
 def _parts(run: TinyRun, iteration: int) -> list[FileEntry]:
@@ -91,7 +92,7 @@ def test_a_changed_byte_of_the_clusters_names_their_file(tmp_path: Path) -> None
     run = tiny_run(mode="clustered").copy_to(tmp_path / "run")
     entry = next(e for e in read_chain(run.store)[0].files if e.kind == "clusters")
     _flip(run.path / entry.key, -1)
-    report = verify(run.store, run.dataset)
+    report = verify(run)
     assert not report.ok
     assert entry.key in {fault.file for fault in report.faults}
 
@@ -105,7 +106,7 @@ def test_the_report_is_json_with_the_keys_of_the_design() -> None:
 @pytest.mark.parametrize("limit", [1, 7, 10_000])
 def test_a_limit_scores_fewer_rows_of_each_iteration(limit: int) -> None:
     run = tiny_run()
-    report = verify(run.store, run.dataset, rows_per_iteration=limit)
+    report = verify(run, rows_per_iteration=limit)
     totals = [sum(entry.rows or 0 for entry in _parts(run, iteration)) for iteration in (0, 1)]
     assert report.ok
     assert 1 <= report.rows_rechecked <= sum(min(limit, total) for total in totals)
@@ -115,7 +116,7 @@ def test_a_limit_scores_fewer_rows_of_each_iteration(limit: int) -> None:
 def test_each_part_is_told_before_it_is_checked() -> None:
     run = tiny_run()
     told: list[str] = []
-    verify(run.store, run.dataset, rows_per_iteration=1, tell=told.append)
+    verify(run, rows_per_iteration=1, tell=told.append)
     parts = [len(read_plan(run.store, iteration).shards) for iteration in (0, 1)]
     assert len(told) == sum(parts)
     assert told[parts[0] - 1] == f"iteration 0  verifying  part {parts[0]}/{parts[0]}"
@@ -138,7 +139,7 @@ def test_one_changed_byte_of_any_listed_file_names_that_file_alone(tmp_path: Pat
         path = run.path / entry.key
         good = path.read_bytes()
         _flip(path, (0, len(good) // 2, len(good) - 1)[number % 3])
-        report = verify(run.store, run.dataset, rows_per_iteration=5)
+        report = verify(run, rows_per_iteration=5)
         assert not report.ok
         assert {fault.file for fault in report.faults} == {entry.key}
         path.write_bytes(good)
@@ -163,12 +164,12 @@ def test_a_changed_file_of_the_dataset_is_named(tmp_path: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
     damaged = replace(run.dataset, store=open_store(folder))
-    assert verify(run.store, damaged).ok
+    assert verify(replace(run, dataset=damaged)).ok
     for entry in damaged.meta.files:
         file = folder / entry.path
         good = file.read_bytes()
         _flip(file, len(good) // 2)
-        assert {fault.file for fault in verify(run.store, damaged).faults} == {str(file)}
+        assert {fault.file for fault in verify(replace(run, dataset=damaged)).faults} == {str(file)}
         file.write_bytes(good)
 
 
@@ -300,7 +301,7 @@ def test_a_run_from_before_a_metric_was_added_passes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(metrics, "METRICS", later)
     assert "test/Hit@10" in metrics.summarise(np.array([1]), prefix="test")
     assert "test/Hit@10" not in read_chain(before.store)[0].metrics
-    assert verify(before.store, before.dataset, rows_per_iteration=1).ok
+    assert verify(before, rows_per_iteration=1).ok
 
 
 def test_a_metric_of_another_version_is_no_fault_and_a_known_one_at_another_cutoff_is_checked(tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ def _with_dropped(run: TinyRun, ids: list[int]) -> VerifyReport:
     """Replace the ids of iteration 1's dropped rows, mend all that its link says of them, and verify."""
     link = layout.generation_link(1)
     new = write_ids(run.store, layout.dropped(1, "other"), "dropped", np.array(ids, dtype=np.int64))
-    content = content_of(run.store, run.dataset, part_files([*_parts(run, 1), new]))
+    content = content_of(run, part_files([*_parts(run, 1), new]))
     told = {"rows": content.rows, "pairs": content.pairs, "content_sha256": content.sha256, "dropped": len(ids)}
     files = tuple(new if entry.kind == "dropped" else entry for entry in _link(run, link).files)
     generation = _generation(run, 1).model_copy(update=told)
@@ -347,8 +348,7 @@ def test_rows_dropped_by_the_rule_of_the_other_reading_are_named_though_all_hash
     run = tiny_run(reading=reading, remaining=remaining).copy_to(tmp_path / "run")
     files = read_plan(run.store, 1).files
     alone, against_existing = (
-        duplicate_ids(run.store, run.dataset, iteration=1, parts=_parts(run, 1), existing=existing).tolist()
-        for existing in ((), files)
+        duplicate_ids(run, iteration=1, parts=_parts(run, 1), existing=existing).tolist() for existing in ((), files)
     )
     own, other = (against_existing, alone) if reading == "paper" else (alone, against_existing)
     dropped = next(entry for entry in read_chain(run.store)[1].files if entry.kind == "dropped")
@@ -399,8 +399,8 @@ def test_a_run_file_of_other_settings_is_named_by_every_manifest(tmp_path: Path)
     assert said == {layout.model_link(iteration) for iteration in range(3)}
 
 
-def test_a_manifest_or_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for key in (layout.model_link(1), layout.generation_link(1), layout.RUN_CONFIG, layout.PROVENANCE):
+def test_a_manifest_or_provenance_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for key in (layout.model_link(1), layout.generation_link(1), layout.PROVENANCE):
         run = tiny_run().copy_to(tmp_path / key.replace("/", "-"))
         (run.path / key).write_bytes(b"{")
         assert key in {fault.file for fault in _checked(run).faults}
@@ -483,7 +483,7 @@ def test_a_run_that_is_under_way_passes(tmp_path: Path) -> None:
 def test_no_run_and_other_data_are_refused(tmp_path: Path) -> None:
     run = tiny_run()
     with pytest.raises(InputError, match="is no run"):
-        verify(open_store(tmp_path), run.dataset)
+        verify(stored_run(open_store(tmp_path)))
     other = replace(run.dataset, meta=run.dataset.meta.model_copy(update={"fingerprint": "0" * 64}))
     with pytest.raises(InputError, match="name the data that the run was made from"):
-        verify(run.store, other)
+        verify(replace(run, dataset=other))

@@ -102,6 +102,4 @@ class DiffuASR(Augmenter):
         return self._extender(sources)
 
     def _vectors(self) -> Tensor:
-        run = self.run
-        model = load_writing_model(run.store, run.config.generation, self.iteration, item_name=run.dataset.item_name)
-        return scaled_vectors(model.item_vectors())
+        return scaled_vectors(load_writing_model(self.run, self.iteration).item_vectors())

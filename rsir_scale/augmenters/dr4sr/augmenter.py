@@ -142,7 +142,7 @@ class Dr4sr(Augmenter):
 
     def _sources(self, plan: ShardPlan) -> Sequences:
         run = self.run
-        return _read_part(load(run.store, run.dataset, plan.files), run.config)
+        return _read_part(load(run, plan.files), run.config)
 
     def _mined(self, sources: Sequences) -> Sequences:
         options = self.options
@@ -151,7 +151,7 @@ class Dr4sr(Augmenter):
 
     def _item_vectors(self) -> torch.Tensor:
         run = self.run
-        backbone = load_trained(run.store, self.iteration, item_name=run.dataset.item_name)
+        backbone = load_trained(run, self.iteration)
         items_VD = backbone.item_vectors().detach().float()
         require_finite_items(items_VD, name=run.dataset.item_name)
         _refuse_heads(self.options, items_VD.shape[1])

@@ -89,9 +89,7 @@ class Rsir(Augmenter):
         run = self.run
         rules = rules_of(run.config, run.dataset)
         self._rules = replace(rules, acceptance=acceptance(run.store, self.iteration))
-        self._backbone = load_writing_model(
-            run.store, run.config.generation, self.iteration, device=self.device, item_name=run.dataset.item_name
-        )
+        self._backbone = load_writing_model(run, self.iteration, device=self.device)
         self._search = open_search(run, self.iteration, self._backbone.item_vectors())
 
     def write(self, sources: Sequences) -> Written:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rsir_scale.augmenters.rsir.calibration import Mode, Verdict, calibrate, coin
 from rsir_scale.augmenters.rsir.rules import Rules, cluster_count, cut_sources, rules_of
-from rsir_scale.config.settings import Config, FidelityConfig
+from rsir_scale.config.settings import FidelityConfig
 from rsir_scale.data.sequences import Sequences, empty
 from rsir_scale.errors import ConfigError, IntegrityError
 from rsir_scale.models.base import Backbone
@@ -66,12 +66,12 @@ def prepare_search(run: Run, plan: ShardPlan, *, device: str = "cpu") -> None:
         ConfigError: the settings cannot work on this catalogue.
         IntegrityError: the model is damaged, or an item vector is not finite.
     """
-    store, name = run.store, run.dataset.item_name
+    store = run.store
     if not decides(run.config.fidelity) or store.exists(layout.search(plan.iteration)):
         return
-    backbone = load_writing_model(store, run.config.generation, plan.iteration, device=device, item_name=name)
-    require_finite_items(backbone.item_vectors(), name=name)
-    maker = _Maker(store, run.config, plan.iteration, backbone.item_vectors())
+    backbone = load_writing_model(run, plan.iteration, device=device)
+    require_finite_items(backbone.item_vectors(), name=run.dataset.item_name)
+    maker = _Maker(run, plan.iteration, backbone.item_vectors())
     verdict = _verdict(run, plan, backbone, maker)
     clusters = maker.publish() if verdict.mode == "clustered" else None
     record = SearchRecord(
@@ -162,22 +162,21 @@ def open_clusters(store: Store, iteration: int) -> Clusters | None:
 class _Maker:
     """Makes an iteration's clusters, at most once."""
 
-    store: Store
-    config: Config
+    run: Run
     iteration: int
     items_VD: Tensor
     made: Clusters | None = None
 
     def clusters(self) -> Clusters:
         if self.made is None:
-            count = cluster_count(self.config.fidelity, len(self.items_VD) - 1)
-            seed = derive_seed(self.config.seed, self.iteration, Purpose.CLUSTER)
-            start = open_clusters(self.store, self.iteration - 1) if self.iteration else None
+            count = cluster_count(self.run.config.fidelity, len(self.items_VD) - 1)
+            seed = derive_seed(self.run.config.seed, self.iteration, Purpose.CLUSTER)
+            start = open_clusters(self.run.store, self.iteration - 1) if self.iteration else None
             self.made = make_clusters(self.items_VD, clusters=count, seed=seed, start=start)
         return self.made
 
     def search(self) -> ItemSearch:
-        fidelity = self.config.fidelity
+        fidelity = self.run.config.fidelity
         return clustered_search(
             self.items_VD,
             self.clusters(),
@@ -190,7 +189,7 @@ class _Maker:
         clusters = self.clusters()
         tensors = {"cluster_V": clusters.cluster_V.contiguous(), "probe_CD": clusters.probe_CD.contiguous()}
         key = layout.clusters(self.iteration, layout.new_attempt())
-        return write_entry(self.store, key, "clusters", save(tensors))
+        return write_entry(self.run.store, key, "clusters", save(tensors))
 
 
 def _verdict(run: Run, plan: ShardPlan, backbone: Backbone, maker: _Maker) -> Verdict:
@@ -233,7 +232,7 @@ def _sample(run: Run, plan: ShardPlan, rules: Rules) -> Sequences:
     """Some usable sources of the first shard, spread evenly over it."""
     if not plan.shards:
         return empty()
-    sources = cut_sources(load_slices(run.store, run.dataset, plan.files, plan.shards[0].slices), rules)
+    sources = cut_sources(load_slices(run, plan.files, plan.shards[0].slices), rules)
     usable = np.flatnonzero(sources.lengths >= 2)
     places = np.linspace(0, max(0, len(usable) - 1), min(len(usable), _SAMPLE_SOURCES)).astype(np.int64)
     return sources.select(usable[np.unique(places)])

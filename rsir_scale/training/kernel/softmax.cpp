@@ -66,14 +66,6 @@ void hide(const RsirSoftmax& at, int64_t row, int64_t first, int64_t columns, fl
 }
 
 template <typename Vector>
-RSIR_INLINE void add_bias(const float* bias, int64_t columns, float* scores) {
-  int64_t n = 0;
-  for (; n + LANES<Vector> <= columns; n += LANES<Vector>)
-    store(scores + n, load<Vector>(scores + n) + load<Vector>(bias + n));
-  for (; n < columns; ++n) scores[n] += bias[n];
-}
-
-template <typename Vector>
 RSIR_INLINE float greatest_of(const float* scores) {
   Vector most = load<Vector>(scores);
   for (int64_t n = LANES<Vector>; n < PANEL; n += LANES<Vector>) {
@@ -124,7 +116,6 @@ RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk
       for (int64_t q = 0; q < rows; ++q) {
         float* own = scores + q * STRIDE;
         float &reference = kept.greatest[r + q], &total = kept.total[r + q];
-        if (at.bias != nullptr) add_bias<Vector>(at.bias + first, columns, own);
         hide(at, row + q, first, columns, own);
         if (panel == 0) reference = FLOOR, total = 0;
         raise<Vector>(at, greatest_of<Vector>(own), row + q, panel, reference, total);
@@ -271,7 +262,7 @@ const char* rsir_softmax_instructions(int64_t i) {
   return nullptr;
 }
 
-int32_t rsir_softmax(const char* instructions, const RsirSoftmax* problem, int64_t threads) {
+int32_t rsir_softmax_sum(const char* instructions, const RsirSoftmax* problem, int64_t threads) {
   for (const Instructions& one : ALL)
     if (std::strcmp(one.name, instructions) == 0) try {
         run(one, *problem, threads);

@@ -11,7 +11,6 @@ struct RsirSoftmax {
   int64_t rows, columns, width;  // T, N, D: D is a multiple of 16
   const float* query;            // T x D
   const float* table;            // N x D
-  const float* bias;             // N, added to a column's scores; may be null
   const float* target;           // T: the target's score
   const float* weight;           // T: of a row's loss
   int32_t target_in_table;       // whether the target is one of the columns; else it is counted beside them
@@ -27,5 +26,5 @@ struct RsirSoftmax {
 const char* rsir_softmax_instructions(int64_t i);
 
 // Computes losses and gradients. Returns 0, or 1 when memory is short.
-int32_t rsir_softmax(const char* instructions, const RsirSoftmax* problem, int64_t threads);
+int32_t rsir_softmax_sum(const char* instructions, const RsirSoftmax* problem, int64_t threads);
 }

@@ -1,5 +1,6 @@
 """A run whose short sequences are extended: what stands in their place, killed and resumed, and in later iterations."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -66,8 +67,8 @@ def finished() -> Run:
 
 def test_short_sequences_are_replaced_by_what_the_plain_reference_extends_them_to() -> None:
     run, real = finished(), tiny_dataset().training_sequences()
-    files = training_files(run.store, run.dataset, 1)
-    found, first = load(run.store, run.dataset, files), load_first_targets(run.store, run.dataset, files)
+    files = training_files(run, 1)
+    found, first = load(run, files), load_first_targets(run, files)
     assert first is not None
     options = Asrep(run, 0).options
     model = build_backbone(reversed_model(options, item_count=run.dataset.meta.items))
@@ -85,7 +86,7 @@ def test_short_sequences_are_replaced_by_what_the_plain_reference_extends_them_t
 
 def test_every_row_is_verified_and_the_reversed_model_is_named_by_the_manifest() -> None:
     run = finished()
-    assert verify(run.store, run.dataset).ok
+    assert verify(run).ok
     manifest = read_chain(run.store)[0]
     assert next(entry.key for entry in manifest.files if entry.kind == "learned") == layout.learned(0)
     assert any(fact.startswith("a reversed model wrote") for fact in manifest.facts)
@@ -107,7 +108,7 @@ def test_what_stands_in_a_users_place_is_trained_on_as_the_users_own() -> None:
     run = finished()
     training = run.config.training.model_copy(update={"synthetic_share": 0.5, "synthetic_weight": 0.25})
     config = run.config.model_copy(update={"training": training})
-    learner = Recommender(training_task(run.store, run.dataset, config, 1))
+    learner = Recommender(training_task(replace(run, config=config), 1))
     assert set(learner.task.weights.tolist()) == {1.0}
     rows = np.concatenate([learner.rows(update) for update in range(learner.budget.interval)])
     assert sorted(rows.tolist()) == np.flatnonzero(learner.task.sequences.lengths > 1).tolist()
@@ -128,7 +129,7 @@ def test_killed_while_the_reversed_model_is_fitted_it_ends_in_the_same_digest(tm
         _finish(LocalStore(tmp_path / "run", before=before), config)
     assert open_store(tmp_path / "run").exists(state)
     resumed, whole = _finish(open_store(tmp_path / "run"), config), _finish(open_store(tmp_path / "whole"), config)
-    assert digest(resumed.store, resumed.dataset) == digest(whole.store, whole.dataset)
+    assert digest(resumed) == digest(whole)
     assert not resumed.store.exists(state)
 
 

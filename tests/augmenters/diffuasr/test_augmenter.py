@@ -17,6 +17,7 @@ from rsir_scale.generation.learning import fit_augmenter_locally
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.learned import read_learned
 from rsir_scale.runs.lineage import load, load_first_targets, training_files
 from rsir_scale.runs.manifest import read_chain
@@ -75,10 +76,9 @@ def whole_run() -> Store:
 
 def data_of(iteration: int) -> tuple[Sequences, np.ndarray]:
     """D_k, and where its loss begins."""
-    store, dataset = whole_run(), tiny_dataset()
-    files = training_files(store, dataset, iteration)
-    targets = load_first_targets(store, dataset, files)
-    sequences = load(store, dataset, files)
+    run = stored_run(whole_run())
+    files = training_files(run, iteration)
+    targets, sequences = load_first_targets(run, files), load(run, files)
     return sequences, np.ones(len(sequences), dtype=np.int64) if targets is None else targets
 
 
@@ -104,7 +104,7 @@ def test_a_later_iteration_writes_other_items_before_the_same_sequences() -> Non
 
 def test_a_run_is_verified_by_writing_it_again_and_names_the_diffusion_model() -> None:
     store = whole_run()
-    report = verify(store, tiny_dataset())
+    report = verify(stored_run(store))
     assert (report.ok, report.faults) == (True, ())
     assert report.rows_rechecked == report.rows > 0
     for manifest in read_chain(store)[:2]:

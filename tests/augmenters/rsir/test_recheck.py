@@ -62,11 +62,11 @@ def part(reading: str = "paper", remaining: str = "after_choice", iteration: int
     run = tiny_run(reading=reading, remaining=remaining)
     plan, rules = read_plan(run.store, iteration), rules_of(run.config, run.dataset)
     record = read_commits(run.store, plan)[shard]
-    sources = load_slices(run.store, run.dataset, plan.files, plan.shards[shard].slices)
+    sources = load_slices(run, plan.files, plan.shards[shard].slices)
     facts = ShardFacts(
         cut_sources(sources, rules), plan.sequence_id(plan.shards[shard], 0, 0), run.config.seed, iteration
     )
-    return Part(pq.read_table(run.path / record.part.key), facts, rules, load_trained(run.store, iteration))
+    return Part(pq.read_table(run.path / record.part.key), facts, rules, load_trained(run, iteration))
 
 
 @pytest.mark.parametrize(("reading", "remaining"), VARIANTS)

@@ -30,7 +30,6 @@ from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.trained import read_model
-from rsir_scale.storage.base import Store
 from tests.loop.tiny_run import ITEMS, TinyRun, tiny_run
 
 
@@ -49,15 +48,14 @@ def _prepare(run: TinyRun, iteration: int = 0) -> None:
 
 
 def _content(run: TinyRun) -> list[str]:
-    store: Store = run.store
-    return [content_of(store, run.dataset, committed_files(store, k)).sha256 for k in (0, 1)]
+    return [content_of(run, committed_files(run.store, k)).sha256 for k in (0, 1)]
 
 
 def test_exact_decides_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     run = _undecided(tmp_path, mode="exact")
     _prepare(run)
     assert read_search(run.store, 0) is None
-    items_VD = load_trained(run.store, 0).item_vectors()
+    items_VD = load_trained(run, 0).item_vectors()
     assert open_search(run, 0, items_VD).name.startswith("exact/")
 
 
@@ -73,7 +71,7 @@ def test_clusters_are_published_once_and_used_by_everybody(tmp_path: Path) -> No
     assert read_search(run.store, 0) == record
     assert (run.path / record.clusters.key).read_bytes() == before
     assert load(before)["cluster_V"].shape == (ITEMS,)
-    items_VD = load_trained(run.store, 0).item_vectors()
+    items_VD = load_trained(run, 0).item_vectors()
     assert open_search(run, 0, items_VD).name.startswith("clustered/")
 
 
@@ -196,7 +194,7 @@ class _PassesAll:
 
 def _calibrate(approximate: Callable[[ItemSearch], ItemSearch], *, sources: int) -> dict[str, float]:
     run = tiny_run()
-    model = load_trained(run.store, 0)
+    model = load_trained(run, 0)
     exact = exact_search(model.item_vectors())
     sample = run.dataset.training_sequences().select(range(20))
     return calibration.calibrate(
@@ -255,7 +253,7 @@ def test_auto_projects_its_sample_onto_all_that_an_actor_has(monkeypatch) -> Non
 
 def test_a_vector_that_is_not_finite_is_refused_by_the_logs_own_id(tmp_path: Path) -> None:
     run = _undecided(tmp_path)
-    items_VD = load_trained(run.store, 0).item_vectors().detach().clone()
+    items_VD = load_trained(run, 0).item_vectors().detach().clone()
     items_VD[7, 3] = np.nan
     item = str(run.dataset.item_ids()[6])
     with pytest.raises(IntegrityError, match=f"item '{item}'"):
