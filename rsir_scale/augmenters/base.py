@@ -20,7 +20,7 @@ import pyarrow as pa
 from rsir_scale.augmenters.part import Part, Rechecked, RowFault, differences, of_no_source, part_table
 from rsir_scale.augmenters.written import Written
 from rsir_scale.config.fitting import Section
-from rsir_scale.config.settings import Config
+from rsir_scale.config.settings import TRIALS, Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Int32Array, Sequences, offsets_of
 from rsir_scale.randomness import Purpose, generator
@@ -78,6 +78,11 @@ class Augmenter(ABC):
     def trials_of(cls, config: Config, dataset: PreparedDataset) -> int:  # noqa: ARG003
         """m: rows that a source may have."""
         return cls.fixed_trials or config.generation.trials_per_sequence
+
+    @classmethod
+    def reads(cls, config: Config) -> frozenset[str]:  # noqa: ARG003
+        """Which of `config.settings.READ_BY_SOME` its rows depend on; the manifest tells which others were set."""
+        return frozenset({TRIALS}) if cls.fixed_trials is None else frozenset()
 
     @property
     def trials(self) -> int:

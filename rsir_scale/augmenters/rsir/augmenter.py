@@ -27,7 +27,7 @@ from rsir_scale.augmenters.rsir.searching import (
     search_files,
 )
 from rsir_scale.augmenters.written import Written
-from rsir_scale.config.settings import Config
+from rsir_scale.config.settings import READ_BY_SOME, Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Sequences
 from rsir_scale.models.repository import load_writing_model
@@ -53,6 +53,11 @@ class Rsir(Augmenter):
         """m, times the lengths at which a trial may leave a row."""
         lengths = lengths_of(config.generation, longest=dataset.meta.max_length)
         return config.generation.trials_per_sequence * lengths
+
+    @classmethod
+    def reads(cls, config: Config) -> frozenset[str]:  # noqa: ARG003
+        """All of them."""
+        return READ_BY_SOME
 
     @property
     def prepares(self) -> bool:
