@@ -25,9 +25,11 @@ from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Int32Array, Sequences, offsets_of
 from rsir_scale.randomness import Purpose, generator
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, with_evidence
+from rsir_scale.runs.dedupe import Repeats, repeats_dropped
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.run import Run
+from rsir_scale.runs.settle import SettleRules
 
 if TYPE_CHECKING:
     from rsir_scale.training.learner import Learner
@@ -88,6 +90,12 @@ class Augmenter(ABC):
     def trials(self) -> int:
         """M of this run; see `trials_of`."""
         return self.trials_of(self.run.config, self.run.dataset)
+
+    @property
+    def settle_rules(self) -> SettleRules:
+        """Which of its rows count, and what becomes of their sources."""
+        repeats: Repeats = "none" if self.keeps_copies else repeats_dropped(self.run.config.generation)
+        return SettleRules(repeats, replaces_source=self.replaces_source)
 
     @property
     def learns(self) -> bool:
