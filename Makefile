@@ -16,13 +16,14 @@ STAMP := .venv/installed
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## Make .venv and install the tested versions (once)
+setup: $(STAMP)  ## Make .venv and install the tested versions (once, and again where something of it is gone)
+	@$(BIN)/python -m devtools.installed check $(STAMP) || $(MAKE) --always-make $(STAMP) ANEW=--clear
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard rsir_scale/*/kernel/*)
 	@test -n "$(PYTHON)" || { echo "setup: no Python >= 3.11 on PATH; name one with PYTHON=/path/to/python" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(ANEW) .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
-	@touch $@
+	@$(BIN)/python -m devtools.installed record $@
 
 lint: setup  ## Style, imports, types
 	$(BIN)/ruff check .

@@ -1,1 +1,1 @@
-"""What tests and benchmarks share: an S3 server that fails on demand. It imports neither, and is not installed."""
+"""What tests, benchmarks and the Makefile share. It imports none of them, and is not installed."""

@@ -36,7 +36,7 @@ def check_faiss_packages() -> None:
     Raises:
         ConfigError: more than one of `FAISS_PACKAGES` is installed.
     """
-    installed = {name: found for name in FAISS_PACKAGES if (found := _installed_version(name)) is not None}
+    installed = {name: found for name in FAISS_PACKAGES if (found := installed_version(name)) is not None}
     if len(installed) > 1:
         listed = ", ".join(f"{name} {found}" for name, found in installed.items())
         raise ConfigError(
@@ -45,7 +45,8 @@ def check_faiss_packages() -> None:
         )
 
 
-def _installed_version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The version of a package as its metadata have it; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -56,9 +56,10 @@ class LiteralGenerator:
         return written
 
     def _trial(self, row: int, trial: int, source: list[int], written: Written) -> None:
-        start = 1 + int(self._start[row][trial] * (len(source) - 1)) if self._rules.start_at_prefix else 1
-        context = source[:start]
         limit = self._rules.max_length or len(source)
+        choices = min(len(source), limit) - 1
+        start = 1 + int(self._start[row][trial] * choices) if self._rules.start_at_prefix else 1
+        context = source[:start]
         scores_V = self._scores(context, written)
         while set(source) - set(context) and len(context) < limit:
             remaining = set(source) - set(context)
@@ -76,7 +77,8 @@ class LiteralGenerator:
 
     def _scores(self, context: list[int], written: Written) -> Tensor:
         written.steps += 1
-        return self._items_VD @ self._backbone.encode(torch.tensor([context]))[0]
+        latest = context[-self._backbone.max_length :]
+        return self._items_VD @ self._backbone.encode(torch.tensor([latest]))[0]
 
     def _choose(self, scores_V: Tensor, context: list[int], source: list[int], explore: bool, draw: float) -> int:
         scores_V = scores_V.clone()
@@ -103,10 +105,11 @@ class EachAnew:
         self._backbone = backbone
 
     def grow(self, rows: DecodingRows) -> tuple[DecodingRows, Contexts]:
-        """Encode every context, trimmed to the longest; see `generation.contexts.Tree`."""
-        row_B = torch.arange(len(rows))
-        query_BD = self._backbone.encode(rows.context_BL[:, : int(rows.length_B.max())])
-        return rows, Contexts(row_B, row_B, query_BD)
+        """Encode the latest items of every context, trimmed to the longest; see `augmenters.rsir.contexts.Tree`."""
+        row_B, most = torch.arange(len(rows)), self._backbone.max_length
+        first_B1 = (rows.length_B - most).clamp(min=0)[:, None]
+        context_BL = rows.context_BL.gather(1, first_B1 + torch.arange(min(int(rows.length_B.max()), most)))
+        return rows, Contexts(row_B, row_B, self._backbone.encode(context_BL))
 
 
 class FullScan:

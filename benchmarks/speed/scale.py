@@ -43,7 +43,6 @@ from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.commits import read_commits
-from rsir_scale.runs.dedupe import drops_repeats_of_existing
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import ShardPlan, plan_iteration
 from rsir_scale.runs.settle import settle
@@ -163,15 +162,15 @@ def generate(job: Job) -> dict[str, Any]:
         cluster = Cluster(config, stopper)
         cluster.connect()
         cluster.wait_for(needs(config)[1])
-        plan = plan_iteration(run, 0, trials=augmenter_of(run, 0).trials)
+        augmenter = augmenter_of(run, 0)
+        plan = plan_iteration(run, 0, trials=augmenter.trials)
         sizes: list[int] = []
         called = time.time()
         generate_with_ray(run, 0, plan.shards, lambda *_: _note(sizes, len(plan.shards)))
         wall_s = time.time() - called
         peak = own_peak()
         started = time.perf_counter()
-        against_existing = drops_repeats_of_existing(config.generation)
-        written, _ = settle(run, plan, attempt=layout.new_attempt(), against_existing=against_existing)
+        written, _ = settle(run, plan, augmenter.settle_rules, attempt=layout.new_attempt())
         settle_s = time.perf_counter() - started
         cluster.close()
     counters = written.counters

@@ -11,24 +11,25 @@ A process makes one instance for a run and an iteration, and calls `open` before
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from rsir_scale.augmenters.part import Part, RowFault, differences, part_table
+from rsir_scale.augmenters.part import Part, Rechecked, RowFault, differences, of_no_source, part_table
 from rsir_scale.augmenters.written import Written
 from rsir_scale.config.fitting import Section
-from rsir_scale.config.settings import Config
+from rsir_scale.config.settings import TRIALS, Config
 from rsir_scale.data.dataset import PreparedDataset
-from rsir_scale.data.schema import SEQUENCE_ID
 from rsir_scale.data.sequences import Int32Array, Sequences, offsets_of
 from rsir_scale.randomness import Purpose, generator
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, with_evidence
+from rsir_scale.runs.dedupe import Repeats, repeats_dropped
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.run import Run
+from rsir_scale.runs.settle import SettleRules
 
 if TYPE_CHECKING:
     from rsir_scale.training.learner import Learner
@@ -48,6 +49,7 @@ class Augmenter(ABC):
         fixed_trials: rows that a source has at the most; None: `generation.trials_per_sequence`.
         beyond_training_items: whether rows may hold items of the catalogue that occur in no training sequence.
         keeps_copies: whether rows count that repeat a sequence of D_k or one another; else one of them is left.
+        not_again: in words, what `recheck` holds those rows to that it does not make again.
     """
 
     Options: ClassVar[type[Section]] = NoOptions
@@ -56,6 +58,7 @@ class Augmenter(ABC):
     fixed_trials: ClassVar[int | None] = None
     beyond_training_items: ClassVar[bool] = False
     keeps_copies: ClassVar[bool] = False
+    not_again: ClassVar[str] = "the hash of their file and the names of their sources; their items were not checked"
 
     def __init__(self, run: Run, iteration: int, *, device: str = "cpu") -> None:
         """Keep what it works on; reading and allocating wait for `open`."""
@@ -78,10 +81,21 @@ class Augmenter(ABC):
         """m: rows that a source may have."""
         return cls.fixed_trials or config.generation.trials_per_sequence
 
+    @classmethod
+    def reads(cls, config: Config) -> frozenset[str]:  # noqa: ARG003
+        """Which of `config.settings.READ_BY_SOME` its rows depend on; the manifest tells which others were set."""
+        return frozenset({TRIALS}) if cls.fixed_trials is None else frozenset()
+
     @property
     def trials(self) -> int:
         """M of this run; see `trials_of`."""
         return self.trials_of(self.run.config, self.run.dataset)
+
+    @property
+    def settle_rules(self) -> SettleRules:
+        """Which of its rows count, and what becomes of their sources."""
+        repeats: Repeats = "none" if self.keeps_copies else repeats_dropped(self.run.config.generation)
+        return SettleRules(repeats, replaces_source=self.replaces_source)
 
     @property
     def learns(self) -> bool:
@@ -120,17 +134,14 @@ class Augmenter(ABC):
     def write(self, sources: Sequences) -> Written:
         """Write all rows of some sources, of any length."""
 
-    def recheck(self, part: Part) -> Iterator[RowFault]:
-        """Check a stored part; unless overridden, the chosen rows' sources are written again and compared."""
+    def recheck(self, part: Part) -> Rechecked:
+        """Check a stored part; unless overridden, the chosen rows' sources are written again and compared.
+
+        All rows of these sources are made again, those of other sources are not.
+        """
         if part.table.schema.remove_metadata() != with_evidence(self.evidence):
-            yield RowFault(None, "columns are not those of a part")
-            return
+            return Rechecked((RowFault(None, "columns are not those of a part"),), again=0)
         stored_of = part.table.column(SOURCE_SEQUENCE_ID).to_numpy()
-        ids = part.table.column(SEQUENCE_ID).to_numpy()
-        for row in ids[~np.isin(stored_of, part.sources.ids)]:
-            yield RowFault(int(row), "source_sequence_id is none of the shard's sources")
-        for row in ids[np.isin(stored_of, part.set_aside)]:
-            yield RowFault(int(row), "its source was set aside and has no rows")
         again = ~np.isin(part.sources.ids, part.set_aside)
         if not part.chosen.all():
             again &= np.isin(part.sources.ids, stored_of[part.chosen])
@@ -146,7 +157,8 @@ class Augmenter(ABC):
             evidence=self.evidence,
         )
         stored = part.table.filter(pa.array(np.isin(stored_of, sources.ids)))
-        yield from differences(stored.combine_chunks(), expected)
+        faults = (*of_no_source(part), *differences(stored.combine_chunks(), expected))
+        return Rechecked(faults, again=stored.num_rows)
 
 
 class PerSequence(Augmenter):

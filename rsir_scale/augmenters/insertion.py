@@ -22,6 +22,7 @@ from rsir_scale.augmenters.neighbours import NONE, Nearest, by_occurrence, by_ve
 from rsir_scale.augmenters.trials import ROUNDING, Identity, all_trials, written_from
 from rsir_scale.augmenters.written import Written
 from rsir_scale.config.fitting import PositiveShare, Section
+from rsir_scale.config.settings import TEACHER, Config
 from rsir_scale.data.sequences import Int64Array, Sequences, offsets_of
 from rsir_scale.data.split import keep_last
 from rsir_scale.errors import IntegrityError
@@ -54,6 +55,12 @@ class Insertion(Augmenter):
     """Inserts similar items."""
 
     Options = InsertionOptions
+
+    @classmethod
+    def reads(cls, config: Config) -> frozenset[str]:
+        """Trials, and the teacher, where items are compared by their vectors."""
+        options = InsertionOptions.model_validate(config.augmenter)
+        return super().reads(config) | ({TEACHER} if options.similarity != "cooccurrence" else set())
 
     def prepare(self, plan: ShardPlan) -> None:
         """Find each item's neighbour, if that was not done.

@@ -4,9 +4,9 @@ import numpy as np
 
 from rsir_scale.augmenters.base import Augmenter
 from rsir_scale.augmenters.written import BoolArray
-from rsir_scale.config.augmenters import RSIR, augmenter_class, options_of
+from rsir_scale.config.augmenters import augmenter_class, options_of
 from rsir_scale.config.file import deviations
-from rsir_scale.config.settings import RSIR_SETTINGS, Config
+from rsir_scale.config.settings import READ_BY_SOME, TEACHER, Config, GenerationConfig
 from rsir_scale.runs.run import Run
 
 
@@ -24,11 +24,13 @@ def augmenter_of(run: Run, iteration: int, *, device: str = "cpu") -> Augmenter:
 
 def unread_settings(config: Config) -> list[str]:
     """Facts for the manifest: settings that somebody chose and that the named augmenter does not read."""
-    name, fixed = config.generation.augmenter, augmenter_named(config).fixed_trials
-    unread = {f"generation.{key}" for key in RSIR_SETTINGS} if name != RSIR else set()
-    unread |= {"generation.trials_per_sequence"} if fixed is not None else set()
-    chosen = [key for key in deviations(config) if key in unread or (name != RSIR and key.startswith("fidelity."))]
-    return [f"{', '.join(chosen)}: generation.augmenter={name} does not read this"] if chosen else []
+    generation = config.generation
+    chosen = {*deviations(config)}
+    # No deviations: a teacher is known by its weights, and a preset is what others are compared with.
+    chosen |= {TEACHER} if generation.teacher is not None else set()
+    chosen |= {"generation.reading"} if generation.reading != GenerationConfig().reading else set()
+    unread = sorted(chosen & READ_BY_SOME - augmenter_named(config).reads(config))
+    return [f"{', '.join(unread)}: generation.augmenter={generation.augmenter} does not read this"] if unread else []
 
 
 def known_items(augmenter: Augmenter) -> BoolArray | None:

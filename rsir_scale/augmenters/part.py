@@ -15,7 +15,7 @@ from rsir_scale.augmenters.written import Written
 from rsir_scale.data.schema import SEQUENCE_ID
 from rsir_scale.data.sequences import Int64Array, Sequences, to_list_array
 from rsir_scale.randomness import content_hashes
-from rsir_scale.runs.columns import with_evidence
+from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, with_evidence
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,19 @@ class RowFault:
 
     row: int | None
     what: str
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """What a check of a stored part found.
+
+    Attributes:
+        faults: of any row.
+        again: how many stored rows were made again, each of them written or scored a second time.
+    """
+
+    faults: tuple[RowFault, ...]
+    again: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +95,16 @@ def part_table(
         *(written.evidence[name] for name in evidence.names),
     ]
     return pa.Table.from_arrays(columns, schema=with_evidence(evidence))
+
+
+def of_no_source(part: Part) -> Iterator[RowFault]:
+    """Rows that name a source which is not the shard's, or which was set aside and so has no rows."""
+    ids = part.table.column(SEQUENCE_ID).to_numpy()
+    source_of = part.table.column(SOURCE_SEQUENCE_ID).to_numpy()
+    for row in ids[~np.isin(source_of, part.sources.ids)]:
+        yield RowFault(int(row), "source_sequence_id is none of the shard's sources")
+    for row in ids[np.isin(source_of, part.set_aside)]:
+        yield RowFault(int(row), "its source was set aside and has no rows")
 
 
 def differences(stored: pa.Table, expected: pa.Table) -> Iterator[RowFault]:

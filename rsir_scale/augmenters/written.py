@@ -1,7 +1,7 @@
 """What an augmenter gives back for some sources, and the rules that every row must keep.
 
 Comes in: rows and what became of the trials without one. Goes out: the same, or an error that names the first source
-whose rows break a rule. The error is an ordinary one, so that `generation.quarantine` sets that source aside and keeps
+whose rows break a rule. The error is an ordinary one, so that `augmenters.quarantine` sets that source aside and keeps
 the others.
 """
 

@@ -16,6 +16,7 @@ import typer
 
 from rsir_scale.cli.data import data_app
 from rsir_scale.cli.tables import show
+from rsir_scale.cli.version import version_lines
 from rsir_scale.config.file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.environment import settle_ray
@@ -51,6 +52,12 @@ RowsAgain = Annotated[
 Iteration = Annotated[int | None, typer.Option(metavar="I", help="Which iteration; its default is in the text above.")]
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo("\n".join(version_lines()))
+        raise typer.Exit
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -66,6 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # Threads and a cluster are still there, and would take longer to end than a stopped run has.
             os._exit(error.exit_code)
         sys.exit(error.exit_code)
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say what is installed here.")
+    ] = False,
+) -> None:
+    """Declare the options that stand before a verb."""
 
 
 @app.command()

@@ -14,9 +14,8 @@ from pydantic import ValidationError
 from rsir_scale.config.own_class import import_own
 from rsir_scale.errors import ConfigError, shown
 
-RSIR = "rsir"
 BUILT_IN = {
-    RSIR: "rsir_scale.augmenters.rsir.augmenter:Rsir",
+    "rsir": "rsir_scale.augmenters.rsir.augmenter:Rsir",
     "reordering": "rsir_scale.augmenters.reordering:Reordering",
     "insertion": "rsir_scale.augmenters.insertion:Insertion",
     "asrep": "rsir_scale.augmenters.asrep.augmenter:Asrep",

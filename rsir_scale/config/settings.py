@@ -65,7 +65,7 @@ class WritingConfig(Section):
 
 
 class GenerationConfig(WritingConfig):
-    """Writing new sequences; what follows the common settings is read by rsir alone (paper Sec. 3.2)."""
+    """Writing new sequences; what follows the common settings is rsir's (paper Sec. 3.2), but for the teacher."""
 
     reading: Literal["paper", "released"] = Field(default="paper", description="Algorithm 1, or the authors' code")
     start: Literal["first", "prefix"] = Field(default="prefix", description="context begins as first item or prefix")
@@ -175,8 +175,13 @@ class EvaluationConfig(Section):
     )
 
 
-# What rsir alone reads of the section `generation`; it is the only one that reads `fidelity`, too.
-RSIR_SETTINGS = frozenset(GenerationConfig.model_fields) - frozenset(WritingConfig.model_fields)
+TEACHER, TRIALS = "generation.teacher", "generation.trials_per_sequence"
+# By full name, settings that some augmenters read and others do not.
+READ_BY_SOME = frozenset(
+    {TRIALS}
+    | {f"generation.{key}" for key in GenerationConfig.model_fields.keys() - WritingConfig.model_fields.keys()}
+    | {f"fidelity.{key}" for key in FidelityConfig.model_fields}
+)
 
 
 class Config(Section):

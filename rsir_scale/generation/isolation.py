@@ -22,11 +22,11 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from rsir_scale.augmenters.quarantine import most_failures
 from rsir_scale.augmenters.written import Written
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import Sequences, open_dataset
 from rsir_scale.errors import RsirError
-from rsir_scale.generation.quarantine import most_failures
 from rsir_scale.generation.shard import Writer, open_writer
 from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.run import Run

@@ -13,10 +13,10 @@ from typing import Protocol
 from rsir_scale.augmenters.base import Augmenter
 from rsir_scale.augmenters.opening import augmenter_of, known_items
 from rsir_scale.augmenters.part import part_table
+from rsir_scale.augmenters.quarantine import Rows, survive
 from rsir_scale.augmenters.written import BoolArray, Written, check_written
 from rsir_scale.data.sequences import Sequences
 from rsir_scale.generation.learning import Report, fit_augmenter_locally
-from rsir_scale.generation.quarantine import Rows, survive
 from rsir_scale.generation.rows import error_rows, shard_counts
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, commit, missing_shards, read_commit, write_errors, write_part

@@ -18,7 +18,6 @@ from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read
 from rsir_scale.loop.preflight import check_settings
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
-from rsir_scale.runs.dedupe import drops_repeats_of_existing
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.learned import has_learned, learned_files, read_learned
 from rsir_scale.runs.manifest import (
@@ -140,14 +139,7 @@ def _generate(run: HeldRun, phases: Phases, iteration: int) -> None:
     append_event(store, events.GENERATION_STARTED, {"iteration": iteration, "shards": len(plan.shards)})
     run.lease.assert_held()
     phases.generate(run, plan)
-    generation, files = settle(
-        run,
-        plan,
-        attempt=layout.new_attempt(),
-        against_existing=drops_repeats_of_existing(run.config.generation),
-        replaces_source=augmenter.replaces_source,
-        keeps_copies=augmenter.keeps_copies,
-    )
+    generation, files = settle(run, plan, augmenter.settle_rules, attempt=layout.new_attempt())
     hits = held_out_hits(run, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})
     timings = {"generate_s": round(time.perf_counter() - started, 3)}

@@ -55,7 +55,7 @@ def content_of(run: Run, files: Sequence[SequenceFile]) -> Content:
 
 
 def digest(run: Run) -> str | None:
-    """Recompute the committed digest of a run from its rows; None before the first manifest.
+    """Recompute the committed digest of a run from its rows; None where none has written yet.
 
     Raises:
         IntegrityError: a part is damaged, or the rows of an iteration are not those that its manifest recorded.

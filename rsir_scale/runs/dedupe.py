@@ -7,6 +7,7 @@ narrow columns each, so that memory is bounded by the bucket and not by the iter
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +25,19 @@ from rsir_scale.runs.run import Run
 from rsir_scale.storage.base import Store, sha256_of
 
 BUCKET_ROWS = 4_000_000
+# New rows that do not count: such as repeat a sequence of D_k or another new row, another new row alone, or none.
+Repeats = Literal["of_all", "of_new", "none"]
 _MAX_BUCKETS = 1 << 16
 _COLUMNS = [SEQUENCE_ID, SOURCE_SEQUENCE_ID, TRIAL, CONTENT_HASH]
 
 
-def drops_repeats_of_existing(config: GenerationConfig) -> bool:
-    """Whether a new row that repeats a sequence of D_k is dropped: in the paper's reading, not in the released one.
+def repeats_dropped(config: GenerationConfig) -> Repeats:
+    """Which new rows are dropped: those that repeat a sequence of D_k only in the paper's reading.
 
     Source: Algorithm 1, "not duplicate" before D_k and D'_{k+1} are united; the authors' code compares new rows with
     each other only.
     """
-    return config.reading == "paper"
+    return "of_all" if config.reading == "paper" else "of_new"
 
 
 def duplicate_ids(

@@ -201,10 +201,10 @@ def require_no_later(store: Store, missing: int) -> None:
 
 
 def combined_digest(manifests: list[Manifest]) -> str | None:
-    """The committed digest of a run: over the content hashes of all its iterations; None before the first manifest."""
-    if not manifests:
-        return None
+    """The committed digest of a run: over the content hashes of all its iterations; None where none has written yet."""
     contents = [manifest.generation.content_sha256 for manifest in manifests if manifest.generation is not None]
+    if not contents:
+        return None
     return hashlib.sha256("".join(contents).encode()).hexdigest()
 
 

@@ -7,6 +7,7 @@ dropped as a duplicate. Running it again gives the same content under other atte
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commits, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.dedupe import duplicate_ids, write_ids
+from rsir_scale.runs.dedupe import Repeats, duplicate_ids, write_ids
 from rsir_scale.runs.lineage import SequenceFile, part_files, read_omitted, stream
 from rsir_scale.runs.manifest import Generation
 from rsir_scale.runs.owners import kept_rows
@@ -26,22 +27,31 @@ from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.run import Run
 
 
+@dataclass(frozen=True)
+class SettleRules:
+    """Which rows of an iteration count, and what becomes of their sources.
+
+    Attributes:
+        repeats: the rows that are dropped.
+        replaces_source: whether kept rows stand in D_{k+1} in place of their sources.
+    """
+
+    repeats: Repeats
+    replaces_source: bool = False
+
+
 def settle(
     run: Run,
     plan: ShardPlan,
+    rules: SettleRules,
     *,
     attempt: str,
-    against_existing: bool,
-    replaces_source: bool = False,
-    keeps_copies: bool = False,
 ) -> tuple[Generation, list[FileEntry]]:
     """Settle duplicates and sum up an iteration's generation.
 
     Args:
+        rules: the augmenter's.
         attempt: names the files of ids that do not count.
-        against_existing: drop rows, too, that repeat a sequence of the plan's own files.
-        replaces_source: whether kept rows stand in D_{k+1} in place of their sources.
-        keeps_copies: drop nothing, for the rows repeat sequences on purpose.
 
     Returns:
         The summary, and the entries of plan, commits, parts (by shard), errors, dropped and replaced ids.
@@ -60,18 +70,17 @@ def settle(
     for record in records:
         check_conservation(record)
     parts = [record.part for record in records]
-    duplicates = np.empty(0, dtype=np.int64)
-    if not keeps_copies:
-        existing = plan.files if against_existing else ()
-        duplicates = duplicate_ids(run, iteration=plan.iteration, parts=parts, existing=existing)
+    duplicates = duplicates_of(run, plan, parts, rules.repeats)
     dropped = write_ids(store, layout.dropped(plan.iteration, attempt), "dropped", duplicates)
     files = part_files([*parts, dropped])
     content = content_of(run, files)
     counters = total_counts(records)
     sources = _sources(run, plan)
     _check(plan, counters, sources=sources, kept=content.rows, dropped=dropped.rows or 0)
-    gone = replaced_ids(run, files) if replaces_source else np.empty(0, dtype=np.int64)
-    replaced = [write_ids(store, layout.replaced(plan.iteration, attempt), "replaced", gone)] if replaces_source else []
+    gone, replaced = np.empty(0, dtype=np.int64), []
+    if rules.replaces_source:
+        gone = replaced_ids(run, files)
+        replaced = [write_ids(store, layout.replaced(plan.iteration, attempt), "replaced", gone)]
     plan_entry = _entry(layout.plan(plan.iteration), plan.to_bytes())
     generation = Generation(
         plan_sha256=plan_entry.sha256,
@@ -103,6 +112,14 @@ def mixture_facts(generation: Generation) -> list[str]:
         for kind, names in named.items()
         if len(names) > 1
     ]
+
+
+def duplicates_of(run: Run, plan: ShardPlan, parts: Sequence[FileEntry], repeats: Repeats) -> Int64Array:
+    """The rows of an iteration's parts that are dropped, by sequence_id, ascending. Raises as `duplicate_ids` does."""
+    if repeats == "none":
+        return np.empty(0, dtype=np.int64)
+    existing = plan.files if repeats == "of_all" else ()
+    return duplicate_ids(run, iteration=plan.iteration, parts=parts, existing=existing)
 
 
 def replaced_ids(run: Run, files: Sequence[SequenceFile]) -> Int64Array:

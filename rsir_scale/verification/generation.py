@@ -10,17 +10,16 @@ from functools import partial
 import numpy as np
 
 from rsir_scale.augmenters.base import Augmenter
-from rsir_scale.data.sequences import Int64Array
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import CommitRecord, check_conservation, read_commit, total_counts
 from rsir_scale.runs.content import content_of
-from rsir_scale.runs.dedupe import drops_repeats_of_existing, duplicate_ids
+from rsir_scale.runs.dedupe import Repeats
 from rsir_scale.runs.lineage import committed_files, part_files, read_ids
 from rsir_scale.runs.manifest import Generation, Manifest
 from rsir_scale.runs.owners import held_out_hits
 from rsir_scale.runs.plan import ShardPlan, expected_plan, read_plan
 from rsir_scale.runs.run import Run
-from rsir_scale.runs.settle import pairs_of, replaced_ids
+from rsir_scale.runs.settle import duplicates_of, pairs_of, replaced_ids
 from rsir_scale.storage.base import Store
 from rsir_scale.verification.faults import Ledger
 
@@ -58,8 +57,9 @@ def check_generation(
         totals = total_counts(commits)
         if earlier_whole:
             _check_counters(run, manifest, recorded, totals, ledger)
-            _check_dropped(run, manifest, plan, ledger, keeps_copies=augmenter.keeps_copies)
-            _check_replaced(run, manifest, plan, ledger, replaces_source=augmenter.replaces_source)
+            rules = augmenter.settle_rules
+            _check_dropped(run, manifest, plan, ledger, repeats=rules.repeats)
+            _check_replaced(run, manifest, plan, ledger, replaces_source=rules.replaces_source)
         _check_content(run, manifest, recorded, ledger, committed=totals.get("rows_kept", 0))
     return plan
 
@@ -92,21 +92,15 @@ def _check_counters(run: Run, manifest: Manifest, recorded: Generation, totals: 
             ledger.add(key, f"counter {name} is {recorded.counters.get(name)}, commits and rows give {again.get(name)}")
 
 
-def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger, *, keeps_copies: bool) -> None:
-    """Find the duplicates again, by the run's settings, and compare."""
+def _check_dropped(run: Run, manifest: Manifest, plan: ShardPlan, ledger: Ledger, *, repeats: Repeats) -> None:
+    """Find the duplicates again and compare."""
     key = next((entry.key for entry in manifest.files if entry.kind == "dropped"), None)
     if key is None:
         ledger.add(layout.generation_link(plan.iteration), "it names no file of dropped duplicates")
         return
     parts = [entry for entry in manifest.files if entry.kind == "part"]
-    existing = plan.files if drops_repeats_of_existing(run.config.generation) else ()
-
-    def found_again() -> Int64Array:
-        if keeps_copies:
-            return np.empty(0, dtype=np.int64)
-        return duplicate_ids(run, iteration=plan.iteration, parts=parts, existing=existing)
-
-    recorded, again = ledger.guard(key, lambda: read_ids(run.store, key)), ledger.guard(key, found_again)
+    recorded = ledger.guard(key, lambda: read_ids(run.store, key))
+    again = ledger.guard(key, lambda: duplicates_of(run, plan, parts, repeats))
     if recorded is None or again is None:
         return
     for row in np.setxor1d(recorded, again).tolist():

@@ -41,7 +41,7 @@ def verify_rows(
         manifest: the iteration's; the files that it names were hashed.
         plan: all its shards are committed.
         ledger: takes the faults.
-        limit: rows to make again, spread evenly over the iteration; None for all.
+        limit: rows to choose, spread evenly over the iteration, to be made again; None for all.
         tell: is told which part is being checked.
 
     Returns:
@@ -96,7 +96,7 @@ class _Checker:
         return any(self.ledger.blames(name) for name in names)
 
     def check(self, record: CommitRecord, chosen: npt.NDArray[np.bool_]) -> int:
-        """Check one part's rows, making the chosen ones again; returns how many those are."""
+        """Check one part's rows, making the chosen ones again; returns how many were."""
         run, plan, key = self.augmenter.run, self.plan, record.part.key
         shard = plan.shards[record.shard]
         columns = with_evidence(self.augmenter.evidence).names
@@ -112,9 +112,10 @@ class _Checker:
             set_aside=set_aside,
             chosen=chosen,
         )
-        for fault in self.augmenter.recheck(part):
+        found = self.augmenter.recheck(part)
+        for fault in found.faults:
             self.ledger.add(key, fault.what, row=fault.row)
-        return int(chosen.sum())
+        return found.again
 
     def _set_aside(self, record: CommitRecord) -> Int64Array:
         if record.errors is None:

@@ -15,7 +15,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from rsir_scale.augmenters.opening import augmenter_of
+from rsir_scale.augmenters.opening import augmenter_named, augmenter_of
 from rsir_scale.config.effect import fingerprint_of
 from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
@@ -45,6 +45,8 @@ class VerifyReport:
         files: files hashed again.
         rows: stored synthetic rows, settled duplicates included.
         rows_rechecked: those of them that were scored, or written, again.
+        other_rows: in words, what the others were held to, but for those of damaged files; None where all were made
+            again, or were to be.
         faults: sorted by file and row, the first hundred.
         fault_count: all of them.
     """
@@ -53,6 +55,7 @@ class VerifyReport:
     files: int
     rows: int
     rows_rechecked: int
+    other_rows: str | None
     faults: tuple[Fault, ...]
     fault_count: int
 
@@ -68,8 +71,8 @@ def verify(
 
     Args:
         run: by the settings that it holds.
-        rows_per_iteration: rows of an iteration to score again, spread evenly; None for all. All else is checked for
-            every row.
+        rows_per_iteration: rows of an iteration to make again, spread evenly; None for all. An augmenter that can
+            only write a source as a whole makes all rows of their sources again.
         tell: is told what is being checked.
 
     Raises:
@@ -98,6 +101,7 @@ def verify(
         files=ledger.files,
         rows=rows,
         rows_rechecked=rechecked,
+        other_rows=augmenter_named(run.config).not_again if rows_per_iteration and rechecked < rows else None,
         faults=tuple(faults[:_FAULTS_SHOWN]),
         fault_count=len(faults),
     )

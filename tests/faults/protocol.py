@@ -25,7 +25,7 @@ from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import plan_iteration, read_plan
 from rsir_scale.runs.process import this_process
 from rsir_scale.runs.records import entry_of
-from rsir_scale.runs.settle import settle
+from rsir_scale.runs.settle import SettleRules, settle
 from rsir_scale.runs.trained import ModelDescription, TrainedModel, has_model, publish_model, read_model
 from rsir_scale.storage import local
 from rsir_scale.storage.base import Store
@@ -128,7 +128,7 @@ def drive(process: Process | None, store: Store, *, clock: Clock) -> None:
             run.lease.assert_held()
             for shard in missing_shards(store, plan):
                 attempt(process, store, iteration=iteration, shard=shard.index)
-            generation, files = settle(run, plan, attempt=layout.new_attempt(), against_existing=True)
+            generation, files = settle(run, plan, SettleRules("of_all"), attempt=layout.new_attempt())
             world.close(store, run.lease, iteration, generation, files)
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from rsir_scale.augmenters.quarantine import survive
 from rsir_scale.augmenters.written import Written
 from rsir_scale.config.file import resolve
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.generation import isolation
 from rsir_scale.generation.isolation import IsolatedWriter, LostProcessError, Where, narrowing_s
-from rsir_scale.generation.quarantine import survive
 from rsir_scale.generation.shard import open_writer
 from rsir_scale.runs import layout
 from tests.generation.fragile import FAULT, FOLDER, NAME, rarest_first_item

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from rsir_scale.augmenters.rsir import augmenter
+from rsir_scale.augmenters.rsir import augmenter, calibration
 from rsir_scale.config.file import resolve
 from rsir_scale.errors import ResumableError
 from rsir_scale.loop.local import LocalPhases
@@ -38,11 +38,12 @@ def _poisoned(poison: set[int]) -> Callable[..., Any]:
     return decode
 
 
-def _run(folder: Path, **settings: float) -> Store:
+def _run(folder: Path, *, mode: str = "exact", **settings: float) -> Store:
     """One iteration of the tiny run, from its theta_0."""
     run = tiny_run()
     raw = run.config.model_dump()
     raw["loop"]["iterations"] = 1
+    raw["fidelity"]["mode"] = mode
     raw["run"] |= settings
     model = folder / layout.folder(0) / "model"
     model.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,17 @@ def test_a_poisonous_user_is_set_aside_with_the_reason_and_costs_nobody_else_a_r
     assert counters["trials"] == counters["rows_kept"] + stops + counters["errors"] == generation.sources * trials
     assert read_status(store)["iterations"][0]["errors"] == counters["errors"]
     assert verify(stored_run(store)).ok
+
+
+def test_a_poisonous_user_in_the_sample_of_a_coin_costs_nobody_else_a_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (augmenter, calibration):
+        monkeypatch.setattr(module, "decode", _poisoned(POISON))
+    store = _run(folder, mode="random", max_error_rate=0.05)
+    assert [row["source_sequence_id"] for row in _errors(store)] == sorted(POISON)
+    assert any("1 of 25 sampled sources failed" in fact for fact in read_manifest(store, 0).facts)
+    assert verify(store, tiny_run().dataset).ok
 
 
 def test_too_many_of_them_stop_the_run_which_goes_on_once_the_cause_is_gone(

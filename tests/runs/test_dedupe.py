@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rsir_scale.config.settings import GenerationConfig
 from rsir_scale.runs import layout
 from rsir_scale.runs.commits import write_part
-from rsir_scale.runs.dedupe import drops_repeats_of_existing, duplicate_ids, write_ids
+from rsir_scale.runs.dedupe import duplicate_ids, repeats_dropped, write_ids
 from rsir_scale.runs.lineage import Omitted, SequenceFile, read_ids, training_files
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.storage.base import Store
@@ -94,8 +94,8 @@ def test_written_ids_are_read_back_and_counted(ids: list[int]) -> None:
 
 
 def test_only_the_papers_reading_drops_what_the_training_data_hold_already() -> None:
-    assert drops_repeats_of_existing(GenerationConfig(reading="paper")) is True
-    assert drops_repeats_of_existing(GenerationConfig(reading="released")) is False
+    assert repeats_dropped(GenerationConfig(reading="paper")) == "of_all"
+    assert repeats_dropped(GenerationConfig(reading="released")) == "of_new"
 
 
 def test_folder_with_a_pattern_in_its_name(tmp_path: Path) -> None:

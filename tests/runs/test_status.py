@@ -58,13 +58,17 @@ def test_status_follows_a_run_from_plan_to_end(tmp_path: Path) -> None:
         assert seen() == ("evaluating", ["evaluating"])
         finish(store, run.lease, 0)
         assert seen() == ("generating", ["generating"])
+        assert read_status(store)["digest"] is None
         plan = planned(store)
         commit_shards(store, plan, "early", plan.shards[:2])
         assert seen() == ("generating", ["generating"])
         assert read_status(store)["iterations"][0]["new_sequences"] > 0
+        # Rows of committed shards do not count before they are settled.
+        assert read_status(store)["digest"] is None
         commit_shards(store, plan, "late", plan.shards[2:])
         close(store, run.lease, 0, *settled(store, plan))
         assert seen() == ("training", ["done", "training"])
+        assert read_status(store)["digest"] == combined_digest(read_chain(store)) is not None
         append_event(store, events.RUN_FAILED)
         assert seen() == ("failed", ["done", "training"])
         finish(store, run.lease, 1)

@@ -20,7 +20,7 @@ from rsir_scale.runs.manifest import Generation, GenerationLink, Manifest, Model
 from rsir_scale.runs.plan import Shard, ShardPlan, plan_iteration
 from rsir_scale.runs.records import FileEntry
 from rsir_scale.runs.run import Run
-from rsir_scale.runs.settle import settle
+from rsir_scale.runs.settle import SettleRules, settle
 from rsir_scale.storage.base import Store
 
 USERS, TRIALS, SHARD_SOURCES = 23, 2, 5
@@ -67,9 +67,8 @@ def settled(
     replaces_source: bool = False,
 ) -> tuple[Generation, list[FileEntry]]:
     """The summary and files of a plan whose shards are committed."""
-    return settle(
-        run_in(store), plan, attempt=attempt, against_existing=against_existing, replaces_source=replaces_source
-    )
+    rules = SettleRules("of_all" if against_existing else "of_new", replaces_source=replaces_source)
+    return settle(run_in(store), plan, rules, attempt=attempt)
 
 
 def table(rows: Sequence[Row], *, first_targets: Sequence[int] = ()) -> pa.Table:

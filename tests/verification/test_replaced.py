@@ -1,6 +1,7 @@
 """Which sources rows stand in place of is told by the rows; verification lists them again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_rows_that_were_settled_beside_their_sources_are_a_fault(
         patch.setattr(
             recursion,
             "settle",
-            lambda run, plan, **rules: settle.settle(run, plan, **(rules | {"replaces_source": False})),
+            lambda run, plan, rules, **more: settle.settle(run, plan, replace(rules, replaces_source=False), **more),
         )
         store = finished(tmp_path / "run")
     assert "it names 0 files of replaced sources, its augmenter gives 1" in faults(store)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsir_scale.augmenters.opening import augmenter_of
+from rsir_scale.config.file import resolve
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.evaluation import metrics
@@ -80,11 +81,11 @@ def test_a_clustered_run_passes_as_what_it_is_and_not_as_exact(
     assert kinds.count("search") == kinds.count("clusters") == 2
     # The same rows, held to the whole catalogue, are not what the exact check would have let in.
     other = run.copy_to(tmp_path / "run")
-    for iteration in (0, 1):
-        (other.path / layout.search(iteration)).unlink()
-    ledger = Ledger()
+    raw = run.config.model_dump()
+    raw["fidelity"]["mode"] = "exact"
+    exact, ledger = replace(other, config=resolve(raw)), Ledger()
     manifest, plan = read_chain(other.store)[0], read_plan(other.store, 0)
-    verify_rows(augmenter_of(other, 0), manifest, plan, ledger, limit=None, tell=print)
+    verify_rows(augmenter_of(exact, 0), manifest, plan, ledger, limit=None, tell=print)
     assert any(fault.row is not None for fault in ledger.sorted_faults())
 
 
@@ -99,7 +100,7 @@ def test_a_changed_byte_of_the_clusters_names_their_file(tmp_path: Path) -> None
 
 def test_the_report_is_json_with_the_keys_of_the_design() -> None:
     printed = json.loads(json.dumps(_checked(tiny_run()).to_json()))
-    assert printed.keys() >= {"ok", "files", "rows", "rows_rechecked", "faults"}
+    assert printed.keys() >= {"ok", "files", "rows", "rows_rechecked", "other_rows", "faults"}
     assert printed["faults"] == []
 
 
@@ -111,6 +112,7 @@ def test_a_limit_scores_fewer_rows_of_each_iteration(limit: int) -> None:
     assert report.ok
     assert 1 <= report.rows_rechecked <= sum(min(limit, total) for total in totals)
     assert limit < 10_000 or report.rows_rechecked == sum(totals)
+    assert (report.other_rows is None) == (limit == 10_000)
 
 
 def test_each_part_is_told_before_it_is_checked() -> None:

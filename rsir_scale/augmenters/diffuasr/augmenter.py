@@ -29,7 +29,7 @@ from rsir_scale.augmenters.diffuasr.options import DiffuASROptions, map_height
 from rsir_scale.augmenters.diffuasr.sampling import Sampler
 from rsir_scale.augmenters.diffuasr.vectors import NearestItem, scaled_vectors
 from rsir_scale.augmenters.written import Written
-from rsir_scale.config.settings import Config
+from rsir_scale.config.settings import TEACHER, Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Sequences
 from rsir_scale.errors import ConfigError
@@ -61,6 +61,11 @@ class DiffuASR(Augmenter):
                 f"sequence of {options.least_length} items to learn from, and the longest has "
                 f"{int(sequences.lengths.max(initial=0))}: lower one of the two"
             )
+
+    @classmethod
+    def reads(cls, config: Config) -> frozenset[str]:
+        """The teacher, whose item vectors are used."""
+        return super().reads(config) | {TEACHER}
 
     def learner(self) -> Learner[Denoiser]:
         """The fit of the diffusion model, on the users' own training sequences."""

@@ -70,6 +70,11 @@ class Dr4sr(Augmenter):
         options = Dr4srOptions.model_validate(config.augmenter)
         return options.patterns + options.memories
 
+    @classmethod
+    def reads(cls, config: Config) -> frozenset[str]:  # noqa: ARG003
+        """None: options say how many rows a source has, and items start from the vectors of theta_k itself."""
+        return frozenset()
+
     def learner(self) -> PatternLearner:
         """Make what learns the plan's pairs.
 

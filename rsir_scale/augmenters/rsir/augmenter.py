@@ -4,13 +4,13 @@ Comes in: sources. Goes out: rows with the evidence of every step. Its settings 
 `generation` that no other augmenter reads.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from rsir_scale.augmenters.base import Augmenter
-from rsir_scale.augmenters.part import Part, RowFault
+from rsir_scale.augmenters.part import Part, Rechecked
 from rsir_scale.augmenters.rsir.decode import decode
 from rsir_scale.augmenters.rsir.recheck import ShardFacts, recheck_rows
 from rsir_scale.augmenters.rsir.rescore import Probing
@@ -19,15 +19,15 @@ from rsir_scale.augmenters.rsir.rules import cut_sources, lengths_of, rules_of
 from rsir_scale.augmenters.rsir.searching import (
     acceptance,
     check_search,
+    decided_search,
     decides,
     open_clusters,
     open_search,
     prepare_search,
-    read_search,
     search_files,
 )
 from rsir_scale.augmenters.written import Written
-from rsir_scale.config.settings import Config
+from rsir_scale.config.settings import READ_BY_SOME, Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.data.sequences import Sequences
 from rsir_scale.models.repository import load_writing_model
@@ -40,6 +40,7 @@ class Rsir(Augmenter):
 
     evidence = EVIDENCE
     beyond_training_items = True  # the pool of exploration is the whole catalogue
+    not_again = "the rules and draws of their trials; they were not scored"
 
     @classmethod
     def check(cls, config: Config, dataset: PreparedDataset) -> None:
@@ -53,6 +54,11 @@ class Rsir(Augmenter):
         lengths = lengths_of(config.generation, longest=dataset.meta.max_length)
         return config.generation.trials_per_sequence * lengths
 
+    @classmethod
+    def reads(cls, config: Config) -> frozenset[str]:  # noqa: ARG003
+        """All of them."""
+        return READ_BY_SOME
+
     @property
     def prepares(self) -> bool:
         """Whether the settings leave something to be decided."""
@@ -64,11 +70,11 @@ class Rsir(Augmenter):
 
     def files(self) -> list[FileEntry]:
         """The record of the search and its clusters, if any."""
-        return search_files(self.run.store, self.iteration)
+        return search_files(self.run, self.iteration)
 
     def facts(self, counters: Mapping[str, int]) -> list[str]:
         """What was decided about the search, and whether the check could fail at all."""
-        record = read_search(self.run.store, self.iteration)
+        record = decided_search(self.run, self.iteration)
         facts = [] if record is None else [f"fidelity is {record.mode}: {record.why}"]
         if unfailing := counters.get("unfailing_steps", 0):
             facts.append(
@@ -83,12 +89,13 @@ class Rsir(Augmenter):
 
         Raises:
             ObjectMissingError: there is no such model.
-            IntegrityError: its weights or its clusters are damaged, or an item vector is not finite.
+            IntegrityError: its weights, the record of the search or its clusters are missing or damaged, or an item
+                vector is not finite.
             ConfigError: the settings cannot work on this dataset, or the search not on this device.
         """
         run = self.run
         rules = rules_of(run.config, run.dataset)
-        self._rules = replace(rules, acceptance=acceptance(run.store, self.iteration))
+        self._rules = replace(rules, acceptance=acceptance(run, self.iteration))
         self._backbone = load_writing_model(run, self.iteration, device=self.device)
         self._search = open_search(run, self.iteration, self._backbone.item_vectors())
 
@@ -103,14 +110,15 @@ class Rsir(Augmenter):
         too_short = (len(sources) - len(tried)) * self.trials
         return replace(written, source=tried[written.source], stops={TOO_SHORT: too_short, **written.stops})
 
-    def recheck(self, part: Part) -> Iterator[RowFault]:
+    def recheck(self, part: Part) -> Rechecked:
         """Hold every row to the rules and the draws of its trial, and score the chosen ones again by a full scan."""
         facts = ShardFacts(
             sources=cut_sources(part.sources, self._rules),
+            set_aside=part.set_aside,
             first_id=part.first_id,
             seed=self.run.config.seed,
             iteration=self.iteration,
         )
-        clusters, fidelity = open_clusters(self.run.store, self.iteration), self.run.config.fidelity
+        clusters, fidelity = open_clusters(self.run, self.iteration), self.run.config.fidelity
         probing = None if clusters is None else Probing(clusters, fidelity.nprobe, fidelity.semantics)
-        yield from recheck_rows(part.table, facts, self._rules, self._backbone, probing=probing, score=part.chosen)
+        return recheck_rows(part.table, facts, self._rules, self._backbone, probing=probing, score=part.chosen)

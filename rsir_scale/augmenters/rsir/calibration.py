@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rsir_scale.augmenters.quarantine import Rows, survive
 from rsir_scale.augmenters.rsir.decode import decode
 from rsir_scale.augmenters.rsir.rules import Rules
+from rsir_scale.augmenters.rsir.tally import Tally
 from rsir_scale.data.dataset import Sequences
-from rsir_scale.errors import RsirError, reason_of
+from rsir_scale.errors import ResumableError, RsirError, reason_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
 
@@ -101,14 +103,31 @@ def coin(
 ) -> Verdict:
     """Measure how often the check passes a step, for a coin that passes as many.
 
+    A source of the sample that fails is left out. Whether too many fail is decided in their shards.
+
     Args:
         sources: the sample, as `calibrate` takes it.
         rules: those of the check.
         search: exact.
+
+    Raises:
+        ResumableError: every source of the sample fails, so that there is nothing to measure.
     """
-    tally = decode(backbone, search, sources, rules, identity=identity).tally
+
+    def tallied(rows: Rows) -> Tally:
+        return decode(backbone, search, sources.select(rows), rules, identity=identity).tally
+
+    survived = survive(tallied, len(sources), max_rate=1.0)
+    failed, tally = list(survived.failed.values()), survived.result
+    if failed and not len(survived.rows):
+        raise ResumableError(
+            f"all {len(failed)} sources of the sample that fidelity.mode=random measures its coin on fail; the first "
+            f"reason: {failed[0]}: mend its cause, and run the same command again"
+        )
     rate = tally.accepted_steps / max(1, tally.steps)
     said = f"a coin passes {rate:.1%} of the steps, as the check with tau {rules.rank_threshold} did of {tally.steps}"
+    if failed:
+        said += f"; {len(failed)} of {len(sources)} sampled sources failed and were left out (the first: {failed[0]})"
     return Verdict("random", said, {"acceptance": rate})
 
 

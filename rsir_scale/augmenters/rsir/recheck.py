@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rsir_scale.augmenters.part import RowFault
+from rsir_scale.augmenters.part import Rechecked, RowFault
 from rsir_scale.augmenters.rsir.rescore import Probing, ScoredRows, rescore
 from rsir_scale.augmenters.rsir.rows import BETTER_ITEMS, EVIDENCE, EXPLORED, PREFIX, STOP_REASON, VOUCHING_ITEMS
 from rsir_scale.augmenters.rsir.rules import Rules
@@ -46,12 +46,14 @@ class ShardFacts:
 
     Attributes:
         sources: the shard's source sequences, cut as the reading wants, in the order of the plan, short ones included.
+        set_aside: sequence ids of sources that were set aside, which have no rows.
         first_id: the sequence_id that trial 0 of the shard's first source would have.
         seed: of the run.
         iteration: of the model that wrote the part.
     """
 
     sources: Sequences
+    set_aside: Int64Array
     first_id: int
     seed: int
     iteration: int
@@ -84,7 +86,7 @@ def recheck_rows(
     *,
     probing: Probing | None = None,
     score: BoolArray | None = None,
-) -> list[RowFault]:
+) -> Rechecked:
     """Check the rows of one part.
 
     Args:
@@ -96,10 +98,10 @@ def recheck_rows(
         score: which rows to encode and score again; None for all. Everything else is checked for every row.
 
     Returns:
-        Faults, one a row and kind at most; empty for a good part.
+        Faults, one a row and kind at most, none for a good part; and how many rows were scored.
     """
     if table.schema.remove_metadata() != with_evidence(EVIDENCE) or any(column.null_count for column in table.columns):
-        return [RowFault(None, "columns are not those of a part, or hold nulls")]
+        return Rechecked((RowFault(None, "columns are not those of a part, or hold nulls"),), again=0)
     faults = list(_unalignable(table, facts))
     if faults:
         bad = {fault.row for fault in faults}
@@ -117,7 +119,8 @@ def recheck_rows(
     chosen = np.flatnonzero(sound if score is None else sound & score)
     scored = ScoredRows(*(getattr(rows, name)[chosen] for name in ScoredRows.__dataclass_fields__))
     again = rescore(scored, rules, backbone, probing)
-    return faults + [RowFault(int(rows.ids[chosen[row]]), what) for row, what in again]
+    faults += [RowFault(int(rows.ids[chosen[row]]), what) for row, what in again]
+    return Rechecked(tuple(faults), again=len(chosen))
 
 
 def _unalignable(table: pa.Table, facts: ShardFacts) -> Iterator[RowFault]:
@@ -144,6 +147,8 @@ def _bookkeeping(table: pa.Table, rows: _Rows, facts: ShardFacts) -> Iterator[tu
     yield _integers(table, ITERATION) != facts.iteration, f"iteration is not {facts.iteration}"
     yield _integers(table, FIRST_TARGET) != 1, "first_target is not 1"
     yield np.diff(rows.ids, prepend=-1) <= 0, "sequence_id does not rise from row to row"
+    set_aside = np.isin(_integers(table, SOURCE_SEQUENCE_ID), facts.set_aside)
+    yield set_aside, "its source was set aside and has no rows"
 
 
 def _structure(rows: _Rows, facts: ShardFacts, rules: Rules, *, item_count: int) -> Iterator[tuple[BoolArray, str]]:

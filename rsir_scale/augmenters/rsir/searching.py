@@ -31,7 +31,7 @@ from rsir_scale.runs.lineage import load_slices
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.records import Count, FileEntry, Record, entry_of, write_entry
 from rsir_scale.runs.run import Run
-from rsir_scale.storage.base import AlreadyExistsError, Store, sha256_of
+from rsir_scale.storage.base import AlreadyExistsError, sha256_of
 
 _SAMPLE_SOURCES = 256
 
@@ -64,7 +64,8 @@ def prepare_search(run: Run, plan: ShardPlan, *, device: str = "cpu") -> None:
 
     Raises:
         ConfigError: the settings cannot work on this catalogue.
-        IntegrityError: the model is damaged, or an item vector is not finite.
+        IntegrityError: the model is damaged, an item vector is not finite, or an earlier decision is missing.
+        ResumableError: there is a coin to measure, and every source of its sample fails.
     """
     store = run.store
     if not decides(run.config.fidelity) or store.exists(layout.search(plan.iteration)):
@@ -105,25 +106,36 @@ def decides(fidelity: FidelityConfig) -> bool:
     return fidelity.mode in ("clustered", "auto", "random")
 
 
-def read_search(store: Store, iteration: int) -> SearchRecord | None:
-    """The record of an iteration, None where nothing was decided. Raises IntegrityError."""
-    key = layout.search(iteration)
-    data = store.read_if_exists(key)
-    return None if data is None else SearchRecord.from_bytes(data, f"{store.root}/{key}")
+def decided_search(run: Run, iteration: int) -> SearchRecord | None:
+    """What was decided for an iteration; None where the settings leave nothing to decide.
+
+    Raises:
+        IntegrityError: the record is missing or damaged.
+    """
+    fidelity, key = run.config.fidelity, layout.search(iteration)
+    if not decides(fidelity):
+        return None
+    name, data = f"{run.store.root}/{key}", run.store.read_if_exists(key)
+    if data is None:
+        raise IntegrityError(
+            f"{name} is missing, and under fidelity.mode={fidelity.mode} the iteration's shards do what it says: "
+            "restore it"
+        )
+    return SearchRecord.from_bytes(data, name)
 
 
-def acceptance(store: Store, iteration: int) -> float | None:
-    """How often the iteration's coin passes a step; None where a check decides. Raises IntegrityError."""
-    record = read_search(store, iteration)
+def acceptance(run: Run, iteration: int) -> float | None:
+    """How often the iteration's coin passes a step; None where a check decides. Raises as `decided_search` does."""
+    record = decided_search(run, iteration)
     return None if record is None or record.mode != "random" else record.figures["acceptance"]
 
 
-def search_files(store: Store, iteration: int) -> list[FileEntry]:
-    """What the manifest has to name of an iteration's search."""
-    record = read_search(store, iteration)
+def search_files(run: Run, iteration: int) -> list[FileEntry]:
+    """What the manifest has to name of an iteration's search. Raises as `decided_search` does."""
+    record = decided_search(run, iteration)
     if record is None:
         return []
-    entry = entry_of(store, layout.search(iteration), "search")
+    entry = entry_of(run.store, layout.search(iteration), "search")
     return [entry] if record.clusters is None else [entry, record.clusters]
 
 
@@ -131,12 +143,12 @@ def open_search(run: Run, iteration: int, items_VD: Tensor) -> ItemSearch:
     """Build the iteration's search over its item vectors, on their device.
 
     Raises:
-        IntegrityError: an item vector is not finite, or the clusters are not those of the record.
+        IntegrityError: an item vector is not finite, the record is missing, or the clusters are not those it names.
         ConfigError: the search cannot serve the table here.
     """
     fidelity = run.config.fidelity
     require_finite_items(items_VD, name=run.dataset.item_name)
-    clusters = open_clusters(run.store, iteration) if decides(fidelity) else None
+    clusters = open_clusters(run, iteration)
     if clusters is None:
         return exact_search(items_VD, scan="auto" if fidelity.scan == "faiss" else fidelity.scan)
     return clustered_search(
@@ -144,12 +156,12 @@ def open_search(run: Run, iteration: int, items_VD: Tensor) -> ItemSearch:
     )
 
 
-def open_clusters(store: Store, iteration: int) -> Clusters | None:
+def open_clusters(run: Run, iteration: int) -> Clusters | None:
     """The clusters that an iteration generates with; None where it checks exactly. Raises IntegrityError."""
-    record = read_search(store, iteration)
+    record = decided_search(run, iteration)
     if record is None or record.clusters is None:
         return None
-    key = record.clusters.key
+    store, key = run.store, record.clusters.key
     if sha256_of(store, key)[0] != record.clusters.sha256:
         raise IntegrityError(f"{store.root}/{key} is not what {layout.search(iteration)} says: restore it")
     try:
@@ -169,9 +181,10 @@ class _Maker:
 
     def clusters(self) -> Clusters:
         if self.made is None:
-            count = cluster_count(self.run.config.fidelity, len(self.items_VD) - 1)
-            seed = derive_seed(self.run.config.seed, self.iteration, Purpose.CLUSTER)
-            start = open_clusters(self.run.store, self.iteration - 1) if self.iteration else None
+            config = self.run.config
+            count = cluster_count(config.fidelity, len(self.items_VD) - 1)
+            seed = derive_seed(config.seed, self.iteration, Purpose.CLUSTER)
+            start = open_clusters(self.run, self.iteration - 1) if self.iteration else None
             self.made = make_clusters(self.items_VD, clusters=count, seed=seed, start=start)
         return self.made
 
@@ -208,7 +221,7 @@ def _verdict(run: Run, plan: ShardPlan, backbone: Backbone, maker: _Maker) -> Ve
             identity=(config.seed, plan.iteration),
             search=exact_search(maker.items_VD, scan=fidelity.scan),
         )
-    earlier = read_search(run.store, 0) if plan.iteration else None
+    earlier = decided_search(run, 0) if plan.iteration else None
     if earlier is not None:
         return Verdict(earlier.mode, f"as in iteration 0: {earlier.why}")
     if fidelity.nprobe >= min(count, run.dataset.meta.items):

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rsir_scale.augmenters.part import Rechecked
 from rsir_scale.augmenters.rsir.recheck import ShardFacts, recheck_rows
 from rsir_scale.augmenters.rsir.rows import EVIDENCE
 from rsir_scale.augmenters.rsir.rules import Rules, cut_sources, rules_of
@@ -41,8 +42,10 @@ class Part:
     backbone: Backbone
 
     def faults(self, **changes: Any) -> list[tuple[int | None, str]]:
-        part = replace(self, **changes)
-        return [(fault.row, fault.what) for fault in recheck_rows(part.table, part.facts, part.rules, part.backbone)]
+        return [(fault.row, fault.what) for fault in replace(self, **changes).found().faults]
+
+    def found(self, score: np.ndarray | None = None) -> Rechecked:
+        return recheck_rows(self.table, self.facts, self.rules, self.backbone, score=score)
 
     def with_row(self, place: int, change: Callable[[Row], Row | None], *, mend: bool = True) -> "Part":
         """The part with one row changed and, where asked, the row's hash made to fit."""
@@ -64,7 +67,11 @@ def part(reading: str = "paper", remaining: str = "after_choice", iteration: int
     record = read_commits(run.store, plan)[shard]
     sources = load_slices(run, plan.files, plan.shards[shard].slices)
     facts = ShardFacts(
-        cut_sources(sources, rules), plan.sequence_id(plan.shards[shard], 0, 0), run.config.seed, iteration
+        sources=cut_sources(sources, rules),
+        set_aside=np.empty(0, dtype=np.int64),
+        first_id=plan.sequence_id(plan.shards[shard], 0, 0),
+        seed=run.config.seed,
+        iteration=iteration,
     )
     return Part(pq.read_table(run.path / record.part.key), facts, rules, load_trained(run, iteration))
 
@@ -227,14 +234,16 @@ def test_only_the_chosen_rows_are_scored_and_all_others_still_held_to_their_stru
     structural = scored_only.with_row(2, _set(stop_reason="going"))
     nobody = np.zeros(good.table.num_rows, dtype=np.bool_)
     ids = good.table.column("sequence_id").to_pylist()
-    everyone = recheck_rows(structural.table, good.facts, good.rules, good.backbone)
-    assert {fault.row for fault in everyone} == {ids[1], ids[2]}
-    few = recheck_rows(structural.table, good.facts, good.rules, good.backbone, score=nobody)
-    assert {fault.row for fault in few} == {ids[2]}
+    everyone, few = structural.found(), structural.found(score=nobody)
+    assert {fault.row for fault in everyone.faults} == {ids[1], ids[2]}
+    assert {fault.row for fault in few.faults} == {ids[2]}
+    # A row that breaks a rule is not scored.
+    assert (everyone.again, few.again) == (len(ids) - 1, 0)
     nobody[1] = True
     broken = structural.with_row(0, _set(start_length=0))
-    some = recheck_rows(broken.table, good.facts, good.rules, good.backbone, score=nobody)
-    assert {fault.row for fault in some} == {ids[0], ids[1], ids[2]}
+    some = broken.found(score=nobody)
+    assert {fault.row for fault in some.faults} == {ids[0], ids[1], ids[2]}
+    assert some.again == 1
 
 
 def test_a_table_that_is_no_part_is_refused_whole() -> None:

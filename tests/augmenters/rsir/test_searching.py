@@ -12,11 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.augmenters.rsir import calibration, searching
 from rsir_scale.augmenters.rsir.rules import rules_of
-from rsir_scale.augmenters.rsir.searching import open_clusters, open_search, prepare_search, read_search
+from rsir_scale.augmenters.rsir.searching import decided_search, open_clusters, open_search, prepare_search
 from rsir_scale.config.file import resolve
-from rsir_scale.errors import ConfigError, IntegrityError
+from rsir_scale.data.sequences import Sequences
+from rsir_scale.errors import ConfigError, IntegrityError, ResumableError
 from rsir_scale.generation.shard import generate_locally
 from rsir_scale.models.repository import load_trained, publish_weights
 from rsir_scale.models.shards import assemble, read_pieces
@@ -54,7 +56,7 @@ def _content(run: TinyRun) -> list[str]:
 def test_exact_decides_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     run = _undecided(tmp_path, mode="exact")
     _prepare(run)
-    assert read_search(run.store, 0) is None
+    assert not run.store.exists(layout.search(0))
     items_VD = load_trained(run, 0).item_vectors()
     assert open_search(run, 0, items_VD).name.startswith("exact/")
 
@@ -62,13 +64,13 @@ def test_exact_decides_nothing_and_leaves_nothing(tmp_path: Path) -> None:
 def test_clusters_are_published_once_and_used_by_everybody(tmp_path: Path) -> None:
     run = _undecided(tmp_path)
     _prepare(run)
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     assert record is not None
     assert record.clusters is not None
     assert (record.mode, "1 of 8 clusters" in record.why) == ("clustered", True)
     before = (run.path / record.clusters.key).read_bytes()
     _prepare(run)
-    assert read_search(run.store, 0) == record
+    assert decided_search(run, 0) == record
     assert (run.path / record.clusters.key).read_bytes() == before
     assert load(before)["cluster_V"].shape == (ITEMS,)
     items_VD = load_trained(run, 0).item_vectors()
@@ -78,11 +80,11 @@ def test_clusters_are_published_once_and_used_by_everybody(tmp_path: Path) -> No
 def test_an_attempt_that_comes_second_leaves_the_first_ones_record(tmp_path: Path, monkeypatch) -> None:
     run = _undecided(tmp_path)
     _prepare(run)
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     exists = type(run.store).exists
     monkeypatch.setattr(type(run.store), "exists", lambda self, key: "search" not in key and exists(self, key))
     _prepare(run)
-    assert read_search(run.store, 0) == record
+    assert decided_search(run, 0) == record
 
 
 def test_the_next_iteration_starts_from_the_clusters_of_the_one_before(tmp_path: Path, monkeypatch) -> None:
@@ -97,7 +99,7 @@ def test_the_next_iteration_starts_from_the_clusters_of_the_one_before(tmp_path:
     monkeypatch.setattr(searching, "make_clusters", listen)
     _prepare(run)
     _prepare(run, 1)
-    first = open_clusters(run.store, 0)
+    first = open_clusters(run, 0)
     assert first is not None
     assert starts[0] is None
     assert torch.equal(starts[1].cluster_V, first.cluster_V)
@@ -142,7 +144,7 @@ def test_the_manifest_tells_of_checks_that_could_not_fail(mode: str) -> None:
 
 def test_the_manifest_says_why_auto_chose_as_it_did() -> None:
     run = tiny_run(mode="auto")
-    manifest, record = read_chain(run.store)[0], read_search(run.store, 0)
+    manifest, record = read_chain(run.store)[0], decided_search(run, 0)
     assert record is not None
     assert f"fidelity is exact: {record.why}" in manifest.facts
     assert "s an actor" in record.why
@@ -152,7 +154,7 @@ def test_the_manifest_says_why_auto_chose_as_it_did() -> None:
 def test_auto_stays_exact_where_that_is_soon_enough_and_makes_no_clusters(tmp_path: Path) -> None:
     run = _undecided(tmp_path, mode="auto")
     _prepare(run)
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     assert record is not None
     assert (record.mode, record.clusters) == ("exact", None)
     assert 0 < record.figures["exact_s"] < calibration.SOON_ENOUGH_S
@@ -167,14 +169,14 @@ def test_auto_takes_clusters_only_if_much_faster_and_hardly_ever_wrong(
     monkeypatch.setattr(calibration, "LEAST_GAIN", gain)
     monkeypatch.setattr(calibration, "MOST_FALSE_ACCEPTS", wrong)
     _prepare(run)
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     assert record is not None
     assert (record.mode, record.clusters is not None) == (chosen, chosen == "clustered")
     assert record.figures.keys() >= {"exact_s", "clustered_s", "build_s", "false_accept_rate"}
     assert record.why.startswith("1 of 8 clusters are probed, semantics count; exact takes") == (chosen == "clustered")
     # What was chosen for the first iteration holds for the next.
     _prepare(run, 1)
-    later = read_search(run.store, 1)
+    later = decided_search(run, 1)
     assert later is not None
     assert later.mode == chosen
     assert "as in iteration 0" in later.why
@@ -223,7 +225,7 @@ def test_auto_that_cannot_compare_stays_exact_and_says_why(tmp_path: Path, monke
 
     monkeypatch.setattr(calibration, "decode", failing)
     _prepare(run)
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     assert record is not None
     assert (record.mode, record.clusters) == ("exact", None)
     assert "ArithmeticError: this user cannot be" in record.why
@@ -234,7 +236,7 @@ def test_the_record_says_what_made_the_clusters(tmp_path: Path, monkeypatch, ins
     run = _undecided(tmp_path, mode="clustered")
     monkeypatch.setattr(clusters_module, "has_faiss", lambda: installed)
     _prepare(run)
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     assert record is not None
     assert (record.mode, record.clusters_by) == ("clustered", maker)
 
@@ -273,7 +275,7 @@ def test_a_stored_model_that_is_not_finite_is_refused_by_the_logs_own_id_before_
     item = str(run.dataset.item_ids()[6])
     with pytest.raises(IntegrityError, match=rf"items\.weight', item '{item}' \(item_index 7\)"):
         generate_locally(run, plan)
-    assert read_search(run.store, 0) is None
+    assert not run.store.exists(layout.search(0))
     assert len(missing_shards(run.store, plan)) == len(plan.shards)
 
 
@@ -302,17 +304,73 @@ def test_more_clusters_than_items_are_refused_before_auto_starts_and_more_probed
     run = _undecided(tmp_path / "probed", mode="auto", clusters=4, nprobe=5)
     rules_of(run.config, run.dataset)
     _prepare(run)
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     assert record is not None
     assert (record.mode, "nothing would be left out" in record.why) == ("exact", True)
 
 
+@pytest.mark.parametrize("mode", ["clustered", "auto", "random"])
+def test_a_missing_decision_is_told_and_nothing_is_searched_in_its_place(tmp_path: Path, mode: str) -> None:
+    run = tiny_run(mode=mode).copy_to(tmp_path / "run")
+    (run.path / layout.search(0)).unlink()
+    augmenter = augmenter_of(run, 0)
+    needs: list[Callable[[], object]] = [augmenter.open, augmenter.files, lambda: augmenter.facts({})]
+    for need in needs:
+        with pytest.raises(IntegrityError, match=rf"search\.json is missing.*fidelity\.mode={mode}.*restore it"):
+            need()
+
+
+@pytest.mark.parametrize("mode", ["clustered", "auto"])
+def test_an_iteration_that_goes_on_from_a_missing_decision_is_refused(tmp_path: Path, mode: str) -> None:
+    run = tiny_run(mode=mode).copy_to(tmp_path / "run")
+    for iteration in (0, 1):
+        (run.path / layout.search(iteration)).unlink()
+    with pytest.raises(IntegrityError, match="iteration=000/generation/search"):
+        _prepare(run, 1)
+
+
+def _coin(sources: Sequences) -> calibration.Verdict:
+    run = tiny_run()
+    model = load_trained(run, 0)
+    rules = rules_of(run.config, run.dataset)
+    return calibration.coin(model, sources, rules, identity=(1, 0), search=exact_search(model.item_vectors()))
+
+
+def _fail_on(poison: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = calibration.decode
+
+    def decode(backbone: Any, search: Any, sources: Sequences, *rest: Any, **more: Any) -> Any:
+        if poison & set(sources.ids.tolist()):
+            raise ArithmeticError("this user cannot be encoded")
+        return whole(backbone, search, sources, *rest, **more)
+
+    monkeypatch.setattr(calibration, "decode", decode)
+
+
+def test_a_coin_is_measured_on_the_sources_of_the_sample_that_do_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = tiny_run().dataset.training_sequences().select(range(20))
+    alone = _coin(sample.select([place for place in range(20) if place not in (3, 8)]))
+    assert alone.figures != _coin(sample).figures
+    _fail_on({3, 8}, monkeypatch)
+    verdict = _coin(sample)
+    assert verdict.figures == alone.figures
+    said = "2 of 20 sampled sources failed and were left out (the first: ArithmeticError: this user cannot be encoded)"
+    assert verdict.why == f"{alone.why}; {said}"
+
+
+def test_a_coin_without_a_source_to_measure_stops_the_run_resumable(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = tiny_run().dataset.training_sequences().select(range(5))
+    _fail_on(set(range(5)), monkeypatch)
+    with pytest.raises(ResumableError, match=r"all 5 sources of the sample.*ArithmeticError: this user cannot"):
+        _coin(sample)
+
+
 def test_other_clusters_than_the_recorded_ones_are_not_opened(tmp_path: Path) -> None:
     run = tiny_run(mode="clustered").copy_to(tmp_path / "run")
-    record = read_search(run.store, 0)
+    record = decided_search(run, 0)
     assert record is not None
     assert record.clusters is not None
     path = run.path / record.clusters.key
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(IntegrityError, match="restore it"):
-        open_clusters(run.store, 0)
+        open_clusters(run, 0)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rsir_scale.augmenters.quarantine import Rows, most_failures, survive
 from rsir_scale.errors import ResumableError, StorageFullError, reason_of
-from rsir_scale.generation.quarantine import Rows, most_failures, survive
 
 
 class Work:

@@ -1,9 +1,9 @@
-"""Which sources of a shard fail, whatever company they are in, so that the others can do without them.
+"""Which sources fail, whatever company they are in, so that the others can do without them.
 
-Comes in: work over rows of a shard. Goes out: what the work gives for the rows that survive, and the reason of each
-that does not. A result of ours does not depend on a row's company, so halving finds the rows that fail on their own:
-each is tried in company first, and twice alone. Errors of our own family are about the run and not about a row: a full
-disk is not tried again.
+Comes in: work over rows, which are the sources of a shard or of a sample. Goes out: what the work gives for the rows
+that survive, and the reason of each that does not. A result of ours does not depend on a row's company, so halving
+finds the rows that fail on their own: each is tried in company first, and twice alone. Errors of our own family are
+about the run and not about a row: a full disk is not tried again.
 """
 
 from collections.abc import Callable
