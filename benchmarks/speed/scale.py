@@ -160,7 +160,7 @@ def generate(job: Job) -> dict[str, Any]:
     config, dataset, store = job.config(), open_dataset(job.market), open_store(job.run)
     torch.set_num_threads(1)
     with Stopper("stopped") as stopper, open_run(store, config, dataset) as run:
-        cluster = Cluster(config, stopper)
+        cluster = Cluster(local_nodes(config), stopper)
         cluster.connect()
         cluster.wait_for(needs(config)[1])
         plan = plan_iteration(run, 0, trials=augmenter_of(run, 0).trials)

@@ -63,7 +63,7 @@ def train(arguments: argparse.Namespace, workers: int, dropout: float) -> Row:
         shutil.rmtree(folder)
     store = open_store(folder)
     with Stopper("stopped") as stopper, open_run(store, config, dataset) as run:
-        cluster = Cluster(config, stopper)
+        cluster = Cluster(local_nodes(config), stopper)
         cluster.connect()
         try:
             cluster.wait_for(needs(config)[0])

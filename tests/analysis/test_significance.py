@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.studies.significance import Values, paired_gain
+from rsir_scale.analysis.significance import Values, paired_gain
 
 
 def _runs(seeds: int, users: int, *, lift: float, seed: int = 0) -> tuple[Values, Values]:
