@@ -38,7 +38,7 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.loop.driver import Cluster
-from rsir_scale.loop.preflight import needs
+from rsir_scale.loop.preflight import local_nodes, needs
 from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run

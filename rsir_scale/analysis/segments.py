@@ -1,4 +1,4 @@
-"""For whom a difference holds: users by the length of their history, and by how popular the item is that they took next.
+"""For whom a difference holds: users by the length of their history, and how popular the item is that they took next.
 
 Comes in: of each user the length of the training sequence, and how often the test item occurs in training. Goes out:
 named groups. Bounds are thirds of the users, found on this dataset; a test item that training never saw is `target/new`

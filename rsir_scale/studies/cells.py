@@ -85,7 +85,9 @@ def _kinds(file: StudyFile) -> list[_Kind]:
     kinds: list[_Kind] = [(BASE, None, NO_GENERATION, None)]
     kinds += [(arm.name, arm.control, overrides_of(arm), None) for arm in arms if arm.control != "longer"]
     longer = [arm for arm in arms if arm.control == "longer"]
-    kinds += [(f"{one.name}-of-{arm.name}", "longer", overrides_of(one), arm.name) for one in longer for arm in compared]
+    kinds += [
+        (f"{one.name}-of-{arm.name}", "longer", overrides_of(one), arm.name) for one in longer for arm in compared
+    ]
     return kinds
 
 
@@ -137,7 +139,5 @@ def base_settings(config: Config) -> dict[str, object]:
     """The settings that theta_0 and its evaluation depend on: cells in which they agree share theta_0."""
     settings = effective_settings(config).items()
     return {
-        key: value
-        for key, value in settings
-        if key.startswith(_OF_THE_BASE) and not key.startswith(_LEARNED_LATER)
+        key: value for key, value in settings if key.startswith(_OF_THE_BASE) and not key.startswith(_LEARNED_LATER)
     }

@@ -64,8 +64,8 @@ def _refuse_equal_arms(cells: Sequence[Cell], configs: dict[str, Config]) -> Non
         settings = _identity(configs[cell.name])
         if settings in seen:
             raise ConfigError(
-                f"arms.{cell.name} sets nothing that {seen[settings]} does not: it would be the same run again; give it "
-                "an override such as generation.augmenter, or leave it out"
+                f"arms.{cell.name} sets nothing that {seen[settings]} does not: it would be the same run again; give "
+                "it an override such as generation.augmenter, or leave it out"
             )
         seen[settings] = cell.name
 
@@ -78,9 +78,7 @@ def _identity(config: Config) -> str:
     return repr((sorted(effective_settings(config).items()), loop.iterations, loop.patience))
 
 
-def _check_config(
-    file: StudyFile, name: str, config: Config, dataset: PreparedDataset, nodes: Sequence[Node]
-) -> None:
+def _check_config(file: StudyFile, name: str, config: Config, dataset: PreparedDataset, nodes: Sequence[Node]) -> None:
     try:
         check_settings(config, dataset)
         if file.cell.where == "ray":
@@ -110,15 +108,18 @@ def _check_place(file: StudyFile, nodes: Sequence[Node], memory_bytes: int | Non
     cpus = max((node.cpus for node in nodes), default=0)
     if cell.cpus > cpus:
         raise ConfigError(
-            f"cell.cpus={cell.cpus}, but no node has more than {cpus:g} CPUs: no cell would ever start; set it lower, or "
-            "name a larger cluster by RAY_ADDRESS"
+            f"cell.cpus={cell.cpus}, but no node has more than {cpus:g} CPUs: no cell would ever start; set it lower, "
+            "or name a larger cluster by RAY_ADDRESS"
         )
     gpus = sum(node.gpus for node in nodes)
     if cell.gpus > gpus:
-        raise ConfigError(f"cell.gpus={cell.gpus}, but the cluster has {gpus:g} GPUs: set it lower, or use a larger one")
+        raise ConfigError(
+            f"cell.gpus={cell.gpus}, but the cluster has {gpus:g} GPUs: set it lower, or use a larger one"
+        )
     if cell.gpus and cell.where == "process":
         raise ConfigError(f"cell.gpus={cell.gpus}, but a cell in a process computes on the CPU: set cell.where=ray")
     if cell.memory_gib is not None and memory_bytes is not None and cell.memory_gib * _GIB > memory_bytes:
         raise ConfigError(
-            f"cell.memory_gib={cell.memory_gib:g}, but no node has more than {memory_bytes / _GIB:.1f} GiB: set it lower"
+            f"cell.memory_gib={cell.memory_gib:g}, but no node has more than {memory_bytes / _GIB:.1f} GiB: set it "
+            "lower"
         )

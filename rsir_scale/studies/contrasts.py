@@ -61,11 +61,7 @@ def by_segment(ours: Model, theirs: Model, groups: Mapping[str, Mask_U], metric:
     pair = [_values(model, seeds, TEST, metric) for model in (theirs, ours)]
     return {
         name: {"users": int(mask_U.sum())}
-        | (
-            _entry(difference(pair[0][:, mask_U], pair[1][:, mask_U]))
-            if mask_U.sum() >= _LEAST_USERS
-            else {}
-        )
+        | (_entry(difference(pair[0][:, mask_U], pair[1][:, mask_U])) if mask_U.sum() >= _LEAST_USERS else {})
         for name, mask_U in groups.items()
     }
 
@@ -83,12 +79,14 @@ def curve(series: Series, metric: str) -> list[dict[str, float]]:
     ]
 
 
-def with_holm(tables: Sequence[dict[str, Entry]]) -> None:
-    """Add to each entry its p-value corrected over the tables, metric by metric: the family is what was tried."""
+def with_holm(tables: Sequence[Mapping[str, Entry]]) -> list[dict[str, Entry]]:
+    """The tables with p-values corrected over them, metric by metric: what was tried is the family."""
+    result = [dict(table) for table in tables]
     for name in {name for table in tables for name in table}:
-        family = [table[name] for table in tables if name in table]
-        for entry, corrected in zip(family, holm([entry["p"] for entry in family]), strict=True):
-            entry["p_holm"] = corrected
+        holders = [table for table in result if name in table]
+        for table, p in zip(holders, holm([table[name]["p"] for table in holders]), strict=True):
+            table[name] = {**table[name], "p_holm": p}
+    return result
 
 
 def _difference(ours: Model, theirs: Model, seeds: Sequence[int], split: str, name: str) -> Difference:

@@ -50,7 +50,7 @@ class Arm(Section):
 
     name: str
     control: Control | None = None
-    overrides: dict[str, JsonValue] = {}
+    overrides: dict[str, JsonValue] = Field(default={})
 
 
 class StudyFile(Section):
@@ -141,7 +141,9 @@ def parse_study_file(raw: Mapping[str, Any], name: str) -> StudyFile:
         raise ConfigError(f"study file {name}: {first_fault(error)}; see docs/studies.md") from error
     check_metric(file)
     if not any(arm.control is None for arm in file.all_arms):
-        raise ConfigError(f"study file {name}: arms holds controls alone: add an arm to compare with them, `rsir: {{}}`")
+        raise ConfigError(
+            f"study file {name}: arms holds controls alone: add an arm to compare with them, `rsir: {{}}`"
+        )
     missing = [control for control in _NEEDED if not file.has_control(control)]
     if missing and file.without_controls is None:
         raise ConfigError(

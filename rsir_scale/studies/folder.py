@@ -15,7 +15,9 @@ from pydantic import JsonValue
 from rsir_scale.config.effect import effective_settings, fingerprint_of, flatten
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
+from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.records import Record, Sha256
+from rsir_scale.runs.status import DONE, read_status
 from rsir_scale.storage.base import AlreadyExistsError, Store
 from rsir_scale.storage.opening import open_store
 from rsir_scale.studies.cells import Cell, cells_of, config_of
@@ -76,6 +78,11 @@ class Study:
     def run_store(self, cell: Cell) -> Store:
         """The run directory of a cell."""
         return open_store(f"{self.store.root}/{cell.key}")
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether the cell's run is finished. Raises IntegrityError."""
+        store = self.run_store(cell)
+        return is_run(store) and read_status(store)["state"] == DONE
 
     def failure(self, cell: Cell) -> Failure | None:
         """Why it failed the last time; None where it did not."""
@@ -165,7 +172,8 @@ def require_same(before: StudyRecord, now: StudyRecord, root: str) -> None:
     ]
     more = f" and {len(changed) - _DIFFERENCES_SHOWN} more" if len(changed) > _DIFFERENCES_SHOWN else ""
     raise ConfigError(
-        f"{root} is another study ({'; '.join(changed[:_DIFFERENCES_SHOWN])}{more}): set it back, or name another folder"
+        f"{root} is another study ({'; '.join(changed[:_DIFFERENCES_SHOWN])}{more}): set it back, or name "
+        "another folder"
     )
 
 

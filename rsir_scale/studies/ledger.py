@@ -11,7 +11,7 @@ import numpy as np
 
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.storage.base import Store
-from rsir_scale.studies.controls import updates_spent
+from rsir_scale.studies.spent import updates_spent
 
 _TIMED = ("train_s", "generate_s")  # what an augmenter learns is within the second
 

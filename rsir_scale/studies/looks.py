@@ -1,7 +1,8 @@
 """How often the test set of a study was looked at: a choice made after a look is a choice on test.
 
 Comes in: what a report is about to show. Goes out: a record of the look, and a warning where an earlier look saw other
-models: whoever adds arms' seeds or goes on until a figure pleases should read it. The same models again are one look.
+models: whoever adds seeds until a figure pleases should
+read it. The same models again are one look.
 """
 
 import hashlib
@@ -59,10 +60,11 @@ def warning_of(earlier: list[Look]) -> list[str]:
         return []
     first = earlier[0]
     times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
-    return [
-        f"the test set was looked at {times} before, first with {first.done} of {first.cells} cells done: arms, seeds or "
-        "settings that were chosen after that were chosen on test, and their p-values are too small"
-    ]
+    warning = (
+        f"the test set was looked at {times} before, first with {first.done} of {first.cells} cells done: arms, seeds "
+        "or settings that were chosen after that were chosen on test, and their p-values are too small"
+    )
+    return [warning]
 
 
 def _key(number: int) -> str:

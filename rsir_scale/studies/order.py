@@ -15,15 +15,13 @@ from typing import Protocol
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import IntegrityError, LeaseHeldError, ResumableError, RsirError, reason_of
-from rsir_scale.runs.begun import is_run, read_config
+from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.lease import DURATION_S
-from rsir_scale.runs.status import DONE, read_status
-from rsir_scale.storage.base import Store
 from rsir_scale.studies.cells import Cell, base_settings, config_of
-from rsir_scale.studies.controls import passes_of, updates_spent
 from rsir_scale.studies.folder import Failure, Study
 from rsir_scale.studies.making import Job, make_cell
 from rsir_scale.studies.sharing import has_base
+from rsir_scale.studies.spent import passes_of, updates_spent
 
 Tell = Callable[[str], None]
 _TRIED_AGAIN_S = 2.0
@@ -80,11 +78,6 @@ class InProcess:
         return over
 
 
-def is_done(store: Store) -> bool:
-    """Whether a finished run lies there. Raises IntegrityError."""
-    return is_run(store) and read_status(store)["state"] == DONE
-
-
 def bring_to_end(study: Study, seeds: Sequence[int], runner: Runner, tell: Tell = lambda _: None) -> None:
     """Make every cell of these seeds that is not finished; the others go on when one fails.
 
@@ -127,7 +120,7 @@ class _Work:
     def __init__(self, study: Study, cells: Sequence[Cell]) -> None:
         self._study = study
         self._cells = {cell.key: cell for cell in cells}
-        self._done = {cell.key for cell in cells if is_done(study.run_store(cell))}
+        self._done = {cell.key for cell in cells if study.is_done(cell)}
         self._running: set[str] = set()
         self._held: dict[str, tuple[float, float]] = {}
         self._shared: dict[str, str] = {}
@@ -223,4 +216,3 @@ class _Work:
         """The cell that trains theta_0 for all that agree on it: the first that came."""
         shared = f"{cell.dataset} {json.dumps(base_settings(config), sort_keys=True)}"
         return self._shared.setdefault(shared, cell.key)
-

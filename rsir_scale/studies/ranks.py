@@ -1,7 +1,7 @@
 """The ranks of a study's models, user by user, ready to be compared.
 
-Comes in: finished cells. Goes out: for a dataset, a name and an iteration, the ranks of all users under each seed. Ranks
-are those that runs keep; nothing is scored again.
+Comes in: finished cells. Goes out: for a dataset, a name and an iteration, the ranks of all users under each
+seed. Ranks are those that runs keep; nothing is scored again.
 
 Shapes: S seeds, U users.
 """

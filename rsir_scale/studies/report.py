@@ -26,7 +26,6 @@ from rsir_scale.studies.file import BASE
 from rsir_scale.studies.folder import Study
 from rsir_scale.studies.ledger import ledger_of
 from rsir_scale.studies.looks import models_digest, record_look, warning_of
-from rsir_scale.studies.order import is_done
 from rsir_scale.studies.ranks import Series, common_seeds
 from rsir_scale.studies.verdict import sentence_for, word_for
 
@@ -41,13 +40,13 @@ def report_of(study: Study) -> dict[str, Any]:
         IntegrityError: a run is damaged.
     """
     cells = study.cells()
-    done = [cell for cell in cells if is_done(study.run_store(cell))]
+    done = [cell for cell in cells if study.is_done(cell)]
     arms: list[dict[str, Any]] = []
     for dataset in study.file.datasets:
         arms += _Dataset(study, dataset, [cell for cell in done if cell.dataset == dataset]).entries()
     if not arms:
         raise InputError(f"{study.store.root}: no base and no arm are finished yet: let `rsir study run` go on")
-    _correct_and_judge(arms, study.file.metric)
+    arms = [_judged(arm, study.file.metric) for arm in _corrected(arms)]
     digest = models_digest(study.run_store(cell) for cell in done)
     earlier = record_look(study.store, done=len(done), cells=len(cells), models_sha256=digest)
     return {
@@ -127,17 +126,26 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 1.0
 
 
-def _correct_and_judge(arms: list[dict[str, Any]], metric: str) -> None:
-    """Correct over the arms of all datasets, which are what was tried; then say what came of each arm."""
+def _corrected(arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Correct over the arms of all datasets: they are what was tried. Controls are no claims, and stay as they are."""
     compared = [arm for arm in arms if arm["control"] is None]
-    with_holm([arm["metrics"] for arm in compared])
-    for kind in _NAMES:
-        with_holm([arm["against"][kind] for arm in compared if kind in arm["against"]])
-    for arm in compared:
-        name = f"test/{metric}"
-        longer = arm["against"].get("longer", {}).get(name)
-        arm["verdict"] = word_for(arm["metrics"][name], longer)
-        arm["sentence"] = sentence_for(arm, metric)
+    metrics = iter(with_holm([arm["metrics"] for arm in compared]))
+    against = {kind: iter(with_holm([arm["against"].get(kind, {}) for arm in compared])) for kind in _NAMES}
+    return [
+        arm
+        if arm["control"] is not None
+        else arm | {"metrics": next(metrics), "against": {kind: t for kind in _NAMES if (t := next(against[kind]))}}
+        for arm in arms
+    ]
+
+
+def _judged(arm: dict[str, Any], metric: str) -> dict[str, Any]:
+    """Say what came of an arm; of a control there is nothing to say."""
+    if arm["control"] is not None:
+        return arm
+    name = f"test/{metric}"
+    judged = arm | {"verdict": word_for(arm["metrics"][name], arm["against"].get("longer", {}).get(name))}
+    return judged | {"sentence": sentence_for(judged, metric)}
 
 
 def _missing(cells: tuple[Cell, ...], done: list[Cell]) -> list[str]:
