@@ -120,6 +120,8 @@ def _show_report(found: dict[str, Any]) -> None:
     for arm in found["arms"]:
         if arm["control"] is None:
             typer.echo(arm["sentence"])
+    for dataset, name in found["choice"].items():
+        typer.echo(f"the best on {dataset} by validation: {name}")
     for warning in found["warnings"]:
         typer.echo(f"warning: {warning}")
 

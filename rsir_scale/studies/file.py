@@ -24,7 +24,7 @@ CONTROL = "control"
 Control = Literal["aa", "longer", "copies", "random"]
 CONTROLS: tuple[Control, ...] = ("aa", "longer", "copies", "random")
 _NEEDED: tuple[Control, ...] = ("aa", "longer")
-_OVERRIDE = re.compile(r"[a-z_]+\.[a-z_]+")
+_OVERRIDE = re.compile(r"[a-z_]+\.\w+")
 _SET_BY_THE_STUDY = frozenset({"data.path", "training.threads"})
 _PATHS = frozenset({"model.item_vectors", "generation.teacher"})
 Seed = Annotated[int, NotBool, Field(ge=0, lt=2**62)]

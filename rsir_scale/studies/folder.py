@@ -120,6 +120,8 @@ def record_of(file: StudyFile) -> StudyRecord:
 def begin_study(store: Store, record: StudyRecord, seeds: Sequence[int]) -> Study:
     """Create the folder's study, or take up the same one, and add seeds to it.
 
+    What changes no result may change, such as where a dataset lies, and is written back.
+
     Raises:
         ConfigError: the folder is another study's.
         InputError: it holds something that is no study.
@@ -129,6 +131,8 @@ def begin_study(store: Store, record: StudyRecord, seeds: Sequence[int]) -> Stud
         raise InputError(f"{store.root} is no study, but holds something: name an empty or new folder, or a study's")
     if before is not None:
         require_same(before.record, record, store.root)
+        if before.record != record:
+            store.put(STUDY, record.to_bytes())
     else:
         store.require_atomic_create()
         try:

@@ -15,6 +15,7 @@ from typing import Protocol
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import IntegrityError, LeaseHeldError, ResumableError, RsirError, reason_of
+from rsir_scale.loop.stop import StoppedError
 from rsir_scale.runs.begun import read_config
 from rsir_scale.runs.lease import DURATION_S
 from rsir_scale.studies.cells import Cell, base_settings, config_of
@@ -54,9 +55,10 @@ class Runner(Protocol):
 
 @dataclass
 class InProcess:
-    """Cells one after another in this process, without Ray."""
+    """Cells one after another, each made by a call in this process: without Ray, unless `make` brings it."""
 
     root: str
+    make: Callable[[str, Job], None] = make_cell
     _over: list[Ended] = field(default_factory=list)
 
     def has_room(self) -> bool:
@@ -64,9 +66,11 @@ class InProcess:
         return not self._over
 
     def start(self, job: Job) -> None:
-        """Make the cell; returns when it is over."""
+        """Make the cell; returns when it is over. Raises StoppedError."""
         try:
-            make_cell(self.root, job)
+            self.make(self.root, job)
+        except StoppedError:
+            raise
         except RsirError as error:
             self._over.append(Ended(job, error))
         else:

@@ -55,6 +55,7 @@ def report_of(study: Study) -> dict[str, Any]:
         "seeds": list(study.seeds()),
         "cells": {"done": len(done), "all": len(cells)},
         "verdict": " ".join(arm["sentence"] for arm in arms if arm["control"] is None),
+        "choice": _choice(arms, study.file.metric),
         "warnings": [*_missing(cells, done), *_alike(arms, study.file.metric), *warning_of(earlier)],
         "without_controls": study.file.without_controls,
         "arms": arms,
@@ -146,6 +147,17 @@ def _judged(arm: dict[str, Any], metric: str) -> dict[str, Any]:
     name = f"test/{metric}"
     judged = arm | {"verdict": word_for(arm["metrics"][name], arm["against"].get("longer", {}).get(name))}
     return judged | {"sentence": sentence_for(judged, metric)}
+
+
+def _choice(arms: list[dict[str, Any]], metric: str) -> dict[str, str]:
+    """What to take by validation alone: of each dataset the base, the arm or the control with the best mean."""
+    best: dict[str, tuple[float, str]] = {}
+    for arm in arms:
+        entry = arm["metrics"][f"validation/{metric}"]
+        for value, name in ((entry["base"], BASE), (entry["value"], arm["name"])):
+            if arm["dataset"] not in best or value > best[arm["dataset"]][0]:
+                best[arm["dataset"]] = value, name
+    return {dataset: name for dataset, (_, name) in best.items()}
 
 
 def _missing(cells: tuple[Cell, ...], done: list[Cell]) -> list[str]:

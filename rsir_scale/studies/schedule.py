@@ -27,7 +27,7 @@ from rsir_scale.studies.checks import check_study
 from rsir_scale.studies.file import CellSettings, StudyFile
 from rsir_scale.studies.folder import Study, begin_study, read_study, record_of
 from rsir_scale.studies.making import Job, make_cell, take_base
-from rsir_scale.studies.order import Ended, Runner, Tell, bring_to_end
+from rsir_scale.studies.order import Ended, InProcess, Runner, Tell, bring_to_end
 
 _POLL_S = 1.0
 _GIB = 1 << 30
@@ -92,7 +92,7 @@ def _real_nodes(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
 def _runner(study: Study, cluster: Cluster, nodes: Sequence[Node], workers: int | None) -> Runner:
     root, cell = study.store.root, study.file.cell
     if cell.where == "ray":
-        return _Driven(root)
+        return InProcess(root, _drive_cell)
     return _Tasks(root, cluster, cell, workers or sum(int(node.cpus // cell.cpus) for node in nodes))
 
 
@@ -135,33 +135,10 @@ def _ended(job: Job, task: "ray.ObjectRef[None]") -> Ended:
     return Ended(job)
 
 
-@dataclass
-class _Driven:
-    """Cells one after another, each over the whole cluster."""
-
-    root: str
-    over: list[Ended] = field(default_factory=list)
-
-    def has_room(self) -> bool:
-        return not self.over
-
-    def start(self, job: Job) -> None:
-        try:
-            self._drive(job)
-        except StoppedError:
-            raise
-        except RsirError as error:
-            self.over.append(Ended(job, error))
-        else:
-            self.over.append(Ended(job))
-
-    def ended(self) -> list[Ended]:
-        over, self.over = self.over, []
-        return over
-
-    def _drive(self, job: Job) -> None:
-        config = config_of(read_study(open_store(self.root)).file, job.cell, passes=job.passes)
-        place = f"{self.root}/{job.cell.key}"
-        with open_run(open_store(place), config, open_dataset(config.data.path)) as run:
-            take_base(run, self.root, job)
-        drive(config, place)
+def _drive_cell(root: str, job: Job) -> None:
+    """Bring a cell to its end as `rsir run` does."""
+    config = config_of(read_study(open_store(root)).file, job.cell, passes=job.passes)
+    place = f"{root}/{job.cell.key}"
+    with open_run(open_store(place), config, open_dataset(config.data.path)) as run:
+        take_base(run, root, job)
+    drive(config, place)

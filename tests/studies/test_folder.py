@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
 from rsir_scale.storage.opening import open_store
 from rsir_scale.studies.folder import STUDY, begin_study, read_study, record_of
+from tests.loop.tiny_run import tiny_dataset
 from tests.studies.world import ARMS, begin, study_file
 
 
@@ -43,3 +45,10 @@ def test_seeds_and_paths_do_not_make_another_study() -> None:
 def test_a_study_may_lie_in_a_new_folder_of_a_new_folder(tmp_path: Path) -> None:
     study = begin_study(open_store(tmp_path / "a" / "b"), record_of(study_file()), (3,))
     assert study.seeds() == (3,)
+
+
+def test_a_dataset_may_move(tmp_path: Path) -> None:
+    begin(tmp_path / "study", study_file())
+    shutil.copytree(tiny_dataset().path, tmp_path / "moved")
+    study = begin(tmp_path / "study", study_file(datasets={"market": str(tmp_path / "moved")}))
+    assert study.file.datasets == {"market": str(tmp_path / "moved")}

@@ -84,6 +84,15 @@ def test_an_arm_is_charged_for_its_base_and_for_what_it_wrote(found: dict[str, A
     assert arm(found, "aa")["ledger"]["trials"] == 0
 
 
+def test_the_choice_is_the_best_by_validation_base_and_controls_included(found: dict[str, Any]) -> None:
+    names = {"base": 0} | {entry["name"]: entry["iteration"] for entry in found["arms"]}
+    means = {
+        name: np.mean([_metrics(finished_study(), name, seed, number)["validation/NDCG@10"] for seed in SEEDS])
+        for name, number in names.items()
+    }
+    assert means[found["choice"]["market"]] == max(means.values())
+
+
 def test_groups_of_users_add_up_to_the_whole(found: dict[str, Any]) -> None:
     groups = arm(found, "rsir")["segments"]
     thirds = [groups[f"length/{name}"] for name in ("short", "middle", "long")]
