@@ -23,6 +23,7 @@ def test_each_user_is_in_one_third_by_length_and_in_one_group_by_target(users: l
 def test_thirds_are_in_order_and_equal_users_stay_together(users: list[tuple[int, int]]) -> None:
     lengths, occurrences = (np.array(values) for values in zip(*users, strict=True))
     found = segments(lengths, occurrences)
+    assert found[LENGTHS[0]].any()
     groups = [set(lengths[found[name]].tolist()) for name in LENGTHS]
     for lower, higher in pairwise(groups):
         assert not lower or not higher or max(lower) < min(higher)

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from rsir_scale.studies.order import Ended, InProcess, bring_to_end
 from rsir_scale.studies.spent import updates_spent
 from rsir_scale.verification.verify import verify
 from tests.loop.tiny_run import tiny_dataset
-from tests.studies.world import FEW_ARMS, SEEDS, begin, finished_study, study_file
+from tests.studies.world import FEW_ARMS, SEEDS, begin, copy_of_study, finished_study, study_file
 
 ONE_SEED = (0,)
 
@@ -26,9 +27,11 @@ class Failing(InProcess):
         super().__init__(root)
         self.name, self.error, self.left = name, error, times
         self.started: list[str] = []
+        self.bases: list[str | None] = []
 
     def start(self, job: Job) -> None:
         self.started.append(job.cell.name)
+        self.bases.append(job.base_of)
         if job.cell.name == self.name and self.left:
             self.left -= 1
             self._over.append(Ended(job, self.error))
@@ -87,6 +90,14 @@ def test_an_interrupted_study_goes_on_to_the_same_cells(tmp_path: Path) -> None:
     bring_to_end(study, ONE_SEED, InProcess(study.store.root))
     assert digests(study, ONE_SEED).items() <= digests(finished_study(), ONE_SEED).items()
     assert not list(study.store.list("failed"))
+
+
+def test_longer_training_of_equal_length_is_shared_also_with_a_cell_that_was_done_before(tmp_path: Path) -> None:
+    study = copy_of_study(tmp_path / "study")
+    shutil.rmtree(study.run_store(cell_named(study, "longer-of-shuffled")).root)
+    runner = Failing(study.store.root, "nothing", ResumableError("never"))
+    bring_to_end(study, SEEDS, runner)
+    assert (runner.started, runner.bases) == (["longer-of-shuffled"], ["cells/market/0/longer-of-rsir"])
 
 
 def test_a_cell_that_fails_stops_only_what_needs_it_and_keeps_its_reason(tmp_path: Path) -> None:
