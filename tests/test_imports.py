@@ -35,6 +35,8 @@ ROOMS = (
     {"loop"},
     {"verification"},
     {"outputs"},
+    {"analysis"},
+    {"studies"},
     {"cli"},
     {"__main__"},
 )
@@ -45,6 +47,7 @@ MAY_IMPORT_RAY = {
     "rsir_scale.training.trainer",
     "rsir_scale.generation.pool",
     "rsir_scale.loop.driver",
+    "rsir_scale.studies.schedule",
 }
 HEAVY = {"torch", "ray"}
 IMPORT_TO_PACKAGE = {"yaml": "pyyaml", "sklearn": "scikit-learn"}

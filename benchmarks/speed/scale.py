@@ -38,7 +38,7 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.loop.driver import Cluster
-from rsir_scale.loop.preflight import needs
+from rsir_scale.loop.preflight import local_nodes, needs
 from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
@@ -159,7 +159,7 @@ def generate(job: Job) -> dict[str, Any]:
     config, dataset, store = job.config(), open_dataset(job.market), open_store(job.run)
     torch.set_num_threads(1)
     with Stopper("stopped") as stopper, open_run(store, config, dataset) as run:
-        cluster = Cluster(config, stopper)
+        cluster = Cluster(local_nodes(config), stopper)
         cluster.connect()
         cluster.wait_for(needs(config)[1])
         augmenter = augmenter_of(run, 0)

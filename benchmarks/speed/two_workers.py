@@ -19,7 +19,7 @@ from benchmarks.record.result_file import Row, write_rows
 from rsir_scale.config.file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.loop.driver import Cluster
-from rsir_scale.loop.preflight import needs
+from rsir_scale.loop.preflight import local_nodes, needs
 from rsir_scale.loop.stop import Stopper
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.open_run import open_run
@@ -63,7 +63,7 @@ def train(arguments: argparse.Namespace, workers: int, dropout: float) -> Row:
         shutil.rmtree(folder)
     store = open_store(folder)
     with Stopper("stopped") as stopper, open_run(store, config, dataset) as run:
-        cluster = Cluster(config, stopper)
+        cluster = Cluster(local_nodes(config), stopper)
         cluster.connect()
         try:
             cluster.wait_for(needs(config)[0])

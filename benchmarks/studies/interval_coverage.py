@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.record.result_file import Row, write_rows
-from benchmarks.studies.significance import paired_gain
+from rsir_scale.analysis.significance import paired_gain
 
 USERS = 200
 RESAMPLES = 500

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from rsir_scale.cli.data import data_app
+from rsir_scale.cli.study import study_app
 from rsir_scale.cli.tables import show
 from rsir_scale.cli.version import version_lines
 from rsir_scale.config.file import load_config
@@ -33,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(study_app, name="study")
 _INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]

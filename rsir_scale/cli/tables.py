@@ -30,6 +30,16 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
                 console.print(line, soft_wrap=True)
 
 
+def show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of equal names below one another on stdout: for more of them than a terminal has columns."""
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    Console(markup=False, emoji=False).print(table)
+
+
 def _is_rows(value: object) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(row, Mapping) for row in value)
 

@@ -78,23 +78,36 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file is missing or no mapping, a key is unknown, or a value breaks its rule.
     """
+    return resolve(apply_overrides(read_sections(path), overrides))
+
+
+def read_sections(path: str | Path, *, kind: str = "config") -> dict[str, Any]:
+    """Read a YAML file of keys, unresolved.
+
+    Args:
+        path: of the file.
+        kind: what the file is called in messages.
+
+    Raises:
+        ConfigError: it cannot be read, is not YAML that settings are written in, or holds no mapping.
+    """
     try:
         with Path(path).open("rb") as file:
             text = file.read(MAX_BYTES + 1).decode("utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"config {shown(str(path))} cannot be read ({str(error)[:_FAULT_CHARACTERS]}): name an existing YAML file, "
+            f"{kind} {shown(str(path))} cannot be read ({str(error)[:_FAULT_CHARACTERS]}): name an existing YAML file, "
             "in UTF-8"
         ) from error
     try:
         raw = parse_yaml(text)
     except NotYamlError as error:
-        raise ConfigError(f"config {path} is not YAML that can be read: {error}") from error
+        raise ConfigError(f"{kind} {path} is not YAML that can be read: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"config {path} holds {type(raw).__name__}, not sections: write `data: {{path: …}}` and so on"
+            f"{kind} {path} holds {type(raw).__name__}, not sections: write `data: {{path: …}}` and so on"
         )
-    return resolve(apply_overrides(raw, overrides))
+    return raw
 
 
 def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

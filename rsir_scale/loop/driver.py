@@ -65,7 +65,7 @@ def drive(run: Run, *, line: ProgressLine | None = None) -> None:
     torch.set_num_threads(config.training.threads)
     shown = line or ProgressLine()
     with Stopper(_again(run) if is_run(store) else "the same command, for nothing was begun") as stopper:
-        cluster = Cluster(config, stopper)
+        cluster = Cluster(local_nodes(config), stopper)
         try:
             check_settings(config, run.dataset)
             check(config, cluster.nodes())
@@ -130,10 +130,15 @@ def _tell(opened: HeldRun, event: str, **facts: str) -> None:
 
 
 class Cluster:
-    """The Ray cluster of a run: the one this process is in, that of RAY_ADDRESS, or one of our own, started late."""
+    """The Ray cluster of a run: the one this process is in, that of RAY_ADDRESS, or one of our own, started late.
 
-    def __init__(self, config: Config, stopper: Stopper) -> None:
-        self._config = config
+    Args:
+        own: what a cluster of our own lends; one node.
+        stopper: is told of Ray's start.
+    """
+
+    def __init__(self, own: tuple[Node, ...], stopper: Stopper) -> None:
+        self._own = own
         self._stopper = stopper
         self._ours = False
         self._address = os.environ.get("RAY_ADDRESS")
@@ -141,7 +146,7 @@ class Cluster:
     def nodes(self) -> tuple[Node, ...]:
         """What there is to run on; our own cluster is not started for the answer."""
         if not self._address and not ray.is_initialized():
-            return local_nodes(self._config)
+            return self._own
         self.connect()
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         alive = [node["Resources"] for node in nodes if node["Alive"]]
@@ -162,7 +167,7 @@ class Cluster:
             if self._address:
                 _join(self._address)
             else:
-                _start(*local_nodes(self._config))
+                _start(*self._own)
         self._ours = True
 
     def wait_for(self, need: Need) -> None:
@@ -195,7 +200,7 @@ class Cluster:
 def cluster_nodes(config: Config) -> tuple[Node, ...]:
     """The nodes of the cluster at RAY_ADDRESS. Raises ResumableError."""
     with Stopper("rsir plan") as stopper:
-        cluster = Cluster(config, stopper)
+        cluster = Cluster(local_nodes(config), stopper)
         try:
             return cluster.nodes()
         finally:

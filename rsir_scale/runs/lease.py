@@ -141,6 +141,18 @@ class Lease:
         )
 
 
+def is_held(store: Store, *, clock: Clock = time.time) -> bool:
+    """Whether a driver works on the run, or may still do so. Raises IntegrityError."""
+    current = _highest(store)
+    if current < 0:
+        return False
+    try:
+        _refuse_if_held(store, current, this_process(), clock())
+    except LeaseHeldError:
+        return True
+    return False
+
+
 def _highest(store: Store) -> int:
     """The highest generation, -1 before the first; found by doubling and halving, since readers never list."""
     if not store.exists(layout.lease(0)):

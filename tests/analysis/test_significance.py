@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import ttest_rel
 
-from benchmarks.studies.significance import Values, paired_gain
+from rsir_scale.analysis.significance import Values, difference, holm, paired_gain
 
 
 def _runs(seeds: int, users: int, *, lift: float, seed: int = 0) -> tuple[Values, Values]:
@@ -87,3 +91,64 @@ def test_seeds_that_agree_by_luck_make_no_interval_narrower_than_seeds_that_are_
 def test_runs_that_are_no_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         paired_gain(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+tables = st.integers(1, 4).flatmap(
+    lambda seeds: arrays(np.float64, (2, seeds, 12), elements=st.floats(0, 1, width=16), fill=st.nothing())
+)
+
+
+@given(tables)
+def test_the_p_value_is_below_a_twentieth_exactly_where_the_interval_excludes_nothing(pair: Values) -> None:
+    found = difference(pair[0], pair[1])
+    nearest = min(abs(found.low), abs(found.high))
+    if nearest > 1e-9:
+        assert (found.p < 0.05) == (found.low > 0.0 or found.high < 0.0)
+
+
+@given(tables)
+def test_a_difference_the_other_way_round_has_the_other_sign_and_the_same_p(pair: Values) -> None:
+    one, other = difference(pair[0], pair[1]), difference(pair[1], pair[0])
+    assert (other.mean, other.low, other.high) == pytest.approx((-one.mean, -one.high, -one.low))
+    assert other.p == pytest.approx(one.p)
+
+
+@given(arrays(np.float64, (2, 1, 20), elements=st.floats(0, 1, width=16), fill=st.nothing()))
+def test_one_seed_has_the_paired_t_test_of_scipy(pair: Values) -> None:
+    assume(np.ptp(pair[1] - pair[0]) > 1e-3)
+    theirs = ttest_rel(pair[1, 0], pair[0, 0])
+    ours, interval = difference(pair[0], pair[1]), theirs.confidence_interval(0.95)
+    assert ours.p == pytest.approx(theirs.pvalue, abs=1e-12)
+    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
+def test_a_true_difference_of_the_detectable_size_is_shown_four_times_in_five() -> None:
+    numbers, users, shown = np.random.default_rng(3), 100, 0
+    of_sd_1 = np.repeat([1.0, -1.0], users // 2)[None] * ((users - 1) / users) ** 0.5
+    size = difference(np.zeros((1, users)), of_sd_1).detectable
+    for _ in range(800):
+        effect = numbers.normal(size, 1, (1, users))
+        shown += difference(np.zeros_like(effect), effect).low > 0.0
+    assert 0.75 <= shown / 800 <= 0.85
+
+
+def plain_holm(p_values: list[float]) -> list[float]:
+    """Step by step, as the paper has it: the smallest first, each no smaller than the one before it."""
+    left = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, last = [0.0] * len(p_values), 0.0
+    while left:
+        last = max(last, min(1.0, len(left) * p_values[left[0]]))
+        corrected[left.pop(0)] = last
+    return corrected
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_s_correction_is_that_of_the_paper(p_values: list[float]) -> None:
+    corrected = holm(p_values)
+    assert list(corrected) == plain_holm(p_values)
+    assert all(before <= after <= 1.0 for before, after in zip(p_values, corrected, strict=True))
+
+
+def test_a_single_user_has_no_interval() -> None:
+    with pytest.raises(ValueError, match="1 users have no interval"):
+        difference(np.zeros((2, 1)), np.ones((2, 1)))
