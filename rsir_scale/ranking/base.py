@@ -1,8 +1,9 @@
-"""The one question that generation asks of the item table at each step.
+"""What is asked of the item table: by generation at each step, and by evaluation.
 
-For every row: does an own item still to come rank within the threshold over the whole catalogue, and, for rows that
-pass and explore (paper Sec. 3.2.1), which items of the catalogue score best? Both come from one pass over the table.
-The own items' scores come with the answer, for rows that exploit. Scores are those of `ranking.score`.
+Generation asks for every row: does an own item still to come rank within the threshold over the whole catalogue, and,
+for rows that pass and explore (paper Sec. 3.2.1), which items of the catalogue score best? Both come from one pass over
+the table. The own items' scores come with the answer, for rows that exploit. Evaluation asks where one item ranks among
+the others. Scores are those of `ranking.score`.
 
 Shapes: B rows, R own items (padded with 0), L context positions, P candidates, D width, V items.
 """
@@ -74,6 +75,49 @@ class ItemSearch(Protocol):
 
     def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
         """Answer one step's question.
+
+        Raises:
+            ArithmeticError: a query vector is not finite.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RankQuery:
+    """One item a row, whose rank is asked for.
+
+    Attributes:
+        query_BD: query vectors.
+        target_B: the items, 1..V.
+        excluded_BL: items that do not count, 0-padded, in any order and more than once; the target may be among them.
+    """
+
+    query_BD: Tensor
+    target_B: Tensor
+    excluded_BL: Tensor
+
+    def as_search(self) -> SearchQuery:
+        """The target as the row's only own item, which vouches; what is excluded as banned."""
+        on_B = torch.ones_like(self.target_B, dtype=torch.bool)
+        return SearchQuery(
+            query_BD=self.query_BD,
+            own_BR=self.target_B[:, None],
+            vouching_BR=on_B[:, None],
+            checked_B=on_B,
+            explore_B=~on_B,
+            banned_BL=self.excluded_BL,
+        )
+
+
+class ExactItemSearch(ItemSearch, Protocol):
+    """An `ItemSearch` that looks at the whole catalogue, and so can rank."""
+
+    def ranks(self, query: RankQuery, *, cap: int) -> Tensor:
+        """Return each target's rank, int64 `[B]`: 1 + the other items that score at least as high.
+
+        Args:
+            query: whose ranks.
+            cap: the greatest rank that is told apart, at least 1; what lies beyond it is cap + 1.
 
         Raises:
             ArithmeticError: a query vector is not finite.
