@@ -38,6 +38,13 @@ class SearchQuery:
     explore_B: Tensor
     banned_BL: Tensor
 
+    @classmethod
+    def for_best(cls, query_BD: Tensor, banned_BL: Tensor) -> "SearchQuery":
+        """Ask for the best items of the catalogue, and check nothing."""
+        on_B = torch.ones(len(query_BD), dtype=torch.bool, device=query_BD.device)
+        none_B1 = torch.zeros((len(query_BD), 1), dtype=torch.int64, device=query_BD.device)
+        return cls(query_BD, none_B1, none_B1.bool(), checked_B=~on_B, explore_B=on_B, banned_BL=banned_BL)
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -135,17 +142,23 @@ def require_finite_items(items_VD: Tensor, *, name: Callable[[int], str] = "item
     Raises:
         IntegrityError: names the first item whose vector holds NaN or an infinity.
     """
+    if all_finite(items_VD[1:]):
+        return
     broken = (~torch.isfinite(items_VD[1:]).all(1)).nonzero()
-    if len(broken):
-        raise IntegrityError(
-            f"the vector of {name(int(broken[0]) + 1)} is not finite ({len(broken)} such of {len(items_VD) - 1}): "
-            "the model is damaged or its training diverged; train it again, with a lower learning rate"
-        )
+    raise IntegrityError(
+        f"the vector of {name(int(broken[0]) + 1)} is not finite ({len(broken)} such of {len(items_VD) - 1}): "
+        "the model is damaged or its training diverged; train it again, with a lower learning rate"
+    )
+
+
+def all_finite(vectors_BD: Tensor) -> bool:
+    """Whether no vector holds NaN or an infinity: norms tell it, and are looked into only where one overflows."""
+    return bool(torch.isfinite(vectors_BD.norm(dim=1)).all() or torch.isfinite(vectors_BD).all())
 
 
 def require_finite_queries(query_BD: Tensor) -> None:
     """Refuse queries that no item could be compared under. Raises ArithmeticError."""
-    if not torch.isfinite(query_BD).all():
+    if not all_finite(query_BD):
         raise not_finite_query()
 
 

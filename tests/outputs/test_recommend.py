@@ -73,7 +73,7 @@ def test_asking_for_nobody_gives_an_empty_table(tmp_path: Path) -> None:
 
 def test_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _written(tiny_run(), tmp_path, "a.parquet")
-    monkeypatch.setattr("rsir_scale.outputs.recommend._SCORES_PER_BLOCK", 4 * ITEMS)
+    monkeypatch.setattr("rsir_scale.outputs.recommend._ROWS_PER_BLOCK", 4)
     blocks = _written(tiny_run(), tmp_path, "b.parquet")
     assert whole.drop("score").equals(blocks.drop("score"))
     np.testing.assert_allclose(whole["score"], blocks["score"], rtol=1e-5)
