@@ -29,7 +29,7 @@ from rsir_scale.models.sasrec import SASRec
 from rsir_scale.outputs.recommend import LoadedModel
 
 WIDTH, MAX_LENGTH, CUTOFF, TOP = 64, 50, 20, 10
-ITEMS_PER_GROUP, GROUPS_PER_USER, NEAR = 40, 3, 1 / 3
+ITEMS_PER_GROUP, GROUPS_PER_USER, NEAR = 40, 1, 1 / 3
 ITEM_NOISE, NORM_SPREAD = 0.8, 0.15
 QUERY_NOISE = 0.05  # of the encoder's output, which is eight times as long as an item
 
