@@ -131,7 +131,8 @@ def fitted(config: Config, dataset: PreparedDataset, folder: Path, name: str) ->
         train_iteration(run, 0, worker=Worker(), report=lambda progress: tell(name, progress))
     model = read_model(store, 0)
     users = validation_set(dataset.training_sequences(), dataset.held_out())
-    ranks = rank_targets(load_trained(run, 0), users, mask_history=config.evaluation.mask_history)
+    largest = max(cut for _, cut in METRICS)
+    ranks = rank_targets(load_trained(run, 0), users, mask_history=config.evaluation.mask_history, cap=largest)
     interval = training_task(run, 0).budget.interval
     scores = {
         f"validation/{name}@{cut}": float(per_user(ranks, metric=name, cutoff=cut).mean()) for name, cut in METRICS

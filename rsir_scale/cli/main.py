@@ -213,11 +213,16 @@ def recommend(
     backbone: OwnClass = None,
 ) -> None:
     """Write each user's best unseen items, by default from the iteration with the best validation."""
+    from rsir_scale.loop.progress import ProgressLine
     from rsir_scale.outputs.recommend import recommend as write
 
     stored = run_to_load(open_store(run_dir), backbone)
-    wanted = None if users is None else _lines(users)
-    typer.echo(str(write(stored, top=top, users=wanted, out=out, iteration=iteration)), err=True)
+    wanted, line = None if users is None else _lines(users), ProgressLine(at_once=False)
+    try:
+        written = write(stored, top=top, users=wanted, out=out, iteration=iteration, tell=line.update)
+    finally:
+        line.close()
+    typer.echo(str(written), err=True)
 
 
 def _drive(asked: Run) -> None:

@@ -11,6 +11,8 @@ NO_EFFECT = frozenset(
     {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
     # Decides whether a run goes on, and not what it writes.
     | {"run.max_error_rate", "run.shard_timeout_s"}
+    # Decides how far ranks are kept, which metrics.json says; no metric looks beyond it.
+    | {"evaluation.rank_cap"}
     # Held to what lies there, as is data.path: a teacher may move, but not change.
     | {"generation.teacher"}
     # Presets are spelled out in the keys they fill.

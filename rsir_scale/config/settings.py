@@ -23,6 +23,7 @@ from rsir_scale.config.fitting import (
 )
 
 __all__ = [
+    "CUTOFFS",
     "Config",
     "DataConfig",
     "EvaluationConfig",
@@ -34,6 +35,9 @@ __all__ = [
     "TrainingConfig",
     "WritingConfig",
 ]
+
+
+CUTOFFS = (10, 20)  # the n of the metrics, such as Recall@n
 
 
 class DataConfig(Section):
@@ -173,6 +177,26 @@ class EvaluationConfig(Section):
     mask_history: bool = Field(
         default=True, description="items of the context cannot be recommended; a held-out item among them comes last"
     )
+    rank_cap: PositiveInt | None = Field(
+        default=1000,
+        description="greatest rank that is told apart: those beyond it are kept as one more; none, or 0: every rank, "
+        "which takes many times as long where there are many items; changes no metric",
+    )
+
+    @field_validator("rank_cap", mode="before")
+    @classmethod
+    def _zero_is_none(cls, value: Any) -> Any:
+        return None if value == 0 and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _cap_reaches_all_cutoffs(self) -> "EvaluationConfig":
+        largest = max(CUTOFFS)
+        if self.rank_cap is not None and self.rank_cap < largest:
+            raise ValueError(
+                f"evaluation.rank_cap={self.rank_cap} is below {largest}, the largest cutoff of the metrics, which "
+                f"could not be told: set it to {largest} or more, or to null for full ranks"
+            )
+        return self
 
 
 TEACHER, TRIALS = "generation.teacher", "generation.trials_per_sequence"

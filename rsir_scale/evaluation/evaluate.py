@@ -1,13 +1,14 @@
 """Ranks of held-out items over the full catalogue.
 
 The rank of a target is 1 + the number of other items that score at least as high: equal scores count against the model.
-With history masking the items of the context score -inf: they cannot beat the target, and a target that is one of them
-comes last, for nobody would be recommended it. Users are ranked in tiles of similar length, and items in blocks, so
-memory is bounded by one tile of scores a thread.
+With history masking the items of the context do not count, and a target that is one of them comes last, for nobody
+would be recommended it. The exact search finds the ranks; a cap lets it leave a row once so many items are ahead.
 
-Shapes: B rows, L positions, D width, V items.
+Shapes: B rows, D width, V items.
 """
 
+from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,19 +18,14 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import HeldOut, Sequences
-from rsir_scale.evaluation.blocks import (
-    ITEMS_PER_TILE,
-    ROWS_PER_TILE,
-    Rows,
-    own_scores,
-    require_scores,
-    threads_for_tiles,
-)
 from rsir_scale.evaluation.metrics import beyond_cutoffs
+from rsir_scale.evaluation.rows import answered, encoded, history, packed, threads_for_rows
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.inputs import blocks_by_length, pad_latest
+from rsir_scale.models.inputs import blocks_by_length
+from rsir_scale.ranking.base import ExactItemSearch, RankQuery
 
-_TILES_PER_GROUP = 16  # tiles whose queries are held at once
+_ROWS_PER_GROUP = 1 << 13  # whose queries are held at once
+Ranks = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -76,55 +72,67 @@ def test_set(training: Sequences, held_out: HeldOut) -> EvaluationSet:
     return EvaluationSet(Sequences(ids=chosen.ids, offsets=offsets, items=items), held_out.test[rows])
 
 
-@torch.inference_mode()
-def rank_targets(
-    backbone: Backbone, evaluation: EvaluationSet, *, mask_history: bool, items_per_tile: int = ITEMS_PER_TILE
-) -> npt.NDArray[np.int64]:
-    """Rank each row's target among all items of the catalogue.
+def rank_targets(backbone: Backbone, evaluation: EvaluationSet, *, mask_history: bool, cap: int | None = None) -> Ranks:
+    """Rank the targets of one set; see `rank_sets`."""
+    return rank_sets(backbone, {"": evaluation}, mask_history=mask_history, cap=cap)[""]
+
+
+@torch.no_grad()  # not inference mode: what a class of the user's keeps from here, training may read
+def rank_sets(
+    backbone: Backbone, sets: Mapping[str, EvaluationSet], *, mask_history: bool, cap: int | None = None
+) -> dict[str, Ranks]:
+    """Rank each row's target among all items of the catalogue, which is packed once for all sets.
 
     Args:
         backbone: whose queries and items.
-        evaluation: users, contexts and targets.
-        mask_history: whether items of the context score -inf, the target too if it is one.
-        items_per_tile: items of the catalogue that are scored at once; changes no rank.
+        sets: users, contexts and targets.
+        mask_history: whether items of the context cannot be recommended, the target too if it is one.
+        cap: the greatest rank that is told apart, at least the largest cutoff; None for all.
 
     Returns:
-        int64 ranks in 1..V, in the order of the rows; of masked targets V, or more where V is within a cutoff.
+        By set, int64 ranks in the order of the rows: 1..V, or cap + 1 for all that lie beyond the cap. Masked targets
+        have the last of these, or more where V is within a cutoff.
 
     Raises:
-        DivergedError: a target's score is NaN or infinite.
+        DivergedError: a query or an item has NaN or an infinity.
     """
     was_training = backbone.training
     backbone.eval()
-    ranks = np.ones(len(evaluation.targets), dtype=np.int64)
-    items_VD = backbone.item_vectors().detach()
-    tiles = blocks_by_length(evaluation.contexts.lengths, rows=ROWS_PER_TILE)
-    ask = partial(_ask, backbone, items_VD, evaluation, mask_history)
-    count = partial(Rows.reached_by, items_ND=items_VD, items_per_tile=items_per_tile)
-    with threads_for_tiles() as threads:
-        for start in range(0, len(tiles), _TILES_PER_GROUP):
-            group = tiles[start : start + _TILES_PER_GROUP]
-            for rows, count_B in zip(group, threads.map(count, [ask(rows) for rows in group]), strict=True):
-                ranks[rows] += count_B
-    if mask_history:
-        ranks[evaluation.masked()] = beyond_cutoffs(backbone.item_count)
+    ranking = _Ranking(backbone, *packed(backbone), mask_history, cap or backbone.item_count)
+    with threads_for_rows() as threads:
+        ranks = {name: ranking.ranks(users, threads) for name, users in sets.items()}
     backbone.train(was_training)
     return ranks
 
 
-def _ask(
-    backbone: Backbone,
-    items_VD: Tensor,
-    evaluation: EvaluationSet,
-    mask_history: bool,
-    rows: npt.NDArray[np.int64],
-) -> Rows:
-    """What rows ask of the table; padding, item 0, is excluded."""
-    contexts = evaluation.contexts
-    query_BD = backbone.encode(pad_latest(contexts, rows, max_length=backbone.max_length).to(items_VD.device))
-    target_B1 = torch.from_numpy(evaluation.targets[rows].astype(np.int64))[:, None]
-    excluded = [torch.zeros_like(target_B1), target_B1]
-    if mask_history:
-        excluded.append(pad_latest(contexts, rows, max_length=int(contexts.lengths.max(initial=1))))
-    threshold_B1 = require_scores(own_scores(query_BD, items_VD[target_B1[:, 0].to(items_VD.device)]))
-    return Rows(query_BD, threshold_B1, torch.cat(excluded, dim=1).to(items_VD.device))
+@dataclass(frozen=True)
+class _Ranking:
+    """A model, the search over its items, and the protocol."""
+
+    backbone: Backbone
+    search: ExactItemSearch
+    device: torch.device
+    mask_history: bool
+    cap: int
+
+    def ranks(self, users: EvaluationSet, threads: Executor) -> Ranks:
+        ranks = np.empty(len(users.targets), dtype=np.int64)
+        for rows in blocks_by_length(users.contexts.lengths, rows=_ROWS_PER_GROUP):
+            ask = partial(self._piece_ranks, self._query(users, rows))
+            for piece, rank_B in answered(threads, len(rows), ask):
+                ranks[rows[piece]] = rank_B.cpu().numpy()
+        if self.mask_history:
+            items = self.backbone.item_count
+            ranks[users.masked()] = self.cap + 1 if self.cap < items else beyond_cutoffs(items)
+        return ranks
+
+    def _query(self, users: EvaluationSet, rows: npt.NDArray[np.int64]) -> RankQuery:
+        return RankQuery(
+            query_BD=encoded(self.backbone, users.contexts, rows, device=self.device),
+            target_B=torch.from_numpy(users.targets[rows].astype(np.int64)).to(self.device),
+            excluded_BL=history(users.contexts, rows, masked=self.mask_history, device=self.device),
+        )
+
+    def _piece_ranks(self, query: RankQuery, piece: slice) -> Tensor:
+        part = RankQuery(query.query_BD[piece], query.target_B[piece], query.excluded_BL[piece])
+        return self.search.ranks(part, cap=self.cap)

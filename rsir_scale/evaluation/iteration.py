@@ -1,7 +1,7 @@
 """Evaluating theta_k of a run: ranks of every user's held-out items, kept, and the metrics over them.
 
-Metrics are over the full catalogue; whether history is masked is a setting and stands in the file. Ranks are kept per
-user, so that two models can be compared by a paired test without being run again.
+Metrics are over the full catalogue; whether history is masked and how far ranks are told apart are settings and stand
+in the file. Ranks are kept per user, so that two models can be compared by a paired test without being run again.
 """
 
 from contextlib import suppress
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from rsir_scale.config.settings import EvaluationConfig
 from rsir_scale.data.schema import SEQUENCE_ID
-from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, test_set, validation_set
+from rsir_scale.evaluation.evaluate import EvaluationSet, rank_sets, test_set, validation_set
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.base import Backbone
 from rsir_scale.runs import layout
@@ -29,11 +29,12 @@ class Evaluation(Record):
     """What `metrics.json` holds: user means, the protocol, and the file of per-user ranks.
 
     `masked_targets` counts the held-out items that occur in their users' histories: where these are masked, no model
-    can reach them.
+    can reach them. Ranks beyond `rank_cap` are kept as one more than it; None where all were told apart.
     """
 
     metrics: dict[str, float]
     mask_history: bool
+    rank_cap: int | None = None
     users: dict[str, int]
     masked_targets: dict[str, int]
     ranks: FileEntry
@@ -64,8 +65,8 @@ def read_evaluation(store: Store, iteration: int) -> Evaluation | None:
 def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
     config, training, held_out = run.config.evaluation, run.dataset.training_sequences(), run.dataset.held_out()
     sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
-    ranks = {name: rank_targets(backbone, users, mask_history=config.mask_history) for name, users in sets.items()}
-    table = _ranks_table(sets, ranks)
+    ranks = rank_sets(backbone, sets, mask_history=config.mask_history, cap=config.rank_cap)
+    table = _ranks_table(sets, ranks, config.rank_cap)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     entry = write_entry(
@@ -80,6 +81,7 @@ def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
     return Evaluation(
         metrics=metrics,
         mask_history=config.mask_history,
+        rank_cap=config.rank_cap,
         users=users,
         masked_targets=masked_targets(sets, config),
         ranks=entry,
@@ -91,7 +93,9 @@ def masked_targets(sets: dict[str, EvaluationSet], config: EvaluationConfig) -> 
     return {name: int(users.masked().sum()) if config.mask_history else 0 for name, users in sets.items()}
 
 
-def _ranks_table(sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
+def _ranks_table(
+    sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np.int64]], rank_cap: int | None
+) -> pa.Table:
     """One row a user with a validation item; a user without a test item has rank null there."""
     users = sets["validation"].contexts.ids
     test = np.zeros(len(users), dtype=np.int64)
@@ -101,7 +105,8 @@ def _ranks_table(sets: dict[str, EvaluationSet], ranks: dict[str, npt.NDArray[np
             SEQUENCE_ID: users,
             VALIDATION_RANK: ranks["validation"],
             TEST_RANK: pa.array(test, mask=test == 0),
-        }
+        },
+        metadata={} if rank_cap is None else {"rank_cap": str(rank_cap)},
     )
 
 

@@ -13,7 +13,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-CUTOFFS = (10, 20)
+from rsir_scale.config.settings import CUTOFFS
+
 Ranks = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def per_user(ranks: Ranks, *, metric: str, cutoff: int) -> Values:
     """Return one metric for each user.
 
     Args:
-        ranks: ranks of the held-out items over the full catalogue, at least 1; any shape.
+        ranks: ranks of the held-out items over the full catalogue, at least 1 and exact up to the cutoff; any shape.
         metric: one of `METRICS`.
         cutoff: the n of metric@n.
     """

@@ -3,12 +3,15 @@
 Comes in: a finished iteration. Goes out: ranked items with scores, under the log's own ids. This is use, not
 evaluation: a user's context is all that is known of them, held-out items included, and which iteration is best is
 decided by validation NDCG@20 alone. Items of the context are not recommended where `evaluation.mask_history` is set.
+The exact search finds the items, so scores are float64 sums and an order holds to the last bit.
 
-Shapes: B rows, L positions, P recommended items, V items.
+Shapes: B rows, P recommended items.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,17 +21,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.schema import ITEM_ID, USER_ID
 from rsir_scale.data.sequences import Int64Array, offsets_of
 from rsir_scale.errors import InputError
+from rsir_scale.evaluation.rows import answered, encoded, history, packed, threads_for_rows
+from rsir_scale.loop.progress import Meter, duration
 from rsir_scale.models.base import Backbone
-from rsir_scale.models.inputs import pad_latest
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs.staging import appearing
-from rsir_scale.ranking.answer import best_first
+from rsir_scale.ranking.base import ExactItemSearch, SearchQuery, SearchResult
 from rsir_scale.runs.begun import check_dataset, run_to_load
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.run import Run
@@ -36,15 +39,16 @@ from rsir_scale.runs.selection import best_iteration
 from rsir_scale.storage.opening import open_store
 
 RANK, SCORE = "rank", "score"
-_SCORES_PER_BLOCK = 8_000_000
-_MINUS_INFINITY = float("-inf")
+_ROWS_PER_BLOCK = 1 << 13  # whose queries are held at once
+_ITEMS_PER_BLOCK = 1 << 22  # recommended items that are held at once, before they are written
+_CANDIDATES_PER_PIECE = 1 << 20  # of one thread
 _SUFFIXES = (".parquet", ".csv")
 _SCHEMA = pa.schema([(USER_ID, pa.string()), (ITEM_ID, pa.string()), (RANK, pa.int32()), (SCORE, pa.float32())])
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained backbone with the log's own item ids.
+    """A trained backbone with the log's own item ids. Its items are packed at the first question, and stay so.
 
     Attributes:
         backbone: in evaluation mode.
@@ -77,7 +81,7 @@ class LoadedModel:
             for items, scores in zip(items_NP.tolist(), scores_NP.tolist(), strict=True)
         ]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def rank(self, contexts: Sequences, top: int) -> tuple[Int64Array, npt.NDArray[np.float32]]:
         """Item indices `[N, P]` and scores of each context's best items, best first; item 0 where there are no more.
 
@@ -88,32 +92,33 @@ class LoadedModel:
             raise InputError(
                 f"top={top} is not in 1..{self.backbone.item_count}, the catalogue: choose a number in that range"
             )
-        items_VD = self.backbone.item_vectors()
-        blocks = np.array_split(
-            np.arange(len(contexts)), max(1, -(-len(contexts) * len(items_VD) // _SCORES_PER_BLOCK))
-        )
-        ranked = [self._rank_block(contexts, rows, items_VD, top) for rows in blocks]
-        return np.concatenate([items for items, _ in ranked]), np.concatenate([scores for _, scores in ranked])
+        items, scores = np.empty((len(contexts), top), np.int64), np.empty((len(contexts), top), np.float32)
+        rows = np.arange(len(contexts))
+        with threads_for_rows() as threads:
+            for first in range(0, len(rows), _ROWS_PER_BLOCK):
+                for part, found in self._rank_block(contexts, rows[first : first + _ROWS_PER_BLOCK], top, threads):
+                    items[part] = found.candidate_BP.cpu().numpy()
+                    scores[part] = found.candidate_score_BP.cpu().numpy()
+        return items, scores
+
+    @cached_property
+    def _packed(self) -> tuple[ExactItemSearch, torch.device]:
+        return packed(self.backbone)
 
     def _rank_block(
-        self, contexts: Sequences, rows: Int64Array, items_VD: Tensor, top: int
-    ) -> tuple[Int64Array, npt.NDArray[np.float32]]:
-        if not len(rows):
-            return np.empty((0, top), np.int64), np.empty((0, top), np.float32)
-        context_BL = pad_latest(contexts, rows, max_length=self.backbone.max_length).to(items_VD.device)
-        scores_BV = self.backbone.encode(context_BL) @ items_VD.T
-        scores_BV[:, 0] = _MINUS_INFINITY
-        if self.mask_history:
-            longest = int(contexts.lengths[rows].max())
-            history_BL = pad_latest(contexts, rows, max_length=longest).to(items_VD.device)
-            scores_BV.scatter_(1, history_BL, _MINUS_INFINITY)
-        score_BP, item_BP = best_first(*scores_BV.topk(top, dim=1))
-        # Of equal scores at the cut topk takes any.
-        tied_B = (scores_BV >= score_BP[:, -1:]).sum(1) > top
-        if tied_B.any():
-            score_NV, item_NV = scores_BV[tied_B].sort(dim=1, descending=True, stable=True)
-            score_BP[tied_B], item_BP[tied_B] = score_NV[:, :top], item_NV[:, :top]
-        return item_BP.masked_fill(score_BP == _MINUS_INFINITY, 0).cpu().numpy(), score_BP.float().cpu().numpy()
+        self, contexts: Sequences, rows: Int64Array, top: int, threads: Executor
+    ) -> Iterator[tuple[Int64Array, SearchResult]]:
+        search, device = self._packed
+        query_BD = encoded(self.backbone, contexts, rows, device=device)
+        banned_BL = history(contexts, rows, masked=self.mask_history, device=device)
+
+        def best(piece: slice) -> SearchResult:
+            asked = SearchQuery.for_best(query_BD[piece], banned_BL[piece])
+            return search.search(asked, rank_threshold=1, top_candidates=top)
+
+        most = max(1, _CANDIDATES_PER_PIECE // (top + banned_BL.shape[1]))
+        for piece, found in answered(threads, len(rows), best, most=most):
+            yield rows[piece], found
 
 
 def load_model(
@@ -142,6 +147,7 @@ def recommend(
     users: Sequence[str] | None,
     out: str | Path,
     iteration: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write the best items of users: user_id, item_id, rank (from 1), score; Parquet or CSV by the suffix of `out`.
 
@@ -151,6 +157,7 @@ def recommend(
         users: the log's user ids, in the order wanted; None for all.
         out: a path that does not exist, ending in .parquet or .csv.
         iteration: None for the best by validation NDCG@20.
+        tell: is told how far it is.
 
     Returns:
         The path written.
@@ -166,7 +173,7 @@ def recommend(
     contexts = _everything_known(run.dataset)
     with appearing(out) as staging, staging.open("wb") as file:
         write = _write_parquet if Path(out).suffix == ".parquet" else _write_csv
-        write(file, _tables(model, run.dataset, contexts, rows, top))
+        write(file, _tables(model, run.dataset, contexts, rows, top, tell))
     return Path(out)
 
 
@@ -205,10 +212,16 @@ def _everything_known(dataset: PreparedDataset) -> Sequences:
 
 
 def _tables(
-    model: LoadedModel, dataset: PreparedDataset, contexts: Sequences, rows: Int64Array, top: int
+    model: LoadedModel,
+    dataset: PreparedDataset,
+    contexts: Sequences,
+    rows: Int64Array,
+    top: int,
+    tell: Callable[[str], None],
 ) -> Iterator[pl.DataFrame]:
     user_ids, item_ids = dataset.user_ids(), model.item_ids
-    block_rows = max(1, _SCORES_PER_BLOCK // len(item_ids))
+    block_rows = max(1, min(_ROWS_PER_BLOCK, _ITEMS_PER_BLOCK // max(1, top)))
+    meter = Meter(len(rows), done=0)
     for first in range(0, max(1, len(rows)), block_rows):
         block = rows[first : first + block_rows]
         items_NP, scores_NP = model.rank(contexts.select(block), top)
@@ -221,6 +234,9 @@ def _tables(
                 SCORE: scores_NP[found],
             }
         )
+        done = first + len(block)
+        left = duration(meter.left_s(done))
+        tell(f"recommending  {done:,}/{len(rows):,} users" + (f"  {left} left" if left else ""))
 
 
 def _write_parquet(file: BinaryIO, tables: Iterable[pl.DataFrame]) -> None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from rsir_scale.config.settings import CUTOFFS
 from rsir_scale.errors import InputError
-from rsir_scale.evaluation.evaluate import rank_targets, test_set, validation_set
+from rsir_scale.evaluation.evaluate import rank_sets, test_set, validation_set
 from rsir_scale.evaluation.iteration import masked_targets, read_evaluation
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.repository import load_trained
@@ -34,8 +35,9 @@ def reevaluate(run: Run, iteration: int) -> dict[str, Any]:
     backbone = load_trained(run, iteration)
     sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
     metrics: dict[str, float] = {}
-    for name, users in sets.items():
-        metrics |= summarise(rank_targets(backbone, users, mask_history=protocol.mask_history), prefix=name)
+    found = rank_sets(backbone, sets, mask_history=protocol.mask_history, cap=max(CUTOFFS))
+    for name, ranks in found.items():
+        metrics |= summarise(ranks, prefix=name)
     recorded = read_evaluation(store, iteration)
     return {
         "iteration": iteration,

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
-from rsir_scale.ranking.base import ItemSearch
+from rsir_scale.ranking.base import ExactItemSearch
 from rsir_scale.ranking.clustered import ClusteredSearch, Semantics, probe_table
 from rsir_scale.ranking.clusters import Clusters
 from rsir_scale.ranking.compiled import CompiledSearch, PackedTable, takes
@@ -19,7 +19,7 @@ from rsir_scale.ranking.lists import FaissLists, ListScan, TorchLists
 Scan = Literal["auto", "compiled", "torch", "faiss"]
 
 
-def exact_search(items_VD: Tensor, *, scan: Scan = "auto") -> ItemSearch:
+def exact_search(items_VD: Tensor, *, scan: Scan = "auto") -> ExactItemSearch:
     """Return an exact search over `[V + 1, D]`; `auto` takes the compiled one where it was built and serves the table.
 
     Raises:

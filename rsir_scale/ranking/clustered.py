@@ -64,17 +64,7 @@ class ClusteredSearch:
 
     def probes(self, query_BD: Tensor) -> Tensor:
         """The clusters that each query is answered from, nearest first, `[B, N]`."""
-        rows, device = len(query_BD), query_BD.device
-        on_B = torch.ones(rows, dtype=torch.bool, device=device)
-        none_B1 = torch.zeros((rows, 1), dtype=torch.int64, device=device)
-        nearest = SearchQuery(
-            query_BD=probe_query(query_BD),
-            own_BR=none_B1,
-            vouching_BR=none_B1.bool(),
-            checked_B=~on_B,
-            explore_B=on_B,
-            banned_BL=none_B1,
-        )
+        nearest = SearchQuery.for_best(probe_query(query_BD), query_BD.new_zeros((len(query_BD), 1), dtype=torch.int64))
         found = self._probing.search(nearest, rank_threshold=1, top_candidates=self._nprobe)
         return found.candidate_BP - 1
 

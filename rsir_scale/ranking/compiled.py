@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rsir_scale.errors import ConfigError
 from rsir_scale.extension import Kernel
-from rsir_scale.ranking.base import SearchQuery, SearchResult, not_finite_query, require_finite_items
+from rsir_scale.ranking.base import RankQuery, SearchQuery, SearchResult, not_finite_query, require_finite_items
 
 _NOT_FINITE = 2  # as rsir_search in kernel/search.h says
 
@@ -29,7 +29,7 @@ class _Question(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "own_width", "banned_width", "probe_width")),
         *((name, ctypes.c_void_p) for name in ("query", "own", "vouching", "checked", "explore")),
         *((name, ctypes.c_void_p) for name in ("banned", "probes")),
-        *((name, ctypes.c_int64) for name in ("rank_threshold", "top_candidates")),
+        *((name, ctypes.c_int64) for name in ("rank_threshold", "top_candidates", "ranks_voucher")),
     ]
 
 
@@ -117,6 +117,21 @@ class PackedTable:
         self, query: SearchQuery, probes_BN: Tensor | None, *, rank_threshold: int, top_candidates: int
     ) -> SearchResult:
         """Answer one step's question from the probed lists, int32 `[B, N]`, or from all of them."""
+        return self._answer(query, probes_BN, rank_threshold, top_candidates, ranks_voucher=False)
+
+    def ranks(self, query: RankQuery, *, cap: int) -> Tensor:
+        """Rank among the items of all lists; see `ExactItemSearch`."""
+        return 1 + self._answer(query.as_search(), None, cap, 0, ranks_voucher=True).better_B
+
+    def _answer(
+        self,
+        query: SearchQuery,
+        probes_BN: Tensor | None,
+        rank_threshold: int,
+        top_candidates: int,
+        *,
+        ranks_voucher: bool,
+    ) -> SearchResult:
         top = min(top_candidates, self.item_count)
         rows, own = query.own_BR.shape
         given = {name: column.contiguous() for name, column in _columns(query).items()}
@@ -138,6 +153,7 @@ class PackedTable:
             probe_width=0 if probes_BN is None else probes_BN.shape[1],
             rank_threshold=rank_threshold,
             top_candidates=top,
+            ranks_voucher=ranks_voucher,
             **{name: column.data_ptr() for name, column in given.items()},
         )
         written = _columns(result)
@@ -151,7 +167,7 @@ class PackedTable:
 
 
 class CompiledSearch:
-    """Scan of a whole item table by the kernel, items by falling norm; see `ItemSearch` and `PackedTable`."""
+    """Scan of a whole item table by the kernel, items by falling norm; see `ExactItemSearch` and `PackedTable`."""
 
     def __init__(self, items_VD: Tensor, *, using: str | None = None) -> None:
         norm_V = items_VD.detach()[1:].norm(dim=1)
@@ -162,6 +178,10 @@ class CompiledSearch:
     def search(self, query: SearchQuery, *, rank_threshold: int, top_candidates: int) -> SearchResult:
         """Answer one step's question; see `ItemSearch`."""
         return self._table.search(query, None, rank_threshold=rank_threshold, top_candidates=top_candidates)
+
+    def ranks(self, query: RankQuery, *, cap: int) -> Tensor:
+        """Rank one item a row; see `ExactItemSearch`."""
+        return self._table.ranks(query, cap=cap)
 
 
 def _columns(table: SearchQuery | SearchResult) -> dict[str, Tensor]:

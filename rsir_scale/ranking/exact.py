@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from rsir_scale.ranking.answer import answer, best_first, best_vouchers, judge, without
-from rsir_scale.ranking.base import SearchQuery, SearchResult, require_finite_items, require_finite_queries
+from rsir_scale.ranking.base import (
+    RankQuery,
+    SearchQuery,
+    SearchResult,
+    require_finite_items,
+    require_finite_queries,
+)
 from rsir_scale.ranking.count import count_true
 from rsir_scale.ranking.score import exact_own_scores, exact_scores, rounding_band
 
@@ -36,7 +42,7 @@ class _Progress:
 
 
 class ExactSearch:
-    """Scan of an item table `[V + 1, D]` whose row 0 is padding; see `ItemSearch`."""
+    """Scan of an item table `[V + 1, D]` whose row 0 is padding; see `ExactItemSearch`."""
 
     name = "exact/torch"
 
@@ -58,16 +64,29 @@ class ExactSearch:
         require_finite_queries(query.query_BD)
         own_score_BR, target_B, voucher_B = best_vouchers(query, self._items_VD)
         top = min(top_candidates, self.item_count)
-        progress = self._begin(query, target_B, top)
+        kept = min(top + int((query.banned_BL > 0).sum(1).max()) + _SPARE, self.item_count)
+        progress = self._begin(query, target_B, kept)
         self._scan(query, progress, checked_B=query.checked_B & (voucher_B > 0), rank_threshold=rank_threshold)
         judged = judge(query, voucher_B, progress.better_B, rank_threshold=rank_threshold, item_count=self.item_count)
         explored_B = judged[0] & query.explore_B
         found = self._candidates(query, progress, explored_B, top)
         return answer(query, own_score_BR, voucher_B, judged, found, item_count=self.item_count)
 
-    def _begin(self, query: SearchQuery, target_B: Tensor, top: int) -> _Progress:
+    def ranks(self, query: RankQuery, *, cap: int) -> Tensor:
+        """Rank one item a row; see `ExactItemSearch`."""
+        require_finite_queries(query.query_BD)
+        asked = query.as_search()
+        target_B = exact_own_scores(query.query_BD, self._items_VD, asked.own_BR)[:, 0]
+        # Equal scores count, so what is counted scores higher than the next number below.
+        progress = self._begin(asked, _next(target_B, upwards=False), kept=1)
+        left_out_BR = _distinct(torch.cat([query.target_B[:, None], query.excluded_BL], dim=1))
+        left_out_score_BR = exact_own_scores(query.query_BD, self._items_VD, left_out_BR)
+        progress.better_B -= (left_out_score_BR >= target_B[:, None]).sum(1)
+        self._scan(asked, progress, checked_B=asked.checked_B, rank_threshold=cap)
+        return 1 + progress.better_B.clamp(max=cap)
+
+    def _begin(self, query: SearchQuery, target_B: Tensor, kept: int) -> _Progress:
         band_B = rounding_band(query.query_BD, float(self._norm_V[0]))
-        kept = min(top + int((query.banned_BL > 0).sum(1).max()) + _SPARE, self.item_count)
         rows = len(band_B)
         return _Progress(
             target_B=target_B,
@@ -153,6 +172,14 @@ class ExactSearch:
         score_1V = exact_scores(query.query_BD[row].expand(self.item_count, -1), self._items_VD[1:])[None]
         score_1P, item_1P = without(query.banned_BL[row, None], *best_first(score_1V, item_1V), top)
         return score_1P[0], item_1P[0]
+
+
+def _distinct(item_BR: Tensor) -> Tensor:
+    """Each row's items once, 0 in place of repeats."""
+    sorted_BR = item_BR.sort(1).values
+    repeats_BR = torch.zeros_like(sorted_BR, dtype=torch.bool)
+    repeats_BR[:, 1:] = sorted_BR[:, 1:] == sorted_BR[:, :-1]
+    return sorted_BR.masked_fill(repeats_BR, 0)
 
 
 def _at_least(threshold_B: Tensor, scores_BV: Tensor, *, counted_B: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.distributed as distributed
 from torch import Tensor
 
 from rsir_scale.config.settings import TrainingConfig
-from rsir_scale.evaluation.early import EarlyRanks
+from rsir_scale.evaluation.evaluate import rank_targets
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
@@ -57,7 +57,6 @@ class Recommender:
             synthetic_share=task.config.synthetic_share,
             identity=task.identity,
         )
-        self._validations: dict[Worker, EarlyRanks] = {}
 
     @property
     def identity(self) -> tuple[int, ...]:
@@ -102,7 +101,8 @@ class Recommender:
 
     def score(self, model: Backbone, update: int, worker: Worker) -> float:  # noqa: ARG002 - of the protocol
         """Return NDCG over the validation users. Raises DivergedError: a score is not finite."""
-        ranks = self._validation(worker).within(model, SELECTION_CUTOFF)
+        users = self.task.validation.part(rank=worker.rank, of=worker.size)
+        ranks = rank_targets(model, users, mask_history=self.task.mask_history, cap=SELECTION_CUTOFF)
         gains = per_user(ranks, metric=SELECTION_NAME, cutoff=SELECTION_CUTOFF)
         totals = torch.tensor([gains.sum(), len(gains)], dtype=torch.float64, device=worker.device)
         if worker.size > 1:
@@ -124,13 +124,3 @@ class Recommender:
         key = derive_seed(*self.identity, update, worker.rank, Purpose.AUXILIARY)
         with encoding(self.config, worker.device):
             return model.auxiliary_loss(batch.context_BL, draws=torch.Generator().manual_seed(key))
-
-    def _validation(self, worker: Worker) -> EarlyRanks:
-        """The worker's part of the validation users, arranged at the first call."""
-        if worker not in self._validations:
-            self._validations[worker] = EarlyRanks(
-                self.task.validation.part(rank=worker.rank, of=worker.size),
-                item_count=self.task.description.item_count,
-                mask_history=self.task.mask_history,
-            )
-        return self._validations[worker]

@@ -195,6 +195,9 @@ def _check_means(evaluation: Evaluation, ranks: pa.Table, key: str, ledger: Ledg
     """Compute each recorded metric again; one that this version does not know, or did not have then, is no fault."""
     columns = {"validation": VALIDATION_RANK, "test": TEST_RANK}
     ranks_of = {name: ranks.column(column).drop_null().to_numpy() for name, column in columns.items()}
+    cap = evaluation.rank_cap
+    if cap is not None and any(len(told) and told.max() > cap + 1 for told in ranks_of.values()):
+        ledger.add(evaluation.ranks.key, f"it holds a rank beyond {cap + 1}, and {key} says rank_cap {cap}")
     for name, told in evaluation.metrics.items():
         users, _, metric = name.partition("/")
         again = mean_of(ranks_of[users], metric) if users in ranks_of else None

@@ -91,6 +91,7 @@ OTHER_VALUES: dict[str, Any] = {
     "loop.patience": 2,
     "loop.variant": "finetune",
     "evaluation.mask_history": False,
+    "evaluation.rank_cap": 50,
     "run.max_error_rate": 0.5,
     "run.shard_timeout_s": 60.0,
     "seed": 1,
@@ -140,6 +141,8 @@ CHANGES_NO_RESULT = {
     "loop.patience",
     "generation.actors",
     "fidelity.scan",
+    # How far ranks are kept; metrics look no further, and metrics.json says it.
+    "evaluation.rank_cap",
     "run.max_error_rate",
     "run.shard_timeout_s",
 }
@@ -302,6 +305,11 @@ def test_a_section_without_entries_means_its_defaults() -> None:
     assert resolve(apply_overrides({**MINIMAL, "model": None}, ["model.width=32"])).model.width == 32
 
 
+@pytest.mark.parametrize(("written", "cap"), [("null", None), ("0", None), ("20", 20)])
+def test_full_ranks_are_asked_for_by_null_or_0(written: str, cap: int | None) -> None:
+    assert resolve(apply_overrides(MINIMAL, [f"evaluation.rank_cap={written}"])).evaluation.rank_cap == cap
+
+
 def test_overrides_leave_their_argument_as_it_is() -> None:
     raw: dict[str, Any] = {"data": {"path": "a"}, "loop": {"iterations": 1}}
     apply_overrides(raw, ["loop.iterations=3", "model.width=32", "seed=5"])
@@ -333,6 +341,9 @@ def test_overrides_leave_their_argument_as_it_is() -> None:
         ([f"generation.augmenter={NAME}", "augmenter.leats=3"], "did you mean augmenter.least?"),
         ([f"generation.augmenter={NAME}", "augmenter.least=0"], "augmenter.least=0"),
         (["generation.augmenter=tests.augmenters.own:Named"], "augmenter.most is missing: set it"),
+        (["evaluation.rank_cap=19"], "evaluation.rank_cap=19 is below 20, the largest cutoff of the metrics"),
+        (["evaluation.rank_cap=true"], "evaluation.rank_cap=True"),
+        (["evaluation.rank_cap=-1"], "evaluation.rank_cap=-1"),
         (["seed=-1"], "seed=-1"),
         (["loop=3"], "loop=3"),
         (["seed"], "not section.key=value"),

@@ -1,4 +1,4 @@
-"""Ranks are those of a plain loop, whatever the blocks; evaluation sets hold what precedes the target and no more."""
+"""Ranks are those of a plain loop up to the cap; evaluation sets hold what precedes the target and no more."""
 
 import numpy as np
 import pytest
@@ -9,27 +9,29 @@ from hypothesis import strategies as st
 from rsir_scale.data.dataset import HeldOut
 from rsir_scale.errors import DivergedError
 from rsir_scale.evaluation import evaluate
-from rsir_scale.evaluation.early import EarlyRanks
-from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets, validation_set
+from rsir_scale.evaluation.evaluate import EvaluationSet, rank_sets, rank_targets, validation_set
 from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
 from tests.evaluation.worlds import Case, LastItemBackbone, cases, sequences_of
 
 
-@given(
-    case=cases(),
-    mask_history=st.booleans(),
-    items=st.integers(1, 50),
-    tile=st.sampled_from([1, 3, 100]),
-    group=st.sampled_from([1, 7, 100]),
-)
-def test_ranks_are_those_of_a_plain_loop_whatever_the_blocks(
-    case: Case, mask_history: bool, items: int, tile: int, group: int
+@given(case=cases(), mask_history=st.booleans(), group=st.sampled_from([1, 7, 100]), cap=st.integers(1, 45) | st.none())
+def test_ranks_up_to_the_cap_are_those_of_a_plain_loop_whatever_the_groups(
+    case: Case, mask_history: bool, group: int, cap: int | None
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "ROWS_PER_TILE", tile)
-        patch.setattr(evaluate, "_TILES_PER_GROUP", group)
-        ranks = rank_targets(case.backbone, case.users, mask_history=mask_history, items_per_tile=items)
-    assert ranks.tolist() == case.naive_ranks(mask_history=mask_history)
+        patch.setattr(evaluate, "_ROWS_PER_GROUP", group)
+        ranks = rank_targets(case.backbone, case.users, mask_history=mask_history, cap=cap)
+    expected = case.naive_ranks(mask_history=mask_history)
+    items = case.backbone.item_count
+    assert ranks.tolist() == [min(rank, cap + 1) if cap and cap < items else rank for rank in expected]
+
+
+@given(case=cases(), other=st.integers(1, 3))
+def test_sets_ranked_together_have_the_ranks_that_each_has_alone(case: Case, other: int) -> None:
+    sets = {"all": case.users, "some": case.users.part(rank=0, of=other)}
+    together = rank_sets(case.backbone, sets, mask_history=True, cap=5)
+    for name, users in sets.items():
+        assert np.array_equal(together[name], rank_targets(case.backbone, users, mask_history=True, cap=5))
 
 
 def test_a_model_that_scores_all_items_alike_ranks_the_target_last() -> None:
@@ -45,6 +47,7 @@ def test_a_target_that_the_mask_hides_comes_last_though_it_scores_best() -> None
     assert users.masked().tolist() == [True, False]
     # Beyond the cutoffs of all metrics, however small the catalogue is.
     assert rank_targets(best, users, mask_history=True).tolist() == [21, 1]
+    assert rank_targets(best, users, mask_history=True, cap=20).tolist() == [21, 1]
     assert rank_targets(best, users, mask_history=False).tolist() == [1, 1]
 
 
@@ -58,16 +61,16 @@ def test_items_of_one_vector_tie_to_the_last_bit_in_any_catalogue(count: int, us
     backbone.reads_VD = torch.randn((users + 1, 16), generator=draws)
     rows = EvaluationSet(sequences_of([[1 + user] for user in range(users)]), np.full(users, count, dtype=np.int32))
     assert (rank_targets(backbone, rows, mask_history=False) == count).all()
+    assert (rank_targets(backbone, rows, mask_history=False, cap=1000) == min(count, 1001)).all()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_target_whose_score_is_no_number_has_no_rank(value: float) -> None:
     backbone = LastItemBackbone(torch.full((11, 2), value), torch.ones((11, 2)), max_length=3)
     users = EvaluationSet(sequences_of([[1, 2, 3]]), np.array([7], dtype=np.int32))
-    with pytest.raises(DivergedError, match="scores 1 of 1 held-out items with NaN or infinity"):
-        rank_targets(backbone, users, mask_history=False)
-    with pytest.raises(DivergedError, match="scores 1 of 1"):
-        EarlyRanks(users, item_count=10, mask_history=False).within(backbone, 20)
+    for cap in (20, None):
+        with pytest.raises(DivergedError, match=r"NaN or infinity.*training\.learning_rate"):
+            rank_targets(backbone, users, mask_history=False, cap=cap)
 
 
 def test_no_users_have_no_ranks() -> None:

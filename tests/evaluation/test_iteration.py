@@ -5,18 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
 
 from rsir_scale.config.settings import EvaluationConfig
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.evaluation import iteration
-from rsir_scale.evaluation.evaluate import EvaluationSet, rank_targets
+from rsir_scale.evaluation.evaluate import EvaluationSet, rank_sets
 from rsir_scale.evaluation.iteration import masked_targets
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs import reevaluate
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import stored_run
-from tests.evaluation.worlds import sequences_of
+from tests.evaluation.worlds import LastItemBackbone, sequences_of
 from tests.loop.tiny_run import tiny_run
 
 
@@ -38,18 +42,20 @@ def test_the_setting_decides_what_is_masked_wherever_a_stored_model_is_ranked(tm
     path.write_text(text.replace("mask_history: true", "mask_history: false"))
     asked: list[bool] = []
 
-    def listening(backbone: Backbone, users: EvaluationSet, *, mask_history: bool) -> npt.NDArray[np.int64]:
+    def listening(
+        backbone: Backbone, sets: dict[str, EvaluationSet], *, mask_history: bool, cap: int | None
+    ) -> dict[str, npt.NDArray[np.int64]]:
         asked.append(mask_history)
-        return rank_targets(backbone, users, mask_history=mask_history)
+        return rank_sets(backbone, sets, mask_history=mask_history, cap=cap)
 
     for module in (iteration, reevaluate):
-        monkeypatch.setattr(module, "rank_targets", listening)
+        monkeypatch.setattr(module, "rank_sets", listening)
     for mask in (True, False):
         run.store.delete(layout.metrics(0))
         config = run.config.model_copy(update={"evaluation": EvaluationConfig(mask_history=mask)})
         iteration.evaluate_iteration(replace(run, config=config), 0, load_trained(run, 0))
     reevaluate.reevaluate(stored_run(run.store), 0)
-    assert asked == [True, True, False, False, False, False]
+    assert asked == [True, False, False]
 
 
 def test_a_user_without_a_test_item_has_a_validation_rank_and_no_other(tmp_path: Path, monkeypatch) -> None:
@@ -66,3 +72,27 @@ def test_a_user_without_a_test_item_has_a_validation_rank_and_no_other(tmp_path:
     assert [number for number, row in rows.items() if row["test_rank"] is None] == [user]
     assert all(row["validation_rank"] >= 1 for row in rows.values())
     assert found.users["test"] == found.users["validation"] - 1
+
+
+@pytest.mark.parametrize("cap", [20, 22, None])
+def test_ranks_beyond_the_cap_are_kept_as_one_more_and_the_cap_is_recorded(tmp_path: Path, cap: int | None) -> None:
+    run = tiny_run().copy_to(tmp_path / "run")
+    columns = [iteration.VALIDATION_RANK, iteration.TEST_RANK]
+    vectors = torch.randn((2, run.dataset.meta.items + 1, 4), generator=torch.Generator().manual_seed(0))
+    backbone = LastItemBackbone(*vectors, max_length=5)
+
+    def evaluated(rank_cap: int | None) -> tuple[iteration.Evaluation, pa.Table]:
+        run.store.delete(layout.metrics(0))
+        config = run.config.model_copy(update={"evaluation": EvaluationConfig(rank_cap=rank_cap)})
+        found = iteration.evaluate_iteration(replace(run, config=config), 0, backbone)
+        return found, iteration.read_ranks(run.store, found)
+
+    (full, all_ranks), (found, ranks) = evaluated(None), evaluated(cap)
+    assert found.rank_cap == cap
+    assert found.metrics == full.metrics
+    path = run.path / found.ranks.key
+    assert (pq.read_schema(path).metadata or {}).get(b"rank_cap") == (str(cap).encode() if cap else None)
+    for column in columns:
+        told, every = ranks[column].to_numpy(), all_ranks[column].to_numpy()
+        assert every.max() > 22
+        assert np.array_equal(told, every if cap is None else np.minimum(every, cap + 1))

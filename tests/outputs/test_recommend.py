@@ -71,9 +71,28 @@ def test_asking_for_nobody_gives_an_empty_table(tmp_path: Path) -> None:
     assert len(frame) == 0
 
 
+def test_progress_ends_with_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsir_scale.outputs.recommend._ROWS_PER_BLOCK", 25)
+    told: list[str] = []
+    _written(tiny_run(), tmp_path, tell=told.append)
+    assert [line.split("  ")[:2] for line in told] == [["recommending", f"{done}/60 users"] for done in (25, 50, 60)]
+
+
+@pytest.mark.parametrize("candidates", [1, 1 << 20])
+def test_a_list_of_the_whole_catalogue_holds_each_unseen_item_once(
+    candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rsir_scale.outputs.recommend._CANDIDATES_PER_PIECE", candidates)
+    model = load_model(tiny_run().path)
+    ranked = model.recommend([["101", "105"], ["107"]], ITEMS)
+    assert [sorted(item for item, _ in items) for items in ranked] == [
+        sorted(set(model.item_ids) - seen) for seen in ({"101", "105"}, {"107"})
+    ]
+
+
 def test_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _written(tiny_run(), tmp_path, "a.parquet")
-    monkeypatch.setattr("rsir_scale.outputs.recommend._SCORES_PER_BLOCK", 4 * ITEMS)
+    monkeypatch.setattr("rsir_scale.outputs.recommend._ROWS_PER_BLOCK", 4)
     blocks = _written(tiny_run(), tmp_path, "b.parquet")
     assert whole.drop("score").equals(blocks.drop("score"))
     np.testing.assert_allclose(whole["score"], blocks["score"], rtol=1e-5)

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
+from rsir_scale.ranking.base import ExactItemSearch, ItemSearch, RankQuery, SearchQuery, SearchResult
 
 # Several classes inherit a test: hypothesis warns of that, since it would mix up what it remembers of them.
 inherited = settings(suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
+seldom = settings(inherited, max_examples=settings.default.max_examples // 5)
 Table = TypeVar("Table", SearchQuery, SearchResult)
 
 
@@ -70,6 +71,16 @@ def assert_answers(question: Question, result: SearchResult) -> None:
     scores_BV = question.query.query_BD.double().numpy() @ question.items_VD.double().numpy().T
     for row, scores in enumerate(scores_BV):
         _assert_row(question, _row(question.query, row), scores, _row(result, row))
+
+
+def plain_ranks(items_VD: Tensor, query: RankQuery, cap: int) -> list[int]:
+    """Rank each target in a float64 loop over the items that may count."""
+    scores_BV = query.query_BD.double().numpy() @ items_VD.double().numpy().T
+    ranks = []
+    for scores, target, excluded in zip(scores_BV, query.target_B.tolist(), query.excluded_BL.tolist(), strict=True):
+        others = set(range(1, len(scores))) - {target, *excluded}
+        ranks.append(min(cap + 1, 1 + sum(scores[item] >= scores[target] for item in others)))
+    return ranks
 
 
 def _row(table: Table, row: int) -> Table:
@@ -177,3 +188,28 @@ class ItemSearchContract:
         assert result.passed_B.all()
         assert result.better_B.tolist() == [0] * 50
         assert torch.equal(result.candidate_BP[:, :1], best_B1)
+
+
+class ExactItemSearchContract(ItemSearchContract):
+    """What a search of the whole catalogue keeps besides."""
+
+    @abstractmethod
+    def build(self, items_VD: Tensor) -> ExactItemSearch:
+        """As of `ItemSearchContract`."""
+
+    @seldom
+    @given(
+        question=questions(), cap=st.integers(1, 32), data=st.data(), scale=st.sampled_from([1.0, 2.0**-80, 2.0**80])
+    )
+    def test_a_rank_counts_ties_and_no_excluded_item(
+        self, question: Question, cap: int, data: st.DataObject, scale: float
+    ) -> None:
+        items_VD, query_BD = question.items_VD.float() * scale, question.query.query_BD.float()
+        target = st.integers(1, len(items_VD) - 1)
+        targets = data.draw(st.lists(target, min_size=len(query_BD), max_size=len(query_BD)))
+        # Blanks, repeats and at times the target itself are among what is excluded.
+        query = RankQuery(query_BD, torch.tensor(targets), question.query.banned_BL)
+        search = self.build(items_VD)
+        assert search.ranks(query, cap=cap).tolist() == plain_ranks(items_VD, query, cap)
+        open_query = replace(query, excluded_BL=query.excluded_BL[:, :0])
+        assert search.ranks(open_query, cap=cap).tolist() == plain_ranks(items_VD, open_query, cap)

@@ -10,19 +10,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError, IntegrityError
-from rsir_scale.ranking.base import ItemSearch, SearchQuery, SearchResult
+from rsir_scale.ranking.base import ExactItemSearch, RankQuery, SearchQuery, SearchResult
 from rsir_scale.ranking.compiled import CompiledSearch, instructions
 from rsir_scale.ranking.exact import ExactSearch
-from tests.ranking.contract import ItemSearchContract, Question, inherited
+from rsir_scale.ranking.score import exact_scores
+from tests.ranking.contract import ExactItemSearchContract, Question, inherited, seldom
 from tests.ranking.worlds import alike, trained_like
 
 pytestmark = pytest.mark.skipif(not instructions(), reason="the kernel was not built: no C++ compiler was found")
 
 
-class CompiledContract(ItemSearchContract):
+class CompiledContract(ExactItemSearchContract):
     using: str
 
-    def build(self, items_VD: Tensor) -> ItemSearch:
+    def build(self, items_VD: Tensor) -> ExactItemSearch:
         return CompiledSearch(items_VD.float(), using=self.using)
 
     def ask(self, question: Question) -> SearchResult:
@@ -37,6 +38,20 @@ class CompiledContract(ItemSearchContract):
         compiled = self.build(items_VD).search(query, rank_threshold=threshold, top_candidates=top)
         for name, column in vars(plain).items():
             assert torch.equal(column, getattr(compiled, name)), name
+
+    @seldom
+    @given(seed=st.integers(0, 2**32 - 1), cap=st.sampled_from([1, 20, 150, 600]), same=st.booleans())
+    def test_ranks_of_real_scores_are_those_of_the_plain_search_and_of_a_plain_loop(
+        self, seed: int, cap: int, same: bool
+    ) -> None:
+        items_VD, asked = (alike if same else trained_like)(seed, items=600, rows=40, width=20)
+        query = RankQuery(asked.query_BD, asked.own_BR[:, 0].clamp(min=1), asked.banned_BL)
+        found_B = self.build(items_VD).ranks(query, cap=cap)
+        assert torch.equal(found_B, ExactSearch(items_VD).ranks(query, cap=cap))
+        score_BV = torch.stack([exact_scores(row_D.expand(601, -1), items_VD) for row_D in query.query_BD])
+        counts_BV = score_BV >= score_BV.gather(1, query.target_B[:, None])
+        counts_BV.scatter_(1, torch.cat([query.excluded_BL, query.target_B[:, None]], 1), False)
+        assert torch.equal(found_B, 1 + counts_BV[:, 1:].sum(1).clamp(max=cap))
 
     @inherited
     @given(seed=st.integers(0, 2**32 - 1))

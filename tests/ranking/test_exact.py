@@ -5,17 +5,17 @@ import torch
 from torch import Tensor
 
 from rsir_scale.ranking import exact
-from rsir_scale.ranking.base import ItemSearch, SearchQuery
+from rsir_scale.ranking.base import ExactItemSearch, SearchQuery
 from rsir_scale.ranking.exact import ExactSearch
-from tests.ranking.contract import ItemSearchContract
+from tests.ranking.contract import ExactItemSearchContract
 
 
-class TestExactSearch(ItemSearchContract):
-    def build(self, items_VD: Tensor) -> ItemSearch:
+class TestExactSearch(ExactItemSearchContract):
+    def build(self, items_VD: Tensor) -> ExactItemSearch:
         return ExactSearch(items_VD)
 
 
-class TestExactSearchInSmallBlocks(ItemSearchContract):
+class TestExactSearchInSmallBlocks(ExactItemSearchContract):
     """Blocks of three rows or fewer, so that nearly every question takes several."""
 
     @pytest.fixture(autouse=True, scope="class")
@@ -25,7 +25,7 @@ class TestExactSearchInSmallBlocks(ItemSearchContract):
             patch.setattr(exact, "_SCORES_PER_BLOCK", 90)
             yield
 
-    def build(self, items_VD: Tensor) -> ItemSearch:
+    def build(self, items_VD: Tensor) -> ExactItemSearch:
         return ExactSearch(items_VD)
 
 

@@ -297,6 +297,17 @@ def test_metrics_that_are_not_the_means_of_the_ranks_are_named_though_all_hashes
     assert [(fault.file, "the ranks give" in fault.what) for fault in report.faults] == [(key, True)]
 
 
+def test_ranks_beyond_the_recorded_cap_are_named_and_a_run_from_before_there_was_one_passes(tmp_path: Path) -> None:
+    run, key = tiny_run().copy_to(tmp_path / "run"), layout.metrics(2)
+    told = Evaluation.from_bytes(run.store.read(key), key)
+    assert told.rank_cap == 1000
+    before = run.store.read(key).replace(b'"rank_cap": 1000, ', b"")
+    assert Evaluation.from_bytes(before, key).rank_cap is None
+    assert _with_record(run, layout.model_link(2), key, told.model_copy(update={"rank_cap": None})).ok
+    report = _with_record(run, layout.model_link(2), key, told.model_copy(update={"rank_cap": 1}))
+    assert [(fault.file, "rank_cap 1" in fault.what) for fault in report.faults] == [(told.ranks.key, True)]
+
+
 def test_a_run_from_before_a_metric_was_added_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     before = tiny_run()
     later = dict(metrics.METRICS) | {"Hit": lambda ranks, _: np.full(ranks.shape, 1.0)}

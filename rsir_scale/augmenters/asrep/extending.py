@@ -78,16 +78,7 @@ class Extender:
 
     def _best(self, query_BD: Tensor, context_BL: Tensor) -> Tensor:
         """The best item of each row that its context does not hold; 0 where it holds them all."""
-        rows = len(query_BD)
-        nobody_B = torch.zeros(rows, dtype=torch.bool, device=query_BD.device)
-        query = SearchQuery(
-            query_BD=query_BD.float(),
-            own_BR=context_BL.new_zeros((rows, 1)),
-            vouching_BR=nobody_B[:, None],
-            checked_B=nobody_B,
-            explore_B=~nobody_B,
-            banned_BL=self._place_V[context_BL],
-        )
+        query = SearchQuery.for_best(query_BD.float(), self._place_V[context_BL])
         place_B = self._search.search(query, rank_threshold=1, top_candidates=1).candidate_BP[:, 0]
         return torch.where(place_B > 0, self.known_K[place_B - 1], 0)
 

@@ -67,16 +67,7 @@ class NearestItem:
 
     def __call__(self, vector_ND: Tensor) -> Int32Array:
         """Return int32 `[N]` for float32 vectors on the CPU. Raises ArithmeticError: one is not finite."""
-        rows = len(vector_ND)
-        nothing_N1 = torch.zeros((rows, 1), dtype=torch.int64)
-        query = SearchQuery(
-            query_BD=vector_ND,
-            own_BR=nothing_N1,
-            vouching_BR=nothing_N1.bool(),
-            checked_B=torch.zeros(rows, dtype=torch.bool),
-            explore_B=torch.ones(rows, dtype=torch.bool),
-            banned_BL=nothing_N1,
-        )
+        query = SearchQuery.for_best(vector_ND, torch.zeros((len(vector_ND), 1), dtype=torch.int64))
         found = self._search.search(query, rank_threshold=1, top_candidates=1)
         nearest_N: Int32Array = self._items_K[found.candidate_BP[:, 0].numpy()]
         return nearest_N

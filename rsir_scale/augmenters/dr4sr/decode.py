@@ -173,16 +173,7 @@ class Decoder:
 
     def _any(self, query_RD: Tensor, rows: _Rows) -> Tensor:
         """The best place of all."""
-        every_R = torch.ones_like(rows.row_R, dtype=torch.bool)
-        nothing_R1 = torch.zeros_like(rows.row_R)[:, None]
-        question = SearchQuery(
-            query_BD=query_RD,
-            own_BR=nothing_R1,
-            vouching_BR=nothing_R1.bool(),
-            checked_B=~every_R,
-            explore_B=every_R,
-            banned_BL=rows.used_RL,
-        )
+        question = SearchQuery.for_best(query_RD, rows.used_RL)
         answer = self._search.search(question, rank_threshold=1, top_candidates=1)
         place_R: Tensor = answer.candidate_BP[:, 0]
         return place_R

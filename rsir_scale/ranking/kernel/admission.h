@@ -18,6 +18,21 @@ class Admission {
   Admission(const Table& table, int64_t rank_threshold, Workspace& space)
       : table_(table), rank_threshold_(rank_threshold), space_(space) {}
 
+  // Lets equal scores count, and takes off beforehand what the scan will count of own and banned items. The own ones are
+  // those of the row whose beginning the workspace has seen last.
+  void count_others(Row& row) {
+    row.target = std::nextafter(row.target, -std::numeric_limits<double>::infinity());
+    std::vector<int32_t>& left_out = space_.own;
+    left_out.insert(left_out.end(), row.banned.begin(), row.banned.end());
+    std::sort(left_out.begin(), left_out.end());
+    left_out.erase(std::unique(left_out.begin(), left_out.end()), left_out.end());
+    space_.exact.resize(left_out.size());
+    table_.instructions.exact(table_.vectors, table_.width, row.query.data(), left_out.data(), left_out.size(),
+                              space_.exact.data());
+    const auto counts = [&](double score) { return score > row.target; };
+    row.better -= std::count_if(space_.exact.begin(), space_.exact.end(), counts);
+  }
+
   // Takes note of what a block added to a row's list, which now has `count` items.
   void admit(int64_t r, uint32_t count) {
     Row& row = space_.rows[r];

@@ -42,8 +42,8 @@ struct Row {
   bool explore = false;
   bool rejected = false;
   size_t wanted = 0;       // best items to find: candidates, and as many as may be banned
-  int64_t better = 0;      // items known to be better than the target
-  double target = 0;       // exact score of the best vouching item
+  int64_t better = 0;      // items known to be better than the target; below 0: so many do not count
+  double target = 0;       // exact score of the best vouching item; for a rank, the greatest number below it
   double norm = 0;         // of the query
   double band = 0;         // greatest difference of a packed and an exact score
   float sure = INFINITE;   // a packed score above it is better than the target

@@ -75,6 +75,7 @@ class Scan {
     row.banned.clear();
     for (int64_t i = 0; i < question_.banned_width; ++i)
       if (ban[i] != 0) row.banned.push_back(int32_t(ban[i]));
+    if (question_.ranks_voucher) admission_.count_others(row);
     row.wanted = row.explore ? std::min<size_t>(question_.top_candidates + row.banned.size(), table_.items) : 0;
     row.room = std::max(LEAST_ROOM, 4 * row.wanted);
     const size_t most = row.room + (PAIRS_AT_A_TIME + 1) * COLUMNS_PER_BLOCK;
@@ -212,8 +213,6 @@ class Scan {
     }
     std::memset(space_.group_queries.data() + live.size() * bytes, 0, (room - live.size()) * bytes);
   }
-
-  // ---- what the scan lets through ----
 
   // ---- a row's end ----
 

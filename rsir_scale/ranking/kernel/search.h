@@ -17,6 +17,7 @@ struct RsirQuestion {
   const int32_t* probes;    // rows x probe_width, lists to scan; null for all
   int64_t rank_threshold;   // at least 1
   int64_t top_candidates;   // at most the number of items
+  int64_t ranks_voucher;    // 1: `better` counts equal scores, too, and neither own nor banned items; see RankQuery
 };
 
 struct RsirAnswer {

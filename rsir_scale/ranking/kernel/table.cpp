@@ -65,51 +65,50 @@ int64_t count_pairs(const int64_t* list_begin, int64_t lists) {
 
 int padded(int width) { return (width + DEPTH_STEP - 1) / DEPTH_STEP * DEPTH_STEP; }
 
-// What a vector weighs and what it lost when `kept` was put in its place: squares, in sums that do not wait for each
+// What a vector weighs and what it lost when `kept` was put in its place: norms, of sums that do not wait for each
 // other.
-class Loss {
- public:
-  void add(int k, float value, float kept) {
-    const double whole = std::max(std::fabs(double(value)), std::fabs(double(kept)));
-    const double difference = double(value) - kept;
-    weight_[k % SUMS] += whole * whole;
-    lost_[k % SUMS] += difference * difference;
-  }
-  double norm() const { return std::sqrt(std::accumulate(weight_, weight_ + SUMS, 0.0)); }
-  double lost() const { return std::sqrt(std::accumulate(lost_, lost_ + SUMS, 0.0)); }
+struct Loss {
+  double norm, lost;
 
- private:
-  static constexpr int SUMS = 4;
-  double weight_[SUMS] = {};
-  double lost_[SUMS] = {};
+  Loss(const float* vector, const float* kept, int width) {
+    constexpr int SUMS = 8;
+    double weights[SUMS] = {}, losses[SUMS] = {};
+    const auto add = [&](int k, int sum) {
+      const double whole = std::max(std::fabs(vector[k]), std::fabs(kept[k]));
+      const double difference = double(vector[k]) - kept[k];
+      weights[sum] += whole * whole;
+      losses[sum] += difference * difference;
+    };
+    int k = 0;
+    for (; k + SUMS <= width; k += SUMS)
+      for (int sum = 0; sum < SUMS; ++sum) add(k + sum, sum);
+    for (; k < width; ++k) add(k, k % SUMS);
+    norm = std::sqrt(std::accumulate(weights, weights + SUMS, 0.0));
+    lost = std::sqrt(std::accumulate(losses, losses + SUMS, 0.0));
+  }
 };
 
-// Writes one item into its column of a panel, in steps of its pair.
-Loss pack_item(const float* item, int width, float step, Precision precision, void* panel, int column) {
-  Loss loss;
+// Writes one item into its column of a panel, in steps of its pair. `kept` is room for a vector.
+Loss pack_item(const float* item, int width, float step, Precision precision, void* panel, int column, float* kept) {
   if (precision == Precision::float32) {
     float* values = static_cast<float*>(panel);
-    for (int k = 0; k < width; ++k) {
-      values[k * ITEMS_PER_PANEL + column] = item[k];
-      loss.add(k, item[k], item[k]);
-    }
+    for (int k = 0; k < width; ++k) values[k * ITEMS_PER_PANEL + column] = kept[k] = item[k];
   } else if (precision == Precision::bfloat16) {
     uint16_t* values = static_cast<uint16_t*>(panel);
     for (int k = 0; k < width; ++k) {
       const uint16_t half = to_bfloat16(item[k]);
       values[(k / 2 * ITEMS_PER_PANEL + column) * 2 + k % 2] = half;
-      loss.add(k, item[k], from_bfloat16(half));
+      kept[k] = from_bfloat16(half);
     }
   } else {
     uint8_t* values = static_cast<uint8_t*>(panel);
     const float steps_per_unit = inverse(step);
-    for (int k = 0; k < width; ++k) {
-      const float steps = in_steps(item[k], steps_per_unit);
-      values[(k / 4 * ITEMS_PER_PANEL + column) * 4 + k % 4] = uint8_t(int(steps) + 128);
-      loss.add(k, item[k], steps * step);
-    }
+    for (int k = 0; k < width; ++k) kept[k] = in_steps(item[k], steps_per_unit);
+    for (int k = 0; k < width; ++k)
+      values[(k / 4 * ITEMS_PER_PANEL + column) * 4 + k % 4] = uint8_t(int(kept[k]) + 128);
+    for (int k = 0; k < width; ++k) kept[k] *= step;
   }
-  return loss;
+  return Loss(item, kept, width);
 }
 
 }  // namespace
@@ -126,6 +125,7 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
       norm_from(size_t(count_pairs(list_begin, lists)), 0.f),
       panels(size_t(count_pairs(list_begin, lists)) * pair_bytes) {
   list_pairs.push_back(0);
+  std::vector<float> kept(width);
   for (int64_t l = 0; l < lists; ++l) {
     const int64_t first = list_pairs.back(), count = list_begin[l + 1] - list_begin[l];
     const int64_t end = first + pairs_of(count);
@@ -134,20 +134,28 @@ Table::Table(const float* vectors_, int64_t items_, int width_, const int32_t* o
       double norm = p + 1 < end ? norm_from[p + 1] : 0;
       const int32_t* pair_ids = &ids[p * COLUMNS_PER_BLOCK];
       char* pair_panels = panels.data() + size_t(p) * pair_bytes;
+      if (p > first) fetch_ahead(pair_ids - COLUMNS_PER_BLOCK);
       const float step = pack_step(pair_ids, pair_panels);
       for (int c = 0; c < COLUMNS_PER_BLOCK; ++c) {
         if (pair_ids[c] == 0) continue;
         char* panel = pair_panels + c / ITEMS_PER_PANEL * panel_bytes(instructions.precision, depth);
         const float* item = vectors + size_t(pair_ids[c]) * width;
-        const Loss loss = pack_item(item, width, step, instructions.precision, panel, c % ITEMS_PER_PANEL);
-        norm = std::max(norm, loss.norm());
-        greatest_loss = std::max(greatest_loss, loss.lost());
+        const Loss loss =
+            pack_item(item, width, step, instructions.precision, panel, c % ITEMS_PER_PANEL, kept.data());
+        norm = std::max(norm, loss.norm);
+        greatest_loss = std::max(greatest_loss, loss.lost);
       }
       norm_from[p] = std::nextafter(float(norm), INFINITY);
       greatest_norm = std::max(greatest_norm, double(norm_from[p]));
     }
     list_pairs.push_back(end);
   }
+}
+
+// Asks for the vectors of a pair before its turn: in the order of the norms they lie anywhere.
+void Table::fetch_ahead(const int32_t* pair_ids) const {
+  for (int c = 0; c < COLUMNS_PER_BLOCK; ++c)
+    for (int k = 0; k < width; k += 16) __builtin_prefetch(vectors + size_t(pair_ids[c]) * width + k);
 }
 
 // One scale for a pair, so that one bound for its sums serves all of its items. They have nearly the same norm.
@@ -168,14 +176,16 @@ size_t Table::query_bytes() const {
 
 double Table::pack_query(const float* query, void* packed) const {
   std::memset(packed, 0, query_bytes());
-  Loss loss;
   if (instructions.precision == Precision::float32) {
     std::memcpy(packed, query, size_t(width) * sizeof(float));
-  } else if (instructions.precision == Precision::bfloat16) {
+    return 0;
+  }
+  std::vector<float> kept(width);
+  if (instructions.precision == Precision::bfloat16) {
     for (int k = 0; k < width; ++k) {
       const uint16_t half = to_bfloat16(query[k]);
       static_cast<uint16_t*>(packed)[k] = half;
-      loss.add(k, query[k], from_bfloat16(half));
+      kept[k] = from_bfloat16(half);
     }
   } else {
     const float step = step_of(greatest_of(query, width)), steps_per_unit = inverse(step);
@@ -184,12 +194,12 @@ double Table::pack_query(const float* query, void* packed) const {
       const float steps = in_steps(query[k], steps_per_unit);
       static_cast<int8_t*>(packed)[k] = int8_t(steps);
       excess -= 128 * int(steps);
-      loss.add(k, query[k], steps * step);
+      kept[k] = steps * step;
     }
     const QueryTail tail{excess, step};
     std::memcpy(static_cast<char*>(packed) + depth, &tail, sizeof tail);
   }
-  return loss.lost();
+  return Loss(query, kept.data(), width).lost;
 }
 
 }  // namespace rsir

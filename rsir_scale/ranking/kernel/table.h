@@ -28,6 +28,7 @@ struct Table {
   // Rounds a query to the table's precision, padded to `depth`; returns the norm of what was lost.
   double pack_query(const float* query, void* packed) const;
   size_t query_bytes() const;
+  void fetch_ahead(const int32_t* pair_ids) const;
   float pack_step(const int32_t* pair_ids, char* pair_panels) const;
 
   const Instructions& instructions;
