@@ -16,11 +16,11 @@ from ray.exceptions import RayError, RayTaskError
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.environment import check_faiss_packages
 from rsir_scale.errors import ResumableError, RsirError, reason_of
-from rsir_scale.loop.driver import Cluster
-from rsir_scale.loop.driver import run as drive
+from rsir_scale.loop.driver import Cluster, drive
 from rsir_scale.loop.preflight import Node, local_nodes
 from rsir_scale.loop.stop import StoppedError, Stopper
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 from rsir_scale.studies.cells import cells_of, config_of
 from rsir_scale.studies.checks import check_study
@@ -138,7 +138,7 @@ def _ended(job: Job, task: "ray.ObjectRef[None]") -> Ended:
 def _drive_cell(root: str, job: Job) -> None:
     """Bring a cell to its end as `rsir run` does."""
     config = config_of(read_study(open_store(root)).file, job.cell, passes=job.passes)
-    place = f"{root}/{job.cell.key}"
-    with open_run(open_store(place), config, open_dataset(config.data.path)) as run:
-        take_base(run, root, job)
-    drive(config, place)
+    run = Run(open_store(f"{root}/{job.cell.key}"), open_dataset(config.data.path), config)
+    with open_run(run.store, run.config, run.dataset) as held:
+        take_base(held, root, job)
+    drive(run)
