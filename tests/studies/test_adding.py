@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from rsir_scale.errors import ConfigError, InputError, IntegrityError
+from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from rsir_scale.studies.adding import add_cells
@@ -26,7 +28,7 @@ def test_another_machine_s_cells_are_those_that_were_made_there(tmp_path: Path) 
         store = study.run_store(cell_named(study, name))
         theirs = read_status(finished_study().run_store(cell_named(study, name)))
         assert read_status(store) | {"run": ""} == theirs | {"run": ""}
-        assert verify(store, tiny_dataset()).ok
+        assert verify(Run(store, tiny_dataset(), read_config(store))).ok
     bring_to_end(study, SEEDS, InProcess(study.store.root))
     assert add_cells(study, finished_study()) == (0, 12)
 

@@ -5,6 +5,8 @@ import pytest
 
 from rsir_scale.errors import IntegrityError, LeaseHeldError, ResumableError, RsirError
 from rsir_scale.runs import layout
+from rsir_scale.runs.begun import read_config
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from rsir_scale.studies import order
@@ -57,7 +59,7 @@ def digests(study: Study, seeds: tuple[int, ...]) -> dict[str, object]:
 def test_a_cell_is_a_run_that_verifies(name: str) -> None:
     study = finished_study()
     store = study.run_store(cell_named(study, name))
-    assert verify(store, tiny_dataset()).ok
+    assert verify(Run(store, tiny_dataset(), read_config(store))).ok
 
 
 def test_arms_have_the_base_s_first_iteration_byte_for_byte() -> None:

@@ -2,13 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from rsir_scale.config.settings import Config
-from rsir_scale.data.dataset import open_dataset
 from rsir_scale.errors import ConfigError
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.loop.stop import StoppedError
 from rsir_scale.runs.open_run import open_run
+from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 from rsir_scale.studies import schedule
 from rsir_scale.studies.folder import read_study
@@ -17,10 +16,10 @@ from tests.studies.test_order import digests
 from tests.studies.world import FEW_ARMS, finished_study, study_file
 
 
-def driven_here(config: Config, run_dir: str) -> None:
+def driven_here(run: Run) -> None:
     """What `rsir run` does, in this process."""
-    with open_run(open_store(run_dir), config, open_dataset(config.data.path)) as run:
-        run_recursion(run, LocalPhases())
+    with open_run(run.store, run.config, run.dataset) as held:
+        run_recursion(held, LocalPhases())
 
 
 def test_large_cells_are_handed_to_the_driver_one_by_one_and_share_their_base(
@@ -34,7 +33,7 @@ def test_large_cells_are_handed_to_the_driver_one_by_one_and_share_their_base(
 
 
 def test_a_driver_that_is_told_to_stop_ends_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(config: Config, run_dir: str) -> None:
+    def stopped(run: Run) -> None:
         raise StoppedError("stopped by SIGTERM")
 
     monkeypatch.setattr(schedule, "drive", stopped)
