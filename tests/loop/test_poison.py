@@ -105,7 +105,7 @@ def test_a_poisonous_user_in_the_sample_of_a_coin_costs_nobody_else_a_row(
     store = _run(folder, mode="random", max_error_rate=0.05)
     assert [row["source_sequence_id"] for row in _errors(store)] == sorted(POISON)
     assert any("1 of 25 sampled sources failed" in fact for fact in read_manifest(store, 0).facts)
-    assert verify(store, tiny_run().dataset).ok
+    assert verify(stored_run(store)).ok
 
 
 def test_too_many_of_them_stop_the_run_which_goes_on_once_the_cause_is_gone(
