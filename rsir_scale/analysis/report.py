@@ -1,0 +1,100 @@
+"""A finished run, looked at iteration by iteration: `rsir analyse`.
+
+Comes in: a run and its dataset. Goes out: one JSON-ready mapping with a row for each theta_k: how dense and how
+predictable the D_k is that it was trained on, and what its top-n lists for the test users are like. On request also
+how much noise its generation let through (planted markets only), how sharp its minimum is, and how far its queries move
+along what was generated. Nothing is written.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from rsir_scale.analysis.density import density, pairs
+from rsir_scale.analysis.entropy import corpus_entropy, user_entropy, window_count
+from rsir_scale.analysis.leakage import Leak, against_breakdown, leaks, planted_market, real_noise
+from rsir_scale.analysis.lists import describe, lists_of
+from rsir_scale.data.dataset import PreparedDataset, Sequences
+from rsir_scale.errors import InputError
+from rsir_scale.evaluation.evaluate import EvaluationSet, test_set
+from rsir_scale.models.repository import load_trained
+from rsir_scale.outputs.recommend import LoadedModel
+from rsir_scale.runs.begun import check_dataset, read_config
+from rsir_scale.runs.lineage import load, load_first_targets, training_files
+from rsir_scale.runs.manifest import Manifest, read_chain
+from rsir_scale.storage.base import Store
+
+
+def analyse(store: Store, dataset: PreparedDataset, *, top: int, market_seed: int | None = None) -> dict[str, Any]:
+    """Describe every iteration that a run has finished.
+
+    Args:
+        store: the run.
+        dataset: its data.
+        top: items of a list, 1..V.
+        market_seed: of the planted market that the dataset is; None: no leakage is counted.
+
+    Returns:
+        `users` and `items`; `iterations`, one mapping each; with a market also `real_noise`, the share of noise among
+        real steps, and `breakdown`, the steps of the recursion against the paper's bound.
+
+    Raises:
+        InputError: the run has finished no iteration, the dataset is another one, or not that market; `top` is out of
+            range.
+        IntegrityError: a file of the run is damaged.
+    """
+    check_dataset(store, dataset)
+    manifests = read_chain(store)
+    if not manifests:
+        raise InputError(f"{store.root} has finished no iteration yet: let the command that began it go on first")
+    market = None if market_seed is None else planted_market(dataset, market_seed)
+    real = dataset.training_sequences()
+    users = test_set(real, dataset.held_out())
+    rows = [_of_iteration(store, dataset, manifest.iteration, real) for manifest in manifests]
+    for row in rows:
+        row |= _lists(store, dataset, row["iteration"], users, top)
+    told: dict[str, Any] = {"users": dataset.meta.users, "items": dataset.meta.items, "iterations": rows}
+    if market is None:
+        return told
+    generations = sum(manifest.generation is not None for manifest in manifests)
+    found = list(leaks(store, dataset, market, generations))
+    for row, leak in zip(rows, found, strict=False):  # the last theta_k writes nothing
+        row |= _leakage(leak)
+    return told | {"real_noise": real_noise(market, real), "breakdown": _breakdown(manifests, found, dataset)}
+
+
+def _of_iteration(store: Store, dataset: PreparedDataset, iteration: int, real: Sequences) -> dict[str, Any]:
+    """D_k by its files: what training reads."""
+    files = training_files(store, dataset, iteration)
+    sequences = load(store, dataset, files)
+    count = pairs(sequences, load_first_targets(store, dataset, files))
+    entropy = user_entropy(sequences)
+    return {
+        "iteration": iteration,
+        "sequences": len(sequences),
+        "pairs": count,
+        "density": density(count, users=dataset.meta.users, items=dataset.meta.items),
+        "density_growth": count / max(1, dataset.meta.training_pairs) - 1.0,
+        **{f"apen_{name}": value for name, value in asdict(entropy).items()},
+        "corpus_entropy": corpus_entropy(sequences),
+        "corpus_entropy_equal_size": corpus_entropy(sequences, windows=window_count(real)),
+    }
+
+
+def _lists(store: Store, dataset: PreparedDataset, iteration: int, users: EvaluationSet, top: int) -> dict[str, float]:
+    backbone = load_trained(store, iteration, item_name=dataset.item_name)
+    model = LoadedModel(backbone, dataset.item_ids(), read_config(store).evaluation.mask_history)
+    item_NP, _ = model.rank(users.contexts, top)
+    training = dataset.training_sequences()
+    return describe(lists_of(item_NP, users.targets, training, item_count=dataset.meta.items))
+
+
+def _leakage(leak: Leak) -> dict[str, Any]:
+    return {
+        "accepted_items": leak.accepted,
+        "leakage": leak.noise / leak.accepted if leak.accepted else None,
+        "leakage_by_chance": leak.by_chance / leak.accepted if leak.accepted else None,
+    }
+
+
+def _breakdown(manifests: list[Manifest], found: list[Leak], dataset: PreparedDataset) -> list[dict[str, Any]]:
+    return against_breakdown(manifests, found, real_pairs=dataset.meta.training_pairs, item_count=dataset.meta.items)
