@@ -42,6 +42,7 @@ class Purpose(IntEnum):
     NOISE = 22
     VALIDATE = 23
     REPLACE = 24
+    PROBE = 25
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

@@ -6,6 +6,7 @@ how much noise its generation let through (planted markets only), how sharp its 
 along what was generated. Nothing is written.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,9 @@ from rsir_scale.analysis.density import density, pairs
 from rsir_scale.analysis.entropy import corpus_entropy, user_entropy, window_count
 from rsir_scale.analysis.leakage import Leak, against_breakdown, leaks, planted_market, real_noise
 from rsir_scale.analysis.lists import describe, lists_of
+from rsir_scale.analysis.sharpness import Minimum, sample_batch
+from rsir_scale.analysis.sharpness import describe as around
+from rsir_scale.analysis.tangent import movement, neighbours
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import EvaluationSet, test_set
@@ -24,7 +28,9 @@ from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.storage.base import Store
 
 
-def analyse(store: Store, dataset: PreparedDataset, *, top: int, market_seed: int | None = None) -> dict[str, Any]:
+def analyse(
+    store: Store, dataset: PreparedDataset, *, top: int, market_seed: int | None = None, sharpness: bool = False
+) -> dict[str, Any]:
     """Describe every iteration that a run has finished.
 
     Args:
@@ -32,6 +38,7 @@ def analyse(store: Store, dataset: PreparedDataset, *, top: int, market_seed: in
         dataset: its data.
         top: items of a list, 1..V.
         market_seed: of the planted market that the dataset is; None: no leakage is counted.
+        sharpness: whether to look around each minimum, and at how far queries move; takes minutes on a large model.
 
     Returns:
         `users` and `items`; `iterations`, one mapping each; with a market also `real_noise`, the share of noise among
@@ -52,6 +59,9 @@ def analyse(store: Store, dataset: PreparedDataset, *, top: int, market_seed: in
     rows = [_of_iteration(store, dataset, manifest.iteration, real) for manifest in manifests]
     for row in rows:
         row |= _lists(store, dataset, row["iteration"], users, top)
+    if sharpness:
+        for row, minimum in zip(rows, _minima(store, dataset, manifests), strict=True):
+            row |= minimum
     told: dict[str, Any] = {"users": dataset.meta.users, "items": dataset.meta.items, "iterations": rows}
     if market is None:
         return told
@@ -86,6 +96,19 @@ def _lists(store: Store, dataset: PreparedDataset, iteration: int, users: Evalua
     item_NP, _ = model.rank(users.contexts, top)
     training = dataset.training_sequences()
     return describe(lists_of(item_NP, users.targets, training, item_count=dataset.meta.items))
+
+
+def _minima(store: Store, dataset: PreparedDataset, manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
+    """Each theta_k on one sample of D_0, and on one of what theta_0 wrote, if it did."""
+    config = read_config(store)
+    batch = sample_batch(dataset.training_sequences(), max_length=config.data.max_length, seed=config.seed)
+    near = None if manifests[0].generation is None else neighbours(store, dataset, seed=config.seed)
+    base = Minimum(load_trained(store, 0, item_name=dataset.item_name), batch)
+    for manifest in manifests:
+        backbone = load_trained(store, manifest.iteration, item_name=dataset.item_name)
+        moved = None if near is None else movement(backbone, near)
+        told: dict[str, Any] = dict(around(Minimum(backbone, batch), base, seed=config.seed))
+        yield told | ({} if moved is None else {f"moved_{name}": value for name, value in asdict(moved).items()})
 
 
 def _leakage(leak: Leak) -> dict[str, Any]:

@@ -16,6 +16,9 @@ def analyse(
         int | None,
         typer.Option(help="Count noise, too: the --seed that `rsir data synthesize` had for the run's dataset."),
     ] = None,
+    sharpness: Annotated[
+        bool, typer.Option("--sharpness", help="Look around each minimum, too: minutes on a large model.")
+    ] = False,
     backbone: Annotated[
         str | None, typer.Option(metavar="MODULE:CLASS", help="The class of your own that the run was made with.")
     ] = None,
@@ -28,4 +31,4 @@ def analyse(
 
     store = open_store(run_dir)
     dataset = dataset_of(store, read_config_to_load(store, backbone))
-    show(look(store, dataset, top=top, market_seed=market_seed), as_json=as_json)
+    show(look(store, dataset, top=top, market_seed=market_seed, sharpness=sharpness), as_json=as_json)

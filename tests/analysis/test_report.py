@@ -48,6 +48,16 @@ def test_on_a_planted_market_leakage_stands_beside_chance_and_the_breakdown_poin
     assert [step["iteration"] for step in told["breakdown"]] == [0, 1]
 
 
+def test_around_the_minima_all_models_are_looked_at_on_the_same_samples() -> None:
+    run = tiny_run()
+    first, second, third = analyse(run.store, run.dataset, top=5, sharpness=True)["iterations"]
+    assert first["moved_pairs"] == second["moved_pairs"] == third["moved_pairs"] > 0
+    assert first["way_0"] == first["way_1"] == first["loss"]
+    assert second["way_0"] == pytest.approx(first["loss"])
+    assert second["way_1"] == pytest.approx(second["loss"])
+    assert third["top_eigenvalue"] > 0
+
+
 @pytest.mark.parametrize(("asked", "named"), [({"top": 31}, "top=31"), ({"top": 5, "market_seed": 0}, "seed 0")])
 def test_what_cannot_be_told_is_refused(asked: dict[str, int], named: str) -> None:
     run = tiny_run()
