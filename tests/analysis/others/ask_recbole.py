@@ -10,7 +10,7 @@ from recbole.evaluator import metrics
 from recbole.evaluator.collector import DataStruct
 
 # RecBole 1.2 asks NumPy for a name that it has dropped since 1.20.
-np.float = float  # type: ignore[attr-defined]
+np.float = float  # noqa: NPY001
 NAMES = {
     "NDCG": metrics.NDCG,
     "Recall": metrics.Recall,
