@@ -25,18 +25,18 @@ Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class UserEntropy:
-    """Approximate entropy of the sequences, one by one.
+class SequenceEntropy:
+    """Approximate entropy of sequences, one by one.
 
     Attributes:
-        users: how many are longer than m, so that it is defined.
-        mean: ApEn, mean over these; at least -ln 2.
+        defined: how many are longer than m, so that it is defined.
+        mean: ApEn, mean over these.
         reciprocal: mean of 1 / ApEn, which the paper plots; None where it is infinite for someone, whose ApEn is 0.
         excess: mean of ApEn less that of a sequence of the same length in which nothing repeats.
         repeating: share of them in which some window of m items repeats; the others' excess is 0.
     """
 
-    users: int
+    defined: int
     mean: float
     reciprocal: float | None
     excess: float
@@ -61,18 +61,20 @@ def without_repeats(lengths: npt.ArrayLike, *, m: int = WINDOW) -> Values:
     return np.asarray(np.log(count / (count + 1.0)))
 
 
-def user_entropy(sequences: Sequences, *, m: int = WINDOW) -> UserEntropy:
+def sequence_entropy(sequences: Sequences, *, m: int = WINDOW) -> SequenceEntropy:
     """Summarise approximate entropy over sequences."""
     found = approximate_entropy(sequences, m=m)
     if not len(found):
-        return UserEntropy(users=0, mean=0.0, reciprocal=None, excess=0.0, repeating=0.0)
+        return SequenceEntropy(defined=0, mean=0.0, reciprocal=None, excess=0.0, repeating=0.0)
     long = sequences.select(np.flatnonzero(sequences.lengths > m))
-    return UserEntropy(
-        users=len(found),
+    repeats = _repeats(long, m)
+    above = np.where(repeats, found - without_repeats(long.lengths, m=m), 0.0)
+    return SequenceEntropy(
+        defined=len(found),
         mean=float(found.mean()),
         reciprocal=None if np.isclose(found, 0.0, atol=1e-12).any() else float((1.0 / found).mean()),
-        excess=float((found - without_repeats(long.lengths, m=m)).mean()),
-        repeating=float(_repeats(long, m).mean()),
+        excess=float(above.mean()),
+        repeating=float(repeats.mean()),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rsir_scale.analysis.density import density, pairs
-from rsir_scale.analysis.entropy import corpus_entropy, user_entropy, window_count
+from rsir_scale.analysis.entropy import corpus_entropy, sequence_entropy, window_count
 from rsir_scale.analysis.leakage import Leak, against_breakdown, leaks, planted_market, real_noise
 from rsir_scale.analysis.lists import describe, lists_of
 from rsir_scale.analysis.sharpness import Minimum, sample_batch
@@ -77,7 +77,7 @@ def _of_iteration(store: Store, dataset: PreparedDataset, iteration: int, real: 
     files = training_files(store, dataset, iteration)
     sequences = load(store, dataset, files)
     count = pairs(sequences, load_first_targets(store, dataset, files))
-    entropy = user_entropy(sequences)
+    entropy = sequence_entropy(sequences)
     return {
         "iteration": iteration,
         "sequences": len(sequences),

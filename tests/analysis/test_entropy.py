@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rsir_scale.analysis.entropy import (
     approximate_entropy,
     corpus_entropy,
-    user_entropy,
+    sequence_entropy,
     window_count,
     without_repeats,
 )
@@ -45,15 +45,15 @@ def test_a_sequence_without_repeats_tells_its_length_and_nothing_else(length: in
     found = approximate_entropy(sequences_of([row]), m=m)
     assert found == pytest.approx([math.log((len(row) - m) / (len(row) - m + 1))])
     assert found == pytest.approx(without_repeats([len(row)], m=m))
-    assert user_entropy(sequences_of([row]), m=m).excess == pytest.approx(0.0, abs=1e-12)
+    assert sequence_entropy(sequences_of([row]), m=m).excess == pytest.approx(0.0, abs=1e-12)
 
 
 @given(found=rows())
 def test_only_what_repeats_has_an_excess(found: list[list[int]]) -> None:
-    told = user_entropy(sequences_of(found))
+    told = sequence_entropy(sequences_of(found))
     long = [row for row in found if len(row) > 2]
     repeats = [max(Counter(_windows(row, 2)).values()) > 1 for row in long]
-    assert told.users == len(long)
+    assert told.defined == len(long)
     assert told.repeating == pytest.approx(sum(repeats) / max(1, len(long)))
     if not any(repeats):
         assert told.excess == pytest.approx(0.0, abs=1e-12)
@@ -90,14 +90,14 @@ def test_fewer_windows_give_less_entropy_and_equally_many_of_one_source_about_as
 
 
 def test_a_single_item_again_and_again_has_no_entropy_and_no_reciprocal() -> None:
-    told = user_entropy(sequences_of([[7] * 9]))
+    told = sequence_entropy(sequences_of([[7] * 9]))
     assert told.mean == pytest.approx(0.0, abs=1e-12)
     assert told.reciprocal is None
 
 
 def test_no_sequence_is_long_enough_for_a_window() -> None:
-    told = user_entropy(sequences_of([[1, 2], []]))
-    assert (told.users, told.mean, told.reciprocal) == (0, 0.0, None)
+    told = sequence_entropy(sequences_of([[1, 2], []]))
+    assert (told.defined, told.mean, told.reciprocal) == (0, 0.0, None)
     assert corpus_entropy(sequences_of([[1, 2]])) == 0.0
 
 
