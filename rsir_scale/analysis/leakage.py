@@ -8,7 +8,7 @@ generated until then, since D_{k+1} holds all of it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -41,11 +41,15 @@ class Steps:
         users: int64[N].
         before: int64[N], the item before; 0 is none.
         items: int64[N].
+        sequences: int64[N], ids of the sequences that they stand in.
+        positions: int64[N], where, from 0.
     """
 
     users: Int64Array
     before: Int64Array
     items: Int64Array
+    sequences: Int64Array
+    positions: Int64Array
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,10 @@ def leaks(store: Store, dataset: PreparedDataset, market: Market, generations: i
             start = table.column(START_LENGTH).to_numpy().astype(np.int64)
             rows = from_arrow(table)
             steps = steps_of(rows, known.of(rows.ids), start)
-            drawn = uniforms(iteration, Purpose.SYNTHESIZE, len(steps.items), np.arange(len(steps.items)))
-            random = Steps(steps.users, steps.before, (drawn * dataset.meta.items).astype(np.int64) + 1)
+            drawn = uniforms(iteration, steps.sequences, steps.positions, Purpose.PROBE)
             accepted += len(steps.items)
             noise += noise_in(market, steps)
-            by_chance += noise_in(market, random)
+            by_chance += noise_in(market, replace(steps, items=(drawn * dataset.meta.items).astype(np.int64) + 1))
         yield Leak(accepted, noise, by_chance)
 
 
@@ -122,7 +125,7 @@ def steps_of(sequences: Sequences, users: Int64Array, start: Int64Array) -> Step
     chosen = np.flatnonzero(position >= start[row])
     items = sequences.items.astype(np.int64)
     before = np.where(position[chosen] > 0, items[chosen - 1], 0)
-    return Steps(users[row[chosen]], before, items[chosen])
+    return Steps(users[row[chosen]], before, items[chosen], sequences.ids[row[chosen]], position[chosen])
 
 
 def noise_in(market: Market, steps: Steps) -> int:

@@ -28,6 +28,8 @@ def test_steps_are_the_generated_items_each_after_the_one_before() -> None:
     assert found.users.tolist() == [7, 7, 8, 8]
     assert found.before.tolist() == [1, 2, 0, 4]
     assert found.items.tolist() == [2, 3, 4, 5]
+    assert found.sequences.tolist() == [10, 10, 11, 11]
+    assert found.positions.tolist() == [1, 2, 0, 1]
 
 
 def test_a_run_that_accepts_everything_lets_more_noise_through_than_one_that_checks() -> None:
