@@ -41,8 +41,8 @@ class _Tanh(Backbone):
         return torch.tanh(self.items[context_BL] @ self.mix)
 
 
-def _minimum(*, backbone: str = "sasrec", width: int = 4, seed: int = 1) -> Minimum:
-    config = ModelConfig(backbone=backbone, width=width, feed_forward=4, blocks=1, heads=2)
+def _minimum(*, backbone: str = "sasrec", width: int = 2, seed: int = 1) -> Minimum:
+    config = ModelConfig(backbone=backbone, width=width, feed_forward=2, blocks=1, heads=1)
     description = ModelDescription(model=config, item_count=ITEMS, max_length=LENGTH)
     return Minimum(build_backbone(description, seed=seed).double().eval(), _batch())
 

@@ -30,8 +30,8 @@ def rows(*, most: int = 12, items: int = 5) -> st.SearchStrategy[list[list[int]]
 
 
 @cache
-def market_run(*, mode: str) -> TinyRun:
-    """A run of two generations on a planted market of seed 0, made once a process without Ray."""
+def market_run(*, mode: str, iterations: int) -> TinyRun:
+    """A run of some generations on a planted market of seed 0, made once a process without Ray."""
     folder = Path(mkdtemp(prefix="rsir-test-"))
     synthesize(users=60, items=800, out=folder / "market", seed=0)
     dataset = open_dataset(folder / "market")
@@ -42,7 +42,7 @@ def market_run(*, mode: str) -> TinyRun:
             "training": {"max_epochs": 6, "batch_size": 16, "negatives": 32, "learning_rate": 0.02},
             "generation": {"trials_per_sequence": 2, "batch_size": 64, "top_candidates": 20},
             "fidelity": {"rank_threshold": 10, "mode": mode},
-            "loop": {"iterations": 2},
+            "loop": {"iterations": iterations},
         }
     )
     store = open_store(folder / "run")
