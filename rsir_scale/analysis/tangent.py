@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
-from rsir_scale.data.sequences import offsets_of
+from rsir_scale.data.sequences import Int64Array, offsets_of
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.inputs import pad_latest
 from rsir_scale.randomness import Purpose, uniforms
@@ -80,14 +80,18 @@ def neighbours(store: Store, dataset: PreparedDataset, *, pairs: int = PAIRS, se
     source = np.concatenate([none, *(table.column(SOURCE_SEQUENCE_ID).to_numpy() for table in tables)])
     start = np.concatenate([none, *(table.column(START_LENGTH).to_numpy() for table in tables)])
     order = np.argsort(uniforms(seed, Purpose.PROBE, written.ids), kind="stable")
-    order = order[start[order] > 0]
     real = dataset.training_sequences()
     own, new = cut_alike(real.select(source[order]), written.select(order))
-    row = np.repeat(np.arange(len(own)), own.lengths)
-    differs = np.bincount(row, weights=own.items != new.items, minlength=len(own)) > 0
-    chosen = np.flatnonzero(differs)[:pairs]
+    chosen = near_rows(own, new, start[order])[:pairs]
     own, new = own.select(chosen), new.select(chosen)
     return Neighbours(own, new, with_random(own, new, item_count=dataset.meta.items, seed=seed))
+
+
+def near_rows(own: Sequences, new: Sequences, start: Int64Array) -> Int64Array:
+    """Return the rows of `new` that begin as `own` does, with `start` items, and differ from it later."""
+    row = np.repeat(np.arange(len(own)), own.lengths)
+    differs = np.bincount(row, weights=own.items != new.items, minlength=len(own)) > 0
+    return np.flatnonzero((start > 0) & differs)
 
 
 def cut_alike(one: Sequences, other: Sequences) -> tuple[Sequences, Sequences]:

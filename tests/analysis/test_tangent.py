@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from rsir_scale.analysis.tangent import Neighbours, cut_alike, movement, neighbours, with_random
+from rsir_scale.analysis.tangent import Neighbours, cut_alike, movement, near_rows, neighbours, with_random
 from rsir_scale.models.repository import load_trained
 from tests.analysis.worlds import rows, sequences_of
 from tests.evaluation.worlds import LastItemBackbone
@@ -29,6 +29,11 @@ def test_random_items_stand_only_where_the_two_differ(one: list[list[int]], othe
     same = own.items == new.items
     assert random.items[same].tolist() == own.items[same].tolist()
     assert all(1 <= item <= 1000 for item in random.items.tolist())
+
+
+def test_a_row_that_begins_otherwise_or_ends_the_same_is_not_near() -> None:
+    own, new = sequences_of([[1, 2], [1, 2], [3, 4], []]), sequences_of([[1, 5], [1, 2], [5, 4], []])
+    assert near_rows(own, new, np.array([1, 1, 0, 1])).tolist() == [0]
 
 
 def test_pairs_begin_alike_and_differ_later_and_are_the_same_each_time() -> None:
