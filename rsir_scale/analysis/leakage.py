@@ -27,8 +27,8 @@ from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, START_LENGTH
 from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.manifest import Manifest
 from rsir_scale.runs.owners import kept_rows, owners
+from rsir_scale.runs.run import Run
 from rsir_scale.runs.selection import SELECTION_CUTOFF, SELECTION_METRIC, SELECTION_NAME
-from rsir_scale.storage.base import Store
 
 _USERS_COMPARED = 1000
 
@@ -85,30 +85,29 @@ def planted_market(dataset: PreparedDataset, seed: int) -> Market:
     return market
 
 
-def leaks(store: Store, dataset: PreparedDataset, market: Market, generations: int) -> Iterator[Leak]:
+def leaks(run: Run, market: Market, generations: int) -> Iterator[Leak]:
     """Count what each generation of a run let through, in order.
 
     Args:
-        store: the run.
-        dataset: its data.
-        market: which they were drawn from.
+        run: on a planted market.
+        market: which its data were drawn from.
         generations: how many the run has settled.
 
     Raises:
         IntegrityError: a part is damaged.
     """
-    known = owners(store, dataset, generations)
+    known = owners(run, generations)
     for iteration in range(generations):
         accepted = noise = by_chance = 0
         columns = [SEQUENCE_ID, ITEMS, SOURCE_SEQUENCE_ID, START_LENGTH]
-        for table in kept_rows(store, committed_files(store, iteration), columns):
+        for table in kept_rows(run.store, committed_files(run.store, iteration), columns):
             start = table.column(START_LENGTH).to_numpy().astype(np.int64)
             rows = from_arrow(table)
             steps = steps_of(rows, known.of(rows.ids), start)
             drawn = uniforms(iteration, steps.sequences, steps.positions, Purpose.PROBE)
             accepted += len(steps.items)
             noise += noise_in(market, steps)
-            by_chance += noise_in(market, replace(steps, items=(drawn * dataset.meta.items).astype(np.int64) + 1))
+            by_chance += noise_in(market, replace(steps, items=(drawn * run.dataset.meta.items).astype(np.int64) + 1))
         yield Leak(accepted, noise, by_chance)
 
 

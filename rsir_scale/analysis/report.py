@@ -22,20 +22,17 @@ from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import EvaluationSet, test_set
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs.recommend import LoadedModel
-from rsir_scale.runs.begun import check_dataset, read_config
+from rsir_scale.runs.begun import check_dataset
 from rsir_scale.runs.lineage import load, load_first_targets, training_files
 from rsir_scale.runs.manifest import Manifest, read_chain
-from rsir_scale.storage.base import Store
+from rsir_scale.runs.run import Run
 
 
-def analyse(
-    store: Store, dataset: PreparedDataset, *, top: int, market_seed: int | None = None, sharpness: bool = False
-) -> dict[str, Any]:
+def analyse(run: Run, *, top: int, market_seed: int | None = None, sharpness: bool = False) -> dict[str, Any]:
     """Describe every iteration that a run has finished.
 
     Args:
-        store: the run.
-        dataset: its data.
+        run: with one iteration or more.
         top: items of a list, 1..V.
         market_seed: of the planted market that the dataset is; None: no leakage is counted.
         sharpness: whether to look around each minimum, and at how far queries move; takes minutes on a large model.
@@ -49,34 +46,35 @@ def analyse(
             range.
         IntegrityError: a file of the run is damaged.
     """
-    check_dataset(store, dataset)
-    manifests = read_chain(store)
+    dataset = run.dataset
+    check_dataset(run)
+    manifests = read_chain(run.store)
     if not manifests:
-        raise InputError(f"{store.root} has finished no iteration yet: let the command that began it go on first")
+        raise InputError(f"{run.store.root} has finished no iteration yet: let the command that began it go on first")
     market = None if market_seed is None else planted_market(dataset, market_seed)
     real = dataset.training_sequences()
     users = test_set(real, dataset.held_out())
-    rows = [_of_iteration(store, dataset, manifest.iteration, real) for manifest in manifests]
+    rows = [_of_iteration(run, manifest.iteration, real) for manifest in manifests]
     for row in rows:
-        row |= _lists(store, dataset, row["iteration"], users, top)
+        row |= _lists(run, row["iteration"], users, top)
     if sharpness:
-        for row, minimum in zip(rows, _minima(store, dataset, manifests), strict=True):
+        for row, minimum in zip(rows, _minima(run, manifests), strict=True):
             row |= minimum
     told: dict[str, Any] = {"users": dataset.meta.users, "items": dataset.meta.items, "iterations": rows}
     if market is None:
         return told
     generations = sum(manifest.generation is not None for manifest in manifests)
-    found = list(leaks(store, dataset, market, generations))
+    found = list(leaks(run, market, generations))
     for row, leak in zip(rows, found, strict=False):  # the last theta_k writes nothing
         row |= _leakage(leak)
     return told | {"real_noise": real_noise(market, real), "breakdown": _breakdown(manifests, found, dataset)}
 
 
-def _of_iteration(store: Store, dataset: PreparedDataset, iteration: int, real: Sequences) -> dict[str, Any]:
+def _of_iteration(run: Run, iteration: int, real: Sequences) -> dict[str, Any]:
     """D_k by its files: what training reads."""
-    files = training_files(store, dataset, iteration)
-    sequences = load(store, dataset, files)
-    count = pairs(sequences, load_first_targets(store, dataset, files))
+    dataset, files = run.dataset, training_files(run, iteration)
+    sequences = load(run, files)
+    count = pairs(sequences, load_first_targets(run, files))
     entropy = sequence_entropy(sequences)
     return {
         "iteration": iteration,
@@ -90,22 +88,22 @@ def _of_iteration(store: Store, dataset: PreparedDataset, iteration: int, real: 
     }
 
 
-def _lists(store: Store, dataset: PreparedDataset, iteration: int, users: EvaluationSet, top: int) -> dict[str, float]:
-    backbone = load_trained(store, iteration, item_name=dataset.item_name)
-    model = LoadedModel(backbone, dataset.item_ids(), read_config(store).evaluation.mask_history)
+def _lists(run: Run, iteration: int, users: EvaluationSet, top: int) -> dict[str, float]:
+    dataset = run.dataset
+    model = LoadedModel(load_trained(run, iteration), dataset.item_ids(), run.config.evaluation.mask_history)
     item_NP, _ = model.rank(users.contexts, top)
     training = dataset.training_sequences()
     return describe(lists_of(item_NP, users.targets, training, item_count=dataset.meta.items))
 
 
-def _minima(store: Store, dataset: PreparedDataset, manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
+def _minima(run: Run, manifests: list[Manifest]) -> Iterator[dict[str, Any]]:
     """Each theta_k on one sample of D_0, and on one of what theta_0 wrote, if it did."""
-    config = read_config(store)
-    batch = sample_batch(dataset.training_sequences(), max_length=config.data.max_length, seed=config.seed)
-    near = None if manifests[0].generation is None else neighbours(store, dataset, seed=config.seed)
-    base = Minimum(load_trained(store, 0, item_name=dataset.item_name), batch)
+    config = run.config
+    batch = sample_batch(run.dataset.training_sequences(), max_length=config.data.max_length, seed=config.seed)
+    near = None if manifests[0].generation is None else neighbours(run, seed=config.seed)
+    base = Minimum(load_trained(run, 0), batch)
     for manifest in manifests:
-        backbone = load_trained(store, manifest.iteration, item_name=dataset.item_name)
+        backbone = load_trained(run, manifest.iteration)
         moved = None if near is None else movement(backbone, near)
         told: dict[str, Any] = dict(around(Minimum(backbone, batch), base, seed=config.seed))
         yield told | ({} if moved is None else {f"moved_{name}": value for name, value in asdict(moved).items()})

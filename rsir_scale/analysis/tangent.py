@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsir_scale.data.dataset import PreparedDataset, Sequences, concatenate, from_arrow
+from rsir_scale.data.dataset import Sequences, concatenate, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID
 from rsir_scale.data.sequences import Int64Array, offsets_of
 from rsir_scale.models.base import Backbone
@@ -23,7 +23,7 @@ from rsir_scale.randomness import Purpose, uniforms
 from rsir_scale.runs.columns import SOURCE_SEQUENCE_ID, START_LENGTH
 from rsir_scale.runs.lineage import committed_files
 from rsir_scale.runs.owners import kept_rows
-from rsir_scale.storage.base import Store
+from rsir_scale.runs.run import Run
 
 PAIRS = 2000
 _ROWS_PER_BLOCK = 512
@@ -59,14 +59,13 @@ class Movement:
     random: float
 
 
-def neighbours(store: Store, dataset: PreparedDataset, *, pairs: int = PAIRS, seed: int = 0) -> Neighbours:
+def neighbours(run: Run, *, pairs: int = PAIRS, seed: int = 0) -> Neighbours:
     """Draw rows of a run's first generation, by identity, with their sources.
 
     Rows that do not begin as their source does, and those that do not differ from it, are left out.
 
     Args:
-        store: a run that has settled its first generation.
-        dataset: its data.
+        run: that has settled its first generation.
         pairs: how many at the most.
         seed: of the draw, and of the random items.
 
@@ -74,17 +73,17 @@ def neighbours(store: Store, dataset: PreparedDataset, *, pairs: int = PAIRS, se
         IntegrityError: a part is damaged.
     """
     columns = [SEQUENCE_ID, ITEMS, SOURCE_SEQUENCE_ID, START_LENGTH]
-    tables = [table for table in kept_rows(store, committed_files(store, 0), columns) if table.num_rows]
+    tables = [table for table in kept_rows(run.store, committed_files(run.store, 0), columns) if table.num_rows]
     written = concatenate([from_arrow(table) for table in tables])
     none = np.empty(0, dtype=np.int64)
     source = np.concatenate([none, *(table.column(SOURCE_SEQUENCE_ID).to_numpy() for table in tables)])
     start = np.concatenate([none, *(table.column(START_LENGTH).to_numpy() for table in tables)])
     order = np.argsort(uniforms(seed, Purpose.PROBE, written.ids), kind="stable")
-    real = dataset.training_sequences()
+    real = run.dataset.training_sequences()
     own, new = cut_alike(real.select(source[order]), written.select(order))
     chosen = near_rows(own, new, start[order])[:pairs]
     own, new = own.select(chosen), new.select(chosen)
-    return Neighbours(own, new, with_random(own, new, item_count=dataset.meta.items, seed=seed))
+    return Neighbours(own, new, with_random(own, new, item_count=run.dataset.meta.items, seed=seed))
 
 
 def near_rows(own: Sequences, new: Sequences, start: Int64Array) -> Int64Array:

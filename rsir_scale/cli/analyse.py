@@ -26,9 +26,8 @@ def analyse(
 ) -> None:
     """Say how dense and predictable each D_k is, and what each model's top-n lists are like."""
     from rsir_scale.analysis.report import analyse as look
-    from rsir_scale.runs.begun import dataset_of, read_config_to_load
+    from rsir_scale.runs.begun import run_to_load
     from rsir_scale.storage.opening import open_store
 
-    store = open_store(run_dir)
-    dataset = dataset_of(store, read_config_to_load(store, backbone))
-    show(look(store, dataset, top=top, market_seed=market_seed, sharpness=sharpness), as_json=as_json)
+    run = run_to_load(open_store(run_dir), backbone)
+    show(look(run, top=top, market_seed=market_seed, sharpness=sharpness), as_json=as_json)

@@ -37,7 +37,7 @@ def test_a_run_that_accepts_everything_lets_more_noise_through_than_one_that_che
     for mode, generations in (("exact", 2), ("off", 1)):
         run = market_run(mode=mode, iterations=generations)
         market = planted_market(run.dataset, 0)
-        found = list(leaks(run.store, run.dataset, market, generations))
+        found = list(leaks(run, market, generations))
         assert all(0 <= leak.noise <= leak.accepted for leak in found)
         assert all(leak.by_chance > leak.accepted / 2 for leak in found)
         shares[mode] = found[0].noise / found[0].accepted

@@ -17,7 +17,7 @@ from tests.loop.tiny_run import tiny_run
 
 def test_a_run_is_described_iteration_by_iteration() -> None:
     run = tiny_run()
-    told = analyse(run.store, run.dataset, top=5)
+    told = analyse(run, top=5)
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     rows, chain = told["iterations"], read_chain(run.store)
     assert [row["iteration"] for row in rows] == [0, 1, 2]
@@ -33,15 +33,15 @@ def test_a_run_is_described_iteration_by_iteration() -> None:
 def test_lists_are_those_that_the_model_recommends_to_the_test_users() -> None:
     run = tiny_run()
     users = users_to_test(run.dataset.training_sequences(), run.dataset.held_out())
-    model = LoadedModel(load_trained(run.store, 1), run.dataset.item_ids(), mask_history=True)
+    model = LoadedModel(load_trained(run, 1), run.dataset.item_ids(), mask_history=True)
     lists, _ = model.rank(users.contexts, 3)
-    row = analyse(run.store, run.dataset, top=3)["iterations"][1]
+    row = analyse(run, top=3)["iterations"][1]
     assert row["coverage@3"] == pytest.approx(len(np.unique(lists[lists > 0])) / run.dataset.meta.items)
 
 
 def test_on_a_planted_market_leakage_stands_beside_chance_and_the_breakdown_point() -> None:
     run = market_run(mode="exact", iterations=2)
-    told = analyse(run.store, run.dataset, top=5, market_seed=0)
+    told = analyse(run, top=5, market_seed=0)
     assert [row["leakage"] < row["leakage_by_chance"] for row in told["iterations"][:2]] == [True, True]
     assert "leakage" not in told["iterations"][2]
     assert 0 < told["real_noise"] < told["iterations"][0]["leakage"]
@@ -50,7 +50,7 @@ def test_on_a_planted_market_leakage_stands_beside_chance_and_the_breakdown_poin
 
 def test_around_the_minima_all_models_are_looked_at_on_the_same_samples() -> None:
     run = tiny_run()
-    first, second, third = analyse(run.store, run.dataset, top=5, sharpness=True)["iterations"]
+    first, second, third = analyse(run, top=5, sharpness=True)["iterations"]
     assert first["moved_pairs"] == second["moved_pairs"] == third["moved_pairs"] > 0
     assert first["way_0"] == first["way_1"] == first["loss"]
     assert second["way_0"] == pytest.approx(first["loss"])
@@ -62,4 +62,4 @@ def test_around_the_minima_all_models_are_looked_at_on_the_same_samples() -> Non
 def test_what_cannot_be_told_is_refused(asked: dict[str, int], named: str) -> None:
     run = tiny_run()
     with pytest.raises(InputError, match=named):
-        analyse(run.store, run.dataset, **asked)
+        analyse(run, **asked)

@@ -38,9 +38,9 @@ def test_a_row_that_begins_otherwise_or_ends_the_same_is_not_near() -> None:
 
 def test_pairs_begin_alike_and_differ_later_and_are_the_same_each_time() -> None:
     run = tiny_run()
-    near = neighbours(run.store, run.dataset, pairs=30, seed=3)
+    near = neighbours(run, pairs=30, seed=3)
     assert 0 < len(near.sources) <= 30
-    again = neighbours(run.store, run.dataset, pairs=10, seed=3)
+    again = neighbours(run, pairs=10, seed=3)
     assert again.generated.items.tolist() == near.generated.select(np.arange(10)).items.tolist()
     for row in range(len(near.sources)):
         source, new = near.sources.row(row), near.generated.row(row)
@@ -60,8 +60,8 @@ def test_movement_is_the_mean_of_squared_distances_over_squared_lengths() -> Non
 
 def test_a_trained_model_moves_less_along_what_it_wrote_than_along_random_items() -> None:
     run = tiny_run()
-    near = neighbours(run.store, run.dataset)
-    found = movement(load_trained(run.store, 0), near)
+    near = neighbours(run)
+    found = movement(load_trained(run, 0), near)
     assert found is not None
     assert 0 < found.generated < found.random
 
