@@ -348,6 +348,8 @@ def test_overrides_leave_their_argument_as_it_is() -> None:
         ([f"generation.augmenter={NAME}", "augmenter.least=0"], "augmenter.least=0"),
         (["generation.augmenter=tests.augmenters.own:Named"], "augmenter.most is missing: set it"),
         (["evaluation.rank_cap=19"], "evaluation.rank_cap=19 is below 20, the largest cutoff of the metrics"),
+        (["evaluation.cutoffs=[10, 2000]"], "evaluation.rank_cap=1000 is below 2000, the largest cutoff"),
+        (["evaluation.cutoffs=[]"], "evaluation.cutoffs=[]"),
         (["evaluation.rank_cap=true"], "evaluation.rank_cap=True"),
         (["evaluation.rank_cap=-1"], "evaluation.rank_cap=-1"),
         (["seed=-1"], "seed=-1"),
