@@ -41,6 +41,8 @@ class Purpose(IntEnum):
     FILL = 21
     NOISE = 22
     VALIDATE = 23
+    REPLACE = 24
+    PROBE = 25
 
 
 def mix64(values: UInt64Array) -> UInt64Array:

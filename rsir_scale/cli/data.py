@@ -6,7 +6,7 @@ import typer
 
 from rsir_scale.cli.tables import show
 
-data_app = typer.Typer(help="Prepare, describe, synthesize and fetch interaction data.", no_args_is_help=True)
+data_app = typer.Typer(help="Prepare, describe, synthesize, spoil and fetch interaction data.", no_args_is_help=True)
 Out = Annotated[str, typer.Option(help="Folder or address (s3://…) to write; must be new or empty.")]
 Column = Annotated[str | None, typer.Option(metavar="NAME", help="With recbole, csv and parquet.")]
 
@@ -55,6 +55,21 @@ def synthesize(
     from rsir_scale.data.synthetic import synthesize as write
 
     write(users=users, items=items, out=out, seed=seed)
+    _show(out)
+
+
+@data_app.command()
+def noise(
+    dataset: Annotated[str, typer.Argument(metavar="DIR", help="Folder or address of a prepared dataset.")],
+    share: Annotated[float, typer.Option(help="Of the training interactions, about; 0..1.")],
+    out: Out,
+    seed: Annotated[int, typer.Option(help="The same seed replaces the same interactions.")] = 0,
+) -> None:
+    """Replace a share of the training interactions by random items; what is held out stays."""
+    from rsir_scale.data.dataset import open_dataset
+    from rsir_scale.data.noise import add_noise
+
+    add_noise(open_dataset(dataset), out, share=share, seed=seed)
     _show(out)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from rsir_scale.cli.analyse import analyse
 from rsir_scale.cli.data import data_app
 from rsir_scale.cli.study import study_app
 from rsir_scale.cli.tables import show
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
+app.command()(analyse)
 _INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]

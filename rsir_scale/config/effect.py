@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 NO_EFFECT = frozenset(
     {"data.path", "loop.iterations", "loop.patience", "generation.actors", "fidelity.scan"}
+    # Say which sums over the ranks are recorded; the ranks are kept whatever they say.
+    | {"evaluation.metrics", "evaluation.cutoffs"}
     # Decides whether a run goes on, and not what it writes.
     | {"run.max_error_rate", "run.shard_timeout_s"}
     # Decides how far ranks are kept, which metrics.json says; no metric looks beyond it.

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-CUTOFFS = (10, 20)  # the n of the metrics, such as Recall@n
+CUTOFFS = (10, 20)  # the n of the metrics, such as Recall@n, unless others are set
 
 
 class DataConfig(Section):
@@ -177,11 +177,25 @@ class EvaluationConfig(Section):
     mask_history: bool = Field(
         default=True, description="items of the context cannot be recommended; a held-out item among them comes last"
     )
+    metrics: tuple[str, ...] = Field(
+        default=("NDCG", "Recall", "Precision", "F1", "MRR"),
+        min_length=1,
+        description="what is recorded of the ranks, at each of the cutoffs: NDCG, Recall, Precision, F1, MRR, HitRate, "
+        "MAP; validation NDCG@20, by which a run is judged, always is",
+    )
+    cutoffs: tuple[PositiveInt, ...] = Field(
+        default=CUTOFFS, min_length=1, description="the n of NDCG@n; above 20 it must be below the catalogue"
+    )
     rank_cap: PositiveInt | None = Field(
         default=1000,
         description="greatest rank that is told apart: those beyond it are kept as one more; none, or 0: every rank, "
         "which takes many times as long where there are many items; changes no metric",
     )
+
+    @property
+    def largest_cutoff(self) -> int:
+        """The greatest rank that a recorded metric counts, that by which a run is judged among them."""
+        return max(*self.cutoffs, *CUTOFFS)
 
     @field_validator("rank_cap", mode="before")
     @classmethod
@@ -190,7 +204,7 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _cap_reaches_all_cutoffs(self) -> "EvaluationConfig":
-        largest = max(CUTOFFS)
+        largest = self.largest_cutoff
         if self.rank_cap is not None and self.rank_cap < largest:
             raise ValueError(
                 f"evaluation.rank_cap={self.rank_cap} is below {largest}, the largest cutoff of the metrics, which "

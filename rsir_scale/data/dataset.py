@@ -25,6 +25,7 @@ from rsir_scale.data.sequences import (
     Sequences,
     concatenate,
     empty,
+    flatten_lists,
     from_arrow,
 )
 from rsir_scale.errors import InputError, IntegrityError, first_fault, shown
@@ -35,6 +36,7 @@ __all__ = [
     "DatasetFile",
     "DatasetMeta",
     "HeldOut",
+    "Noise",
     "PreparedDataset",
     "Sequences",
     "concatenate",
@@ -60,6 +62,17 @@ class DatasetFile(BaseModel):
     kind: FileKind
 
 
+class Noise(BaseModel):
+    """From which dataset one with noise was made, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    of: str = Field(pattern="^[0-9a-f]{64}$", description="fingerprint of the dataset without it")
+    share: float = Field(ge=0, le=1, description="probability that a training interaction was replaced")
+    seed: int = Field(ge=0)
+    replaced: int = Field(ge=0, description="training interactions that were")
+
+
 class DatasetMeta(BaseModel):
     """The facts of a prepared dataset, as `dataset.json` holds them."""
 
@@ -81,6 +94,7 @@ class DatasetMeta(BaseModel):
         ge=0, le=1, description="training interactions that repeat an earlier item of their row"
     )
     has_times: bool
+    noise: Noise | None = Field(default=None, description="what `rsir data noise` did; none for other datasets")
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the content, however split into files")
     files: tuple[DatasetFile, ...]
 
@@ -147,6 +161,13 @@ class PreparedDataset:
             )
         return found
 
+    def training_times(self) -> Float64Array:
+        """When each interaction of `training_sequences()` was, aligned with its items."""
+        self._need_times()
+        return np.concatenate(
+            [flatten_lists(self._table(file, [schema.TIMES]).column(0))[1] for file in self.training_files()]
+        )
+
     def held_out(self) -> HeldOut:
         """The validation and test item of each user, ordered by sequence_id."""
         table = self._tables("heldout", [schema.SEQUENCE_ID, schema.VALIDATION_ITEM, schema.TEST_ITEM])
@@ -212,7 +233,7 @@ def open_dataset(path: str | Path) -> PreparedDataset:
 
 def stats(path: str | Path) -> dict[str, object]:
     """The facts of a prepared dataset as one JSON-ready mapping (its file list left out)."""
-    return open_dataset(path).meta.model_dump(mode="json", exclude={"files"})
+    return open_dataset(path).meta.model_dump(mode="json", exclude={"files"}, exclude_none=True)
 
 
 def _read(store: Store, key: str, columns: list[str]) -> pa.Table:

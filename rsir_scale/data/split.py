@@ -51,6 +51,20 @@ def leave_one_out(sequences: Sequences) -> Split:
     )
 
 
+def put_back(training: Sequences, validation: npt.NDArray[np.integer], test: npt.NDArray[np.integer]) -> Sequences:
+    """Return whole sequences again: `leave_one_out` undone.
+
+    Args:
+        training: N sequences.
+        validation: N items, in the order of the sequences; 0 where a user has none.
+        test: the same, of the last item.
+    """
+    held_out = test > 0
+    ends = np.repeat(training.offsets[1:][held_out], 2)
+    added = np.stack([validation, test], axis=1)[held_out].ravel()
+    return Sequences(training.ids, offsets_of(training.lengths + 2 * held_out), np.insert(training.items, ends, added))
+
+
 def keep_last(sequences: Sequences, count: int) -> tuple[Sequences, npt.NDArray[np.bool_]]:
     """Cut each sequence to its last `count` items; also returns, for each item, whether it was kept."""
     lengths = sequences.lengths

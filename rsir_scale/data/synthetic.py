@@ -55,13 +55,18 @@ def synthesize(*, users: int, items: int, out: str | Path, seed: int, shard_user
 
 
 def _shards(users: int, items: int, seed: int, shard_users: int) -> Iterator[Sequences]:
-    market = _Market(items, seed)
+    market = Market(items, seed)
     for first in range(0, users, shard_users):
         yield market.sequences(np.arange(first, min(first + shard_users, users), dtype=np.int64))
 
 
-class _Market:
-    """The planted structure over slots 0..V-1, cluster after cluster; `_item` scatters slots over item indices."""
+class Market:
+    """The planted structure over slots 0..V-1, cluster after cluster; `_item` scatters slots over item indices.
+
+    Args:
+        items: V.
+        seed: of the market.
+    """
 
     def __init__(self, items: int, seed: int) -> None:
         self._items = items
@@ -80,6 +85,25 @@ class _Market:
         chosen = slots_BL[slots_BL >= 0]
         return Sequences(users, offsets_of(lengths), self._item(chosen))
 
+    def prefers(self, users: Int64Array, before: Int64Array, items: Int64Array) -> npt.NDArray[np.bool_]:
+        """Whether the planted preferences could have chosen each item: a successor of the one before, or of a home.
+
+        What is drawn from the whole market they call noise. So they do an item that stands in for one already seen,
+        where it lies outside the user's homes.
+
+        Args:
+            users: int64[N].
+            before: int64[N], the item before each, 1..V; 0 is none.
+            items: int64[N], 1..V.
+        """
+        slots, last = self._slot(items), self._slot(np.maximum(before, 1))
+        found = np.zeros(len(slots), dtype=np.bool_)
+        for choice in range(len(_SUCCESSOR_SHARES) + 1):
+            home = _zipf(self._clusters, self._draw(users, -2, choice)) * _CLUSTER
+            found |= (slots - home) % self._items < _CLUSTER
+            found |= (before > 0) & (slots == self._successor(last, choice) % self._items)
+        return found
+
     def _lengths(self, users: Int64Array) -> Int64Array:
         extra = np.floor(-np.log1p(-self._draw(users, -1, 0)) * _EXTRA_LENGTH).astype(np.int64)
         return np.minimum(MIN_LENGTH + extra, min(MAX_LENGTH, self._items))
@@ -91,10 +115,12 @@ class _Market:
         anywhere = _zipf(self._clusters, self._draw(users, step, 3))
         drawn = np.where(kind < _FOLLOW + _HOME, home, anywhere) * _CLUSTER + _zipf(_CLUSTER, where)
         if step:
-            last = past_BL[:, -1]
-            rank = _zipf(_CLUSTER, uniforms(self._seed, Purpose.SYNTHESIZE, -3, last, choice))
-            drawn = np.where(kind < _FOLLOW, last // _CLUSTER * _CLUSTER + rank, drawn)
+            drawn = np.where(kind < _FOLLOW, self._successor(past_BL[:, -1], choice), drawn)
         return drawn % self._items
+
+    def _successor(self, slots: Int64Array, choice: npt.ArrayLike) -> Int64Array:
+        rank = _zipf(_CLUSTER, uniforms(self._seed, Purpose.SYNTHESIZE, -3, slots, choice))
+        return slots // _CLUSTER * _CLUSTER + rank
 
     def _unseen(self, slots: Int64Array, past_BL: Int64Array) -> Int64Array:
         fresh = slots.copy()
@@ -105,6 +131,9 @@ class _Market:
 
     def _item(self, slots: Int64Array) -> npt.NDArray[np.int32]:
         return ((slots * self._factor) % self._items + 1).astype(np.int32)
+
+    def _slot(self, items: Int64Array) -> Int64Array:
+        return ((items.astype(np.int64) - 1) * pow(self._factor, -1, self._items)) % self._items
 
     def _draw(self, users: Int64Array, step: int, draw: npt.ArrayLike) -> Float64Array:
         return uniforms(self._seed, Purpose.SYNTHESIZE, users, step, draw)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsir_scale.data import schema
-from rsir_scale.data.dataset import DatasetFile, DatasetMeta, FileKind
+from rsir_scale.data.dataset import DatasetFile, DatasetMeta, FileKind, Noise
 from rsir_scale.data.fingerprint import Fingerprint
 from rsir_scale.data.sequences import Float64Array, Sequences, to_list_array
 from rsir_scale.data.split import Split, leave_one_out
@@ -64,8 +64,8 @@ class DatasetWriter:
         self._tally.add(sequences, split.training)
         self._fingerprint.update(split.training, split.validation, split.test)
 
-    def finish(self, *, user_ids: pl.Series, item_ids: pl.Series) -> DatasetMeta:
-        """Write the vocabularies (String, in index order) and, last, `dataset.json`."""
+    def finish(self, *, user_ids: pl.Series, item_ids: pl.Series, noise: Noise | None = None) -> DatasetMeta:
+        """Write the vocabularies (String, in index order) and, last, `dataset.json`, with the noise that is in it."""
         users = pa.table({schema.USER_INDEX: np.arange(len(user_ids)), schema.USER_ID: _strings(user_ids)})
         items = pa.table({schema.ITEM_INDEX: np.arange(1, len(item_ids) + 1), schema.ITEM_ID: _strings(item_ids)})
         self._write(schema.USERS_FILE, "users", users.cast(schema.USERS_SCHEMA))
@@ -78,6 +78,7 @@ class DatasetWriter:
             truncation=self._truncation,
             min_count=self._min_count,
             has_times=self._has_times,
+            noise=noise,
             fingerprint=self._fingerprint.hexdigest(user_ids=user_ids, item_ids=item_ids, truncation=self._truncation),
             files=tuple(self._files),
         )
@@ -164,7 +165,7 @@ def _upload(folder: Path, store: Store) -> None:
 
 
 def _to_json(meta: DatasetMeta) -> bytes:
-    return (json.dumps(meta.model_dump(mode="json"), indent=2) + "\n").encode()
+    return (json.dumps(meta.model_dump(mode="json", exclude_none=True), indent=2) + "\n").encode()
 
 
 def refuse_existing(out: str | Path) -> None:

@@ -76,7 +76,9 @@ def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
         buffer.getvalue().to_pybytes(),
         rows=table.num_rows,
     )
-    metrics = summarise(ranks["validation"], prefix="validation") | summarise(ranks["test"], prefix="test")
+    metrics: dict[str, float] = {}
+    for name, values in ranks.items():
+        metrics |= summarise(values, config, prefix=name)
     users = {name: len(values) for name, values in ranks.items()}
     return Evaluation(
         metrics=metrics,

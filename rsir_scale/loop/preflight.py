@@ -15,6 +15,7 @@ from rsir_scale.augmenters.opening import augmenter_named
 from rsir_scale.config.settings import Config
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import ConfigError
+from rsir_scale.evaluation.metrics import check_metrics
 from rsir_scale.training.checks import check_fit
 
 LEAST_LOCAL_CPUS = 4
@@ -76,6 +77,7 @@ def check_settings(config: Config, dataset: PreparedDataset) -> None:
     """
     augmenter_named(config).check(config, dataset)
     check_fit(config, dataset)
+    check_metrics(config.evaluation, dataset.meta.items)
 
 
 def check(config: Config, nodes: Sequence[Node]) -> None:

@@ -25,6 +25,7 @@ import torch
 from rsir_scale.data.dataset import PreparedDataset, Sequences
 from rsir_scale.data.schema import ITEM_ID, USER_ID
 from rsir_scale.data.sequences import Int64Array, offsets_of
+from rsir_scale.data.split import put_back
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.rows import answered, encoded, history, packed, threads_for_rows
 from rsir_scale.loop.progress import Meter, duration
@@ -170,7 +171,8 @@ def recommend(
         raise InputError(f"{out} ends in neither {' nor '.join(_SUFFIXES)}: name a file that does")
     rows = _user_rows(run.dataset, users)
     model = _load(run, iteration)
-    contexts = _everything_known(run.dataset)
+    held_out = run.dataset.held_out()
+    contexts = put_back(run.dataset.training_sequences(), held_out.validation, held_out.test)
     with appearing(out) as staging, staging.open("wb") as file:
         write = _write_parquet if Path(out).suffix == ".parquet" else _write_csv
         write(file, _tables(model, run.dataset, contexts, rows, top, tell))
@@ -199,16 +201,6 @@ def _user_rows(dataset: PreparedDataset, users: Sequence[str] | None) -> Int64Ar
     if unknown is not None:
         raise InputError(f"user {unknown!r} is not in the dataset {dataset.path}: name users of its log")
     return np.array([index[user] for user in users], dtype=np.int64)
-
-
-def _everything_known(dataset: PreparedDataset) -> Sequences:
-    """Each user's whole sequence, held-out items put back at its end."""
-    training, held_out = dataset.training_sequences(), dataset.held_out()
-    with_both = np.repeat(held_out.test > 0, 2)
-    ends = np.repeat(training.offsets[1:], 2)[with_both]
-    added = np.stack([held_out.validation, held_out.test], axis=1).ravel()[with_both]
-    offsets = offsets_of(training.lengths + 2 * (held_out.test > 0))
-    return Sequences(training.ids, offsets, np.insert(training.items, ends, added))
 
 
 def _tables(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from rsir_scale.config.settings import CUTOFFS
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import rank_sets, test_set, validation_set
 from rsir_scale.evaluation.iteration import masked_targets, read_evaluation
@@ -35,9 +34,9 @@ def reevaluate(run: Run, iteration: int) -> dict[str, Any]:
     backbone = load_trained(run, iteration)
     sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
     metrics: dict[str, float] = {}
-    found = rank_sets(backbone, sets, mask_history=protocol.mask_history, cap=max(CUTOFFS))
+    found = rank_sets(backbone, sets, mask_history=protocol.mask_history, cap=protocol.largest_cutoff)
     for name, ranks in found.items():
-        metrics |= summarise(ranks, prefix=name)
+        metrics |= summarise(ranks, protocol, prefix=name)
     recorded = read_evaluation(store, iteration)
     return {
         "iteration": iteration,

@@ -87,6 +87,8 @@ SETTINGS = {
     "a GPU that is not there": ("training.use_gpu=true", "training.use_gpu=true"),
     "a GPU to generate with that is not there": ("generation.use_gpu=true", "generation.use_gpu=true"),
     "more probed than there are clusters": ("fidelity.mode=clustered", "fidelity.nprobe=32 is above"),
+    "a metric that is not known": ("evaluation.metrics=[NDCG, AUC]", "evaluation.metrics names 'AUC'"),
+    "a cutoff that the catalogue is within": ("evaluation.cutoffs=[10, 40]", "evaluation.cutoffs has 40"),
     "no such dataset": ("data.path=nowhere", "nowhere"),
 }
 

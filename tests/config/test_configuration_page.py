@@ -88,6 +88,8 @@ def _line(key: str, field: FieldInfo) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
     return (
         {None: "none", True: "true", False: "false"}.get(value, str(value))
         if value is None or isinstance(value, bool)
@@ -103,6 +105,8 @@ def _values(annotation: object) -> str:
         return _values(typing.get_args(annotation)[0])
     if origin is dict:
         return "mapping"
+    if origin is tuple:
+        return f"list of {_values(typing.get_args(annotation)[0])}"
     if origin in (typing.Union, UnionType):
         return " or ".join(_values(part) for part in typing.get_args(annotation))
     return {int: "whole number", float: "number", str: "text", bool: "`true`, `false`", NoneType: "none"}.get(

@@ -92,6 +92,8 @@ OTHER_VALUES: dict[str, Any] = {
     "loop.variant": "finetune",
     "evaluation.mask_history": False,
     "evaluation.rank_cap": 50,
+    "evaluation.metrics": ("NDCG", "MAP"),
+    "evaluation.cutoffs": (1, 10, 20),
     "run.max_error_rate": 0.5,
     "run.shard_timeout_s": 60.0,
     "seed": 1,
@@ -134,7 +136,10 @@ def test_every_setting_says_what_it_means_or_is_named_in_full() -> None:
 
 # What a resume may change, said a second time: an addition to NO_EFFECT has to be argued here too.
 # Paths do not count, but what lies there does: the dataset's fingerprint and the teacher's weights are compared apart.
+# Ranks are kept whatever is recorded of them, and what a run is judged by always is.
 CHANGES_NO_RESULT = {
+    "evaluation.metrics",
+    "evaluation.cutoffs",
     "data.path",
     "generation.teacher",
     "loop.iterations",
@@ -279,6 +284,7 @@ def test_a_resolved_config_written_down_and_read_again_is_the_same(keys: set[str
 def test_every_setting_can_be_set_from_the_command_line(key: str) -> None:
     value = OTHER_VALUES[key]
     word = str(value).lower() if isinstance(value, bool) else value
+    word = f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else word
     assert _value(resolve(apply_overrides(MINIMAL, [f"{key}={word}"])), key) == value
 
 
@@ -342,6 +348,8 @@ def test_overrides_leave_their_argument_as_it_is() -> None:
         ([f"generation.augmenter={NAME}", "augmenter.least=0"], "augmenter.least=0"),
         (["generation.augmenter=tests.augmenters.own:Named"], "augmenter.most is missing: set it"),
         (["evaluation.rank_cap=19"], "evaluation.rank_cap=19 is below 20, the largest cutoff of the metrics"),
+        (["evaluation.cutoffs=[10, 2000]"], "evaluation.rank_cap=1000 is below 2000, the largest cutoff"),
+        (["evaluation.cutoffs=[]"], "evaluation.cutoffs=[]"),
         (["evaluation.rank_cap=true"], "evaluation.rank_cap=True"),
         (["evaluation.rank_cap=-1"], "evaluation.rank_cap=-1"),
         (["seed=-1"], "seed=-1"),

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsir_scale.data.sequences import Sequences, offsets_of
-from rsir_scale.data.split import keep_last, leave_one_out
+from rsir_scale.data.split import keep_last, leave_one_out, put_back
 from rsir_scale.data.statistics import repeats
 
 sequence_lists = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=8), min_size=1, max_size=8)
@@ -23,6 +23,8 @@ def test_training_and_held_out_make_up_the_whole_and_nothing_leaks(rows: list[li
         assert split.training.row(i).tolist() + held_out == row
         if len(row) < 3:
             assert split.validation[i] == split.test[i] == 0
+    again = put_back(split.training, split.validation, split.test)
+    assert [again.row(i).tolist() for i in range(len(rows))] == rows
     assert whole.items[split.in_training].tolist() == split.training.items.tolist()
 
 

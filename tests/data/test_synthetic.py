@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsir_scale.data.dataset import open_dataset
-from rsir_scale.data.synthetic import synthesize
+from rsir_scale.data.synthetic import Market, synthesize
 from rsir_scale.errors import InputError
 
 
@@ -50,6 +50,21 @@ def test_the_last_item_tells_more_about_the_next_than_popularity_does(tmp_path: 
     by_popularity = np.isin(held_out.test, popular).mean()
     by_last_item = (likely[held_out.validation] == held_out.test[:, None]).any(axis=1).mean()
     assert by_last_item > 2 * by_popularity > 0
+
+
+def test_the_planted_preferences_call_what_is_drawn_from_the_whole_market_noise(tmp_path: Path) -> None:
+    market = Market(4000, 3)
+    users = np.arange(300)
+    found = market.sequences(users)
+    user = np.repeat(users, found.lengths)
+    starts = np.isin(np.arange(len(found.items)), found.offsets[:-1])
+    before = np.where(starts, 0, np.roll(found.items, 1)).astype(np.int64)
+    items = found.items.astype(np.int64)
+    # A step in twenty is drawn from the whole market, and some stand in for what was seen already.
+    assert 0.90 < market.prefers(user, before, items).mean() < 0.97
+    anything = np.random.default_rng(0).integers(1, 4001, len(items))
+    assert market.prefers(user, before, anything).mean() < 0.06
+    assert Market(4000, 4).prefers(user, before, items).mean() < 0.25
 
 
 @pytest.mark.parametrize(

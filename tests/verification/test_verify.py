@@ -13,6 +13,7 @@ import pytest
 
 from rsir_scale.augmenters.opening import augmenter_of
 from rsir_scale.config.file import resolve
+from rsir_scale.config.settings import EvaluationConfig
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.evaluation import metrics
@@ -312,7 +313,8 @@ def test_a_run_from_before_a_metric_was_added_passes(monkeypatch: pytest.MonkeyP
     before = tiny_run()
     later = dict(metrics.METRICS) | {"Hit": lambda ranks, _: np.full(ranks.shape, 1.0)}
     monkeypatch.setattr(metrics, "METRICS", later)
-    assert "test/Hit@10" in metrics.summarise(np.array([1]), prefix="test")
+    told = EvaluationConfig(metrics=("Hit",))
+    assert "test/Hit@10" in metrics.summarise(np.array([1]), told, prefix="test")
     assert "test/Hit@10" not in read_chain(before.store)[0].metrics
     assert verify(before, rows_per_iteration=1).ok
 
