@@ -4,6 +4,7 @@ Comes in: arguments. Goes out: what `cli.main` promises of every command. Nothin
 """
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,10 +112,10 @@ def add(
 
 def _show_report(found: dict[str, Any]) -> None:
     metric = f"test/{found['metric']}"
+    # A column that says the same in each row takes the room of one that does not.
+    several = len(found["choice"]) > 1
     rows = [
-        _line(arm, entry)
-        for arm in found["arms"]
-        for entry in [arm["metrics"][metric], *(table[metric] for table in arm["against"].values())]
+        {"dataset": arm["dataset"]} | line if several else line for arm in found["arms"] for line in _lines(arm, metric)
     ]
     show_rows(metric, rows)
     for arm in found["arms"]:
@@ -126,13 +127,14 @@ def _show_report(found: dict[str, Any]) -> None:
         typer.echo(f"warning: {warning}")
 
 
-def _line(arm: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "arm": arm["name"],
-        "dataset": arm["dataset"],
-        "value": entry["value"],
-        "against": entry["against"],
-        "difference [low, high]": f"{entry['mean']:+.4f} [{entry['low']:+.4f}, {entry['high']:+.4f}]",
-        "p (Holm)": entry["p_holm"],
-        "updates": arm["ledger"]["updates"],
-    }
+def _lines(arm: dict[str, Any], metric: str) -> Iterator[dict[str, Any]]:
+    """An arm or control against the base, and an arm against each kind of control."""
+    for against, table in {"base": arm["metrics"], **arm["against"]}.items():
+        entry = table[metric]
+        yield {
+            "arm": arm["name"],
+            "value": entry["value"],
+            "against": against,
+            "difference [low, high]": f"{entry['mean']:+.4f} [{entry['low']:+.4f}, {entry['high']:+.4f}]",
+            "p (Holm)": entry["p_holm"],
+        }

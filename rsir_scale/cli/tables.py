@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +33,9 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
 
 def show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows of equal names below one another on stdout: for more of them than a terminal has columns."""
-    table = Table(title=title, title_justify="left")
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, collapse_padding=True
+    )
     for name in rows[0] if rows else ():
         table.add_column(name, overflow="fold")
     for row in rows:

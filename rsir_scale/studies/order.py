@@ -202,7 +202,7 @@ class _Work:
         if key not in self.failed:
             return False
         other = self.failed[key]
-        self._fail(cell, Failure(reason=f"it needs {key}, which failed: {other.reason}", resumable=other.resumable))
+        self._fail(cell, Failure(reason=f"it needs {key}, which failed", resumable=other.resumable))
         return True
 
     def _passes(self, cell: Cell, arm: str) -> int:

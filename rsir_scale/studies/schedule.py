@@ -15,7 +15,6 @@ from ray.exceptions import RayError, RayTaskError
 
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.environment import check_faiss_packages
-from rsir_scale.errors import ResumableError, RsirError, reason_of
 from rsir_scale.loop.driver import Cluster, drive
 from rsir_scale.loop.preflight import Node, local_nodes
 from rsir_scale.loop.stop import StoppedError, Stopper
@@ -128,10 +127,10 @@ def _ended(job: Job, task: "ray.ObjectRef[None]") -> Ended:
     try:
         ray.get(task)
     except RayTaskError as error:
-        return Ended(job, error.cause if isinstance(error.cause, RsirError) else ResumableError(reason_of(error.cause)))
+        return Ended(job, error.cause)
     except RayError as error:
         # The process is gone: killed, or the machine is out of memory.
-        return Ended(job, ResumableError(reason_of(error)))
+        return Ended(job, error)
     return Ended(job)
 
 

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsir_scale.errors import ConfigError
@@ -18,6 +18,7 @@ CONFIG = config_of(FILE, cells_of(FILE, (0,))[0])
 UPDATES_OF_A_PASS = 4  # 59 sequences, 16 an update
 
 
+@settings(max_examples=15)
 @given(st.integers(1, 10**6))
 def test_longer_training_has_the_fewest_passes_that_hold_the_updates(updates: int) -> None:
     passes = passes_of(updates, CONFIG, tiny_dataset())
