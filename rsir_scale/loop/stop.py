@@ -2,13 +2,19 @@
 
 Comes in: what to say at the end. The first signal interrupts the main thread, which then has eight seconds to leave the
 run in order; a second signal, or the end of that time, ends the process where it stands. That is as safe as order:
-whatever counts in a run directory was committed before. Ray takes SIGTERM over when it starts, hence `around_ray`.
+whatever counts in a run directory was committed before.
+
+A thread learns of signals through `signal.set_wakeup_fd`, so the end comes even where no handler of ours does anything:
+Ray takes SIGTERM over when it starts (`around_ray`), an exception that a handler raises is lost inside a callback that
+ignores exceptions, and a main thread that is in C runs no handler at all.
 """
 
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -43,12 +49,14 @@ class Stopper:
         self.tell: Callable[[], None] = _nothing
         self._grace_s = grace_s
         self._received: int | None = None
-        self._watchdog: threading.Timer | None = None
+        self._interrupted = False
         self._before: dict[signal.Signals, object] = {}
+        self._wakeup: tuple[int, int] | None = None  # where signals are written, and where they were before
 
     def __enter__(self) -> Self:
         if _in_main_thread():
             self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+            self._listen()
         self._arm()
         return self
 
@@ -71,15 +79,13 @@ class Stopper:
         except SystemExit as end:
             if end.code != signal.SIGTERM:
                 raise
-            self._receive(signal.SIGTERM)
+            self._received, self._interrupted = signal.SIGTERM, True
             raise KeyboardInterrupt from None
         finally:
             self._arm()
 
     def disarm(self) -> None:
         """The main thread has left the run in order: the process may live on, in a notebook for example."""
-        if self._watchdog is not None:
-            self._watchdog.cancel()
         self._restore()
 
     def message(self) -> str:
@@ -88,20 +94,41 @@ class Stopper:
         return f"stopped by {name}; what is committed is kept, and this goes on from there:\n{self.last_line}"
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._received is not None:
-            self._leave()
-        self._receive(number)
-        raise KeyboardInterrupt
+        # A second one is the listening thread's to answer.
+        if not self._interrupted:
+            self._received, self._interrupted = number, True
+            raise KeyboardInterrupt
 
-    def _receive(self, number: int) -> None:
-        self._received = number
-        self._watchdog = threading.Timer(self._grace_s, self._leave)
-        self._watchdog.daemon = True
-        self._watchdog.start()
+    def _listen(self) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        self._wakeup = writer, signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._until_told, args=(reader,), daemon=True).start()
+
+    def _until_told(self, reader: int) -> None:
+        """Read signals until the pipe is closed; at a second one, or when the grace is over, end the process."""
+        until: float | None = None
+        try:
+            while select.select([reader], [], [], None if until is None else max(0.0, until - time.monotonic()))[0]:
+                told = os.read(reader, 1)
+                if not told:
+                    return
+                if told[0] in _SIGNALS:
+                    if until is not None:
+                        break
+                    self._received, until = told[0], time.monotonic() + self._grace_s
+            self._leave()
+        finally:
+            os.close(reader)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._wakeup is not None:
+            writer, before = self._wakeup
+            signal.set_wakeup_fd(before)
+            os.close(writer)
+            self._wakeup = None
 
     def _leave(self) -> None:
         # In a thread of its own: the main thread may hold what telling needs, and a store may not answer.

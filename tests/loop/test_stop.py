@@ -62,6 +62,24 @@ def test_the_end_of_the_grace_or_a_second_signal_ends_the_process_with_3(grace: 
     assert done.stderr.splitlines()[-1] == "resume it"
 
 
+LOST = """
+import signal, sys, time
+from rsir_scale.loop.stop import Stopper
+with Stopper("resume it", grace_s=0.2):
+    # As Ray's, in a callback whose exceptions are ignored.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_a_signal_that_a_handler_of_others_loses_ends_the_process_all_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == "resume it"
+    assert "SIGTERM" in done.stderr
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_who_is_ended_where_it_stands_tells_so_first_and_waits_for_nobody(
     answers: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
