@@ -57,12 +57,16 @@ def asked(config: Config, run_dir: Path) -> Run:
     return Run(open_store(run_dir), open_dataset(config.data.path), config)
 
 
+def complete(config: Config, run_dir: Path, phases: Phases) -> None:
+    """Run to the end."""
+    with open_run(open_store(run_dir), config, open_dataset(config.data.path)) as run:
+        run_recursion(run, phases)
+
+
 def finish(config: Config, run_dir: Path, phases: Phases) -> str:
     """Run to the end and recompute the digest from the rows."""
-    store, dataset = open_store(run_dir), open_dataset(config.data.path)
-    with open_run(store, config, dataset) as run:
-        run_recursion(run, phases)
-    found = digest(stored_run(store))
+    complete(config, run_dir, phases)
+    found = digest(stored_run(open_store(run_dir)))
     assert found is not None
     return found
 

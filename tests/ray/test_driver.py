@@ -13,7 +13,7 @@ from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
-from tests.ray.conftest import Make, asked, finish
+from tests.ray.conftest import Make, asked, complete
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -98,6 +98,6 @@ def test_two_workers_train_together_and_a_dying_one_changes_nothing(
 def test_a_finished_run_starts_nothing(settings: Make, tmp_path: Path) -> None:
     shown = io.StringIO()
     config = settings(loop={"iterations": 0}, training={"max_epochs": 1})
-    finish(config, tmp_path / "run", LocalPhases())
+    complete(config, tmp_path / "run", LocalPhases())
     drive(asked(config, tmp_path / "run"), line=ProgressLine(shown))
     assert shown.getvalue() == ""
