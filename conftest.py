@@ -6,6 +6,8 @@ import os
 # floating-point sums, on which digests rest.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray's workers are nice by 15: beside another process of tests they would have next to nothing of a processor.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 from hypothesis import HealthCheck, settings
