@@ -146,7 +146,9 @@ class TrainingConfig(Section):
         default=None, description="max_epochs of a fit that starts from the last model; none: the same"
     )
     patience: PositiveInt = Field(default=20, description="passes over D_0 without a better validation NDCG@20")
-    workers: PositiveInt = Field(default=1, description="data-parallel Ray Train workers")
+    workers: PositiveInt = Field(
+        default=1, description="data-parallel workers of a fit; two or more are a group of Ray Train"
+    )
     threads: PositiveInt = Field(default=1, description="CPU threads of each worker")
     use_gpu: bool = Field(default=False, description="one GPU for each worker")
     # A batch may be all synthetic, and its weights must not vanish in single precision.

@@ -1,4 +1,7 @@
-"""Fits of a run on Ray Train workers: the Ray shell around `train_iteration` and whatever else is fitted like it.
+"""Fits of a run on Ray: the shell around `train_iteration` and whatever else is fitted like it.
+
+Several workers are a group of Ray Train. A single one is a plain Ray task: it needs no controller, no placement group
+and no process group, each of which is a process that imports torch, and its process may serve the next iteration.
 
 Comes in: where the run and its dataset lie, and what each worker does. Goes out: what the fit publishes. What resumes
 is our own state in the run directory, not a Ray checkpoint: so a worker that dies costs at most one interval of the
@@ -16,8 +19,9 @@ from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import ray
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.train import RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import FailureConfig
@@ -53,7 +57,7 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class RayFit:
-    """A fit of a run, as Ray Train workers are given it.
+    """A fit of a run, as workers are given it.
 
     Attributes:
         name: what is fitted, for errors.
@@ -100,8 +104,8 @@ def fit_with_ray(run: Run, fit: RayFit, report: Report) -> None:
         before = reservations()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                trainer = _trainer(run, fit, scratch)
-                _await(_start(trainer), run.store, fit.folder, report)
+                group = _alone(run, fit) if run.config.training.workers == 1 else _start(_trainer(run, fit, scratch))
+                _await(group, run.store, fit.folder, report)
                 break
             except (TrainingFailedError, RayError, TimeoutError) as error:
                 let_go(before)
@@ -118,12 +122,25 @@ def fit_with_ray(run: Run, fit: RayFit, report: Report) -> None:
         raise ResumableError(f"{fit.name} ended without a model: run the same command again")
 
 
+def _alone(run: Run, fit: RayFit) -> "Future[None]":
+    """Begin to fit in one task, which is not tried again: attempts are counted by the caller."""
+    config = run.config.training
+    task = ray.remote(_fit_share).options(
+        num_cpus=0 if config.use_gpu else config.threads,
+        num_gpus=1 if config.use_gpu else 0,
+        max_retries=0,
+        name=f"fit:{fit.folder}",
+    )
+    done: Future[None] = task.remote(run.store.root, run.dataset.path, fit, 0, 1).future()
+    return done
+
+
 def _trainer(run: Run, fit: RayFit, scratch: str) -> TorchTrainer:
     config = run.config.training
     resources = {"GPU": 1.0} if config.use_gpu else {"CPU": float(config.threads)}
     return TorchTrainer(
         _work,
-        train_loop_config={"run": run.store.root, "dataset": run.dataset.path, "fit": fit},
+        train_loop_config={"root": run.store.root, "dataset": run.dataset.path, "fit": fit},
         torch_config=NodeTorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers, use_gpu=config.use_gpu, resources_per_worker=resources
@@ -138,16 +155,19 @@ def _trainer(run: Run, fit: RayFit, scratch: str) -> TorchTrainer:
 
 
 def _work(arguments: dict[str, Any]) -> None:
-    """What each worker runs; the group's process group exists already."""
+    """What each worker of a group runs; the process group exists already."""
     context = get_context()
-    fit: RayFit = arguments["fit"]
-    store = open_store(arguments["run"])
-    run = Run(store, open_dataset(arguments["dataset"]), read_config(store))
+    _fit_share(**arguments, rank=context.get_world_rank(), size=context.get_world_size())
+
+
+def _fit_share(root: str, dataset: str, fit: RayFit, rank: int, size: int) -> None:
+    store = open_store(root)
+    run = Run(store, open_dataset(dataset), read_config(store))
     config = run.config.training
     torch.set_num_threads(config.threads)
     device = torch.device("cuda", torch.cuda.current_device()) if config.use_gpu else torch.device("cpu")
     torch.use_deterministic_algorithms(config.use_gpu, warn_only=True)
-    worker = Worker(rank=context.get_world_rank(), size=context.get_world_size(), device=device)
+    worker = Worker(rank=rank, size=size, device=device)
     report = _Teller(store, fit.folder) if worker.rank == 0 else None
     fit.work(run, fit.iteration, worker=worker, report=report)
 
@@ -200,7 +220,9 @@ def _read_progress(store: Store, folder: str) -> Progress | None:
 
 
 def _raise_own(error: BaseException) -> None:
-    """Raise the RsirError that a worker raised, if that is what ended the group."""
+    """Raise the RsirError that a worker raised, if that is what ended the fit."""
+    if isinstance(error, RayTaskError) and isinstance(error.cause, RsirError):
+        raise error.cause from None
     failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
     for failure in failures:
         for cause in (failure, getattr(failure, "_base_exc", None), failure.__cause__):
