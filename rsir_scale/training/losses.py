@@ -47,21 +47,16 @@ def encoding(config: TrainingConfig, device: torch.device) -> AbstractContextMan
 
 
 def encoded_targets(backbone: Backbone, batch: Batch) -> Targets:
-    """Encode the batch part by part and drop its padding, before any product with the catalogue.
-
-    At an average of six items and a maximum of fifty, most positions of one rectangle would be padding.
-    """
-    query, row, position = [], [], []
-    for rows, longest in batch.parts:
-        hidden_PLD = backbone.hidden(batch.context_BL[rows, :longest])
-        row_T, position_T = (batch.target_BL[rows, :longest] > 0).nonzero(as_tuple=True)
-        query.append(hidden_PLD[row_T, position_T])
-        row.append(rows.start + row_T)
-        position.append(position_T)
-    query_TD, row_T, position_T = torch.cat(query), torch.cat(row), torch.cat(position)
+    """Encode the batch, and keep the positions that have a target."""
+    contexts = batch.contexts
+    query_TD, row_T = backbone.packed(contexts), contexts.row_T
+    target_T = batch.target_BL[row_T, contexts.position_T]
+    if not (target_T > 0).all():
+        counted_T = (target_T > 0).nonzero()[:, 0]
+        query_TD, row_T, target_T = query_TD[counted_T], row_T[counted_T], target_T[counted_T]
     if query_TD.dtype == torch.bfloat16:
         query_TD = query_TD.float()
-    return Targets(query_TD, batch.target_BL[row_T, position_T], row_T, batch.weight_B[row_T])
+    return Targets(query_TD, target_T, row_T, batch.weight_B[row_T])
 
 
 class Loss:
@@ -88,7 +83,7 @@ class Loss:
             batch: on the backbone's device.
             draws: CPU generator of the negatives; the same for all workers, whose rows are one global batch.
         """
-        with encoding(self._config, batch.context_BL.device):
+        with encoding(self._config, batch.contexts.context_BL.device):
             targets = encoded_targets(backbone, batch)
         if self._config.loss == "cross_entropy":
             return cross_entropy(targets, backbone.item_vectors())

@@ -11,12 +11,11 @@
 #include <cmath>
 #include <cstring>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
 
+#include "../../models/kernel/product.h"
+#include "../../models/kernel/threads.h"
 #include "../../models/kernel/vectors.h"
-#include "product.h"
 
 namespace rsir {
 namespace {
@@ -112,7 +111,7 @@ RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk
       const int64_t rows = std::min<int64_t>(Q, end - r), row = first_row + r;
       float* scores = kept.powers.at((panel * chunk + r) * STRIDE);
       product<Vector, Q, V>(at.query + row * at.width, at.width, 1, rows, at.width,
-                            packed.at(panel * at.width * STRIDE), STRIDE, PANEL, scores, STRIDE, false);
+                            packed.at(panel * at.width * STRIDE), STRIDE, PANEL, scores, STRIDE);
       for (int64_t q = 0; q < rows; ++q) {
         float* own = scores + q * STRIDE;
         float &reference = kept.greatest[r + q], &total = kept.total[r + q];
@@ -122,8 +121,9 @@ RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk
         total += powers_of<Vector>(reference, own);
         kept.reference[panel * chunk + r + q] = reference;
       }
-      product<Vector, Q, V>(scores, STRIDE, 1, rows, columns, at.table + first * at.width, at.width, at.width,
-                            at.query_gradient + row * at.width, at.width, panel > 0);
+      float* mixed = at.query_gradient + row * at.width;
+      product<Vector, Q, V>(scores, STRIDE, 1, rows, columns, at.table + first * at.width, at.width, at.width, mixed,
+                            at.width, panel > 0 ? From{mixed, at.width} : From{});
     }
   }
 }
@@ -157,27 +157,10 @@ RSIR_INLINE void backward(const RsirSoftmax& at, int64_t first_row, int64_t chun
       for (int64_t k = 0; k < at.width; k += LANES<Vector>)
         store(scaled + r * at.width + k, load<Vector>(query + k) * share);
     }
+    float* gradient = at.table_gradient + panel * PANEL * at.width;
     product<Vector, Q, V>(kept.powers.at(panel * chunk * STRIDE), 1, STRIDE, columns_of(at, panel), chunk, scaled,
-                          at.width, at.width, at.table_gradient + panel * PANEL * at.width, at.width, first_row > 0);
+                          at.width, at.width, gradient, at.width, first_row > 0 ? From{gradient, at.width} : From{});
   }
-}
-
-// Calls work(part, begin, end) for equal parts of `count`, each in a thread; where no more threads can be made, this one
-// does what is left.
-template <typename Work>
-void in_parts(int64_t threads, int64_t count, int64_t unit, const Work& work) {
-  const int64_t units = (count + unit - 1) / unit, parts = std::max<int64_t>(1, std::min(threads, units));
-  const auto start = [&](int64_t part) { return std::min(count, units * part / parts * unit); };
-  std::vector<std::thread> others;
-  others.reserve(parts);
-  int64_t given = 1;
-  try {
-    for (; given < parts; ++given) others.emplace_back(work, given, start(given), start(given + 1));
-  } catch (const std::system_error&) {
-  }
-  work(int64_t(0), int64_t(0), start(1));
-  for (int64_t part = given; part < parts; ++part) work(part, start(part), start(part + 1));
-  for (std::thread& other : others) other.join();
 }
 
 using Rows = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, Chunk&, const Lines&);
