@@ -83,8 +83,15 @@ class Backbone(nn.Module, ABC):
             query.append(self.hidden(context_PL)[context_PL > 0])
         return torch.cat(query)
 
+    def packed_beside(self, contexts: PackedContexts, item_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `packed` does, and the vectors `[N, D]` of some items, as `vectors_of` gives them.
+
+        One look-up of both makes one gradient of the table, where two make two.
+        """
+        return self.packed(contexts), self.vectors_of(item_N)
+
     def encoder(self) -> str:
-        """Name what encodes packed contexts here, as a fit's record says it."""
+        """Name what encodes packed contexts here and now, as a fit's record says it."""
         return "torch, padded"
 
     def prepare(self, sequences: Sequences, *, item_vectors: npt.NDArray[np.float32] | None, seed: int) -> None:

@@ -86,7 +86,8 @@ instructions = _KERNEL.instructions
 
 def takes(blocks: Sequence[Block]) -> bool:
     """Whether the kernel was built and computes such blocks: float32 on a CPU, of widths that fill whole vectors."""
-    if type(blocks[0]) not in (TransformerBlock, HSTUBlock) or torch.is_autocast_enabled("cpu"):
+    kinds = {type(block) for block in blocks}
+    if kinds not in ({TransformerBlock}, {HSTUBlock}) or torch.is_autocast_enabled("cpu"):
         return False
     shape = _Shape.of(blocks)
     whole = shape.width % (_LANES * shape.heads) == 0 and shape.feed_forward % _LANES == 0
@@ -147,12 +148,32 @@ class _Setting:
     using: str
 
 
+class _Spare:
+    """Memory of passes that are done, for the next ones: fresh pages cost a fifth of a pass."""
+
+    def __init__(self) -> None:
+        self._buffers: list[Tensor] = []
+
+    def take(self, numbers: int) -> Tensor:
+        """Return room for so many numbers; what there is that is too small is let go."""
+        while self._buffers:
+            if (buffer := self._buffers.pop()).numel() >= numbers:
+                return buffer
+        return torch.empty(numbers + numbers // 8, dtype=torch.float32)
+
+    def give_back(self, buffer: Tensor) -> None:
+        self._buffers.append(buffer)
+
+
+_SPARE = _Spare()
+
+
 class _Through(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, setting: _Setting, x_TD: Tensor, *weights: Tensor) -> Tensor:
         x_TD = x_TD.contiguous()
         out_TD, call = torch.empty_like(x_TD), _Call(setting, weights)
-        kept = torch.empty(call.numbers_kept(), dtype=torch.float32)
+        kept = _SPARE.take(call.numbers_kept())
         call.run("forward", {"in": x_TD, "out": out_TD, "kept": kept})
         ctx.setting, ctx.kept = setting, kept
         ctx.save_for_backward(*weights)
@@ -166,6 +187,7 @@ class _Through(torch.autograd.Function):
         by_x_TD = torch.empty_like(by_out_TD)
         tensors = {"kept": ctx.kept, "out_gradient": by_out_TD, "in_gradient": by_x_TD}
         _Call(ctx.setting, weights, gradients).run("backward", tensors)
+        _SPARE.give_back(ctx.kept)
         return None, by_x_TD, *gradients
 
 

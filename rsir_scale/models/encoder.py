@@ -62,6 +62,14 @@ class BlockEncoder(Backbone):
             return super().packed(contexts)
         return self._through_packed(self.items(contexts.item_T), contexts)
 
+    def packed_beside(self, contexts: PackedContexts, item_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return that and some items' vectors; see `Backbone.packed_beside`."""
+        if not self._packs or type(self).vectors_of is not BlockEncoder.vectors_of:
+            return super().packed_beside(contexts, item_N)
+        sought = torch.cat([contexts.item_T, item_N])
+        vectors_TD, beside_ND = torch.split(self.items(sought), [len(contexts.item_T), len(item_N)])
+        return self._through_packed(vectors_TD, contexts), self._leaving(beside_ND)
+
     def encoder(self) -> str:
         """Name what encodes packed contexts; see `Backbone.encoder`."""
         if not self._packs:

@@ -4,7 +4,7 @@ Comes in: a backbone, a batch and a generator of negatives. Goes out: the weight
 caller can normalise over the whole batch, also when several workers share it. Sums over many scores are `softmax`'s.
 With a sampled loss nothing here touches more items than the batch and its negatives hold.
 
-Shapes: T targets (real positions of the batch), D width, V items, N negatives, B rows, L positions.
+Shapes: K tokens of the contexts, T targets (tokens that have one), D width, V items, N negatives, B rows, L positions.
 """
 
 from contextlib import AbstractContextManager
@@ -46,17 +46,26 @@ def encoding(config: TrainingConfig, device: torch.device) -> AbstractContextMan
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def encoded_targets(backbone: Backbone, batch: Batch) -> Targets:
-    """Encode the batch, and keep the positions that have a target."""
+def targeted(batch: Batch) -> Tensor:
+    """The tokens of a batch that have a target, int64 `[T]`, ascending."""
     contexts = batch.contexts
-    query_TD, row_T = backbone.packed(contexts), contexts.row_T
-    target_T = batch.target_BL[row_T, contexts.position_T]
-    if not (target_T > 0).all():
-        counted_T = (target_T > 0).nonzero()[:, 0]
-        query_TD, row_T, target_T = query_TD[counted_T], row_T[counted_T], target_T[counted_T]
+    return batch.target_BL[contexts.row_T, contexts.position_T].nonzero()[:, 0]
+
+
+def targets_of(batch: Batch, query_KD: Tensor, token_T: Tensor) -> Targets:
+    """The targets of a batch whose tokens `token_T` have one.
+
+    Args:
+        batch: the batch.
+        query_KD: the query after each of its K tokens.
+        token_T: int64, ascending.
+    """
+    contexts = batch.contexts
+    row_T, position_T = contexts.row_T[token_T], contexts.position_T[token_T]
+    query_TD = query_KD if len(token_T) == len(query_KD) else query_KD[token_T]
     if query_TD.dtype == torch.bfloat16:
         query_TD = query_TD.float()
-    return Targets(query_TD, target_T, row_T, batch.weight_B[row_T])
+    return Targets(query_TD, batch.target_BL[row_T, position_T], row_T, batch.weight_B[row_T])
 
 
 class Loss:
@@ -83,15 +92,19 @@ class Loss:
             batch: on the backbone's device.
             draws: CPU generator of the negatives; the same for all workers, whose rows are one global batch.
         """
-        with encoding(self._config, batch.contexts.context_BL.device):
-            targets = encoded_targets(backbone, batch)
+        contexts, token_T = batch.contexts, targeted(batch)
+        device = contexts.item_T.device
         if self._config.loss == "cross_entropy":
-            return cross_entropy(targets, backbone.item_vectors())
+            with encoding(self._config, device):
+                query_KD = backbone.packed(contexts)
+            return cross_entropy(targets_of(batch, query_KD, token_T), backbone.item_vectors())
         negatives = draw_negatives(self._config.negatives, item_count=self._item_count, generator=draws)
-        negative_N = negatives.item_N.to(targets.item_T.device)
-        # One lookup of both: without row updates each makes a gradient of the whole table.
-        sought = torch.cat([targets.item_T, negative_N])
-        target_TD, negative_ND = torch.split(backbone.vectors_of(sought), [len(targets.item_T), len(negative_N)])
+        negative_N = negatives.item_N.to(device)
+        item_T = batch.target_BL[contexts.row_T[token_T], contexts.position_T[token_T]]
+        with encoding(self._config, device):
+            query_KD, beside_ND = backbone.packed_beside(contexts, torch.cat([item_T, negative_N]))
+        targets = targets_of(batch, query_KD, token_T)
+        target_TD, negative_ND = torch.split(beside_ND, [len(token_T), len(negative_N)])
         positive_T = (targets.query_TD * target_TD).sum(1)
         hidden = own_negatives(batch, targets.row_T, negative_N)
         if self._config.loss == "sampled_softmax":

@@ -35,6 +35,7 @@ class Recommender:
         ConfigError: more negatives are wanted than there are other items.
     """
 
+    encoder: str | None = None  # what encoded the updates so far, as its backbone names it
     score_name = f"validation {SELECTION_NAME}@{SELECTION_CUTOFF}"
 
     def __init__(
@@ -95,6 +96,8 @@ class Recommender:
             return None
         batch = self._batch(own, update, worker)
         draws = torch.Generator().manual_seed(derive_seed(*self.identity, update, Purpose.NEGATIVES))
+        with encoding(self.config, worker.device):
+            self.encoder = model.encoder()
         loss = self._loss_of(model, batch, draws) / total_weight
         extra = self._auxiliary_loss(model, batch, update, worker)
         return loss if extra is None else loss + extra / len(rows)

@@ -15,11 +15,13 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.training.batches import Batch, make_batch
 from rsir_scale.training.losses import (
     Loss,
+    Targets,
     binary_cross_entropy,
     cross_entropy,
-    encoded_targets,
     gbce_beta,
     sampled_softmax,
+    targeted,
+    targets_of,
 )
 from rsir_scale.training.negatives import draw_negatives, own_negatives
 from tests.training.market import sequences_of
@@ -44,6 +46,10 @@ class _Told(Backbone):
         return self.step.items_VD
 
 
+def _targets(backbone: Backbone, batch: Batch) -> Targets:
+    return targets_of(batch, backbone.packed(batch.contexts), targeted(batch))
+
+
 class Step:
     """A batch, its hidden states and the item table, in float64."""
 
@@ -58,7 +64,7 @@ class Step:
         self.hidden_BLD = torch.from_numpy(numbers.normal(size=(*self.batch.contexts.context_BL.shape, WIDTH)))
         self.items_VD = torch.from_numpy(numbers.normal(size=(ITEMS + 1, WIDTH)))
         self.items_VD[0] = 50.0
-        self.targets = encoded_targets(_Told(self), self.batch)
+        self.targets = _targets(_Told(self), self.batch)
 
     def sampled(self, negatives: int, *, logq: bool, seed: int = 0) -> Tensor:
         drawn = draw_negatives(negatives, item_count=ITEMS, generator=torch.Generator().manual_seed(seed))

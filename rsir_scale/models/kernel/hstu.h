@@ -16,8 +16,8 @@ struct Hstu {
   using Layer = Linear<Vector, Q, V>;
   static constexpr Norm PLAIN{nullptr, nullptr, 1e-5f};
 
-  // What a block keeps of all tokens. `projected` becomes the gradient by itself; `active` holds gates, values, queries
-  // and keys.
+  // What a block keeps of all tokens. `active` holds gates, values, queries and keys; `projected` becomes the slope of
+  // these by what was projected, and on the way back the gradient by it.
   struct Kept {
     float *in, *normed, *projected, *active, *mixed, *gated, *by_out;
 
@@ -49,8 +49,11 @@ struct Hstu {
     std::copy_n(rows, tile.tokens * width, kept.in);
     for (int64_t r = 0; r < tile.tokens; ++r) normalise<Vector>(rows + r * width, width, PLAIN, kept.normed + r * width);
     Layer::forward(of.layers[0], kept.normed, tile.tokens, kept.projected);
-    for (int64_t k = 0; k < tile.tokens * 4 * width; k += LANES<Vector>)
-      store(kept.active + k, silu(load<Vector>(kept.projected + k)));
+    for (int64_t k = 0; k < tile.tokens * 4 * width; k += LANES<Vector>) {
+      const Active<Vector> x = silu(load<Vector>(kept.projected + k));
+      store(kept.active + k, x.value);
+      store(kept.projected + k, x.slope);
+    }
     for (int64_t row = tile.first; row < tile.last; ++row) {
       const int64_t at = pass.offset[row] - tile.begin;
       mix_in(pass, of.distance_bias, pass.offset[row + 1] - pass.offset[row], kept.active + at * 4 * width,
@@ -92,8 +95,7 @@ struct Hstu {
       mix_back(pass, of.distance_bias, pass.offset[row + 1] - pass.offset[row], kept.active + at * 4 * width,
                other + at * width, slopes + at * 4 * width, sums, space);
     }
-    for (int64_t k = 0; k < tile.tokens * 4 * width; k += LANES<Vector>)
-      store(kept.projected + k, load<Vector>(slopes + k) * silu_slope(load<Vector>(kept.projected + k)));
+    multiply<Vector>(slopes, kept.projected, tile.tokens * 4 * width);
     Layer::backward(of.layers[0], kept.projected, tile.tokens, other, false);
     for (int64_t r = 0; r < tile.tokens; ++r)
       normalise_back<Vector>(kept.in + r * width, other + r * width, width, PLAIN, other + r * width, nullptr);
@@ -128,7 +130,7 @@ struct Hstu {
       for (int64_t i = 0; i < length; ++i) {
         score(pass, bias, active, i, first, weights);
         for (int64_t j = 0; j <= i; j += LANES<Vector>)
-          store(weights + j, silu(load<Vector>(weights + j)) / float(pass.longest));
+          store(weights + j, silu(load<Vector>(weights + j)).value * (1.f / float(pass.longest)));
         for (int64_t k = 0; k < head; k += LANES<Vector>) {
           Vector sum = {};
           for (int64_t j = 0; j <= i; ++j) sum += load<Vector>(active + j * stride + width + first + k) * weights[j];
@@ -149,16 +151,20 @@ struct Hstu {
         score(pass, bias, active, i, first, weights);
         for (int64_t j = 0; j <= i; ++j) by_score[j] = dot<Vector>(by, active + j * stride + width + first, head);
         for (int64_t j = 0; j <= i; j += LANES<Vector>) {
-          const Vector x = load<Vector>(weights + j);
-          store(by_score + j, load<Vector>(by_score + j) * silu_slope(x) * share);
-          store(weights + j, silu(x) * share);
+          const Active<Vector> x = silu(load<Vector>(weights + j));
+          store(by_score + j, load<Vector>(by_score + j) * x.slope * share);
+          store(weights + j, x.value * share);
         }
         for (int64_t j = 0; j <= i; ++j) {
           float* theirs = slopes + j * stride + first;
           add_scaled<Vector>(by, weights[j], head, theirs + width);
-          add_scaled<Vector>(active + j * stride + 3 * width + first, by_score[j], head, slopes + i * stride + 2 * width + first);
           add_scaled<Vector>(query, by_score[j], head, theirs + 3 * width);
           by_bias[i - j] += by_score[j];
+        }
+        for (int64_t k = first; k < first + head; k += LANES<Vector>) {
+          Vector sum = {};
+          for (int64_t j = 0; j <= i; ++j) sum += load<Vector>(active + j * stride + 3 * width + k) * by_score[j];
+          store(slopes + i * stride + 2 * width + k, sum);
         }
       }
   }

@@ -85,32 +85,24 @@ struct Normal {
   }
 };
 
+// What an activation makes of a number, and how fast that grows with it.
 template <typename Vector>
-RSIR_INLINE Vector gelu(Vector x) {
-  return x * Normal<Vector>(x).below;
-}
+struct Active {
+  Vector value, slope;
+};
 
+// x Φ(x)
 template <typename Vector>
-RSIR_INLINE Vector gelu_slope(Vector x) {
+RSIR_INLINE Active<Vector> gelu(Vector x) {
   const Normal<Vector> normal(x);
-  return normal.below + x * normal.power * 0.39894228f;
+  return {x * normal.below, normal.below + x * normal.power * 0.39894228f};
 }
 
+// x σ(x)
 template <typename Vector>
-RSIR_INLINE Vector logistic(Vector x) {
-  return 1.f / (1.f + exponential(-x));
-}
-
-// x σ(x), with a slope of σ(x) (1 + x (1 - σ(x))).
-template <typename Vector>
-RSIR_INLINE Vector silu(Vector x) {
-  return x * logistic(x);
-}
-
-template <typename Vector>
-RSIR_INLINE Vector silu_slope(Vector x) {
-  const Vector share = logistic(x);
-  return share * (1.f + x * (1.f - share));
+RSIR_INLINE Active<Vector> silu(Vector x) {
+  const Vector share = 1.f / (1.f + exponential(-x)), value = x * share;
+  return {value, share + value * (1.f - share)};
 }
 
 // Mean, and one over the deviation, of a row.
@@ -183,6 +175,11 @@ RSIR_INLINE Vector inside(Vector x, int64_t count) {
   Whole place;
   __builtin_memcpy(&place, lanes, sizeof place);
   return place < int32_t(count) ? x : Vector{};
+}
+
+template <typename Vector>
+RSIR_INLINE void multiply(const float* one, float* to, int64_t count) {
+  for (int64_t k = 0; k < count; k += LANES<Vector>) store(to + k, load<Vector>(to + k) * load<Vector>(one + k));
 }
 
 template <typename Vector>

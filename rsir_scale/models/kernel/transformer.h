@@ -16,7 +16,8 @@ struct Transformer {
   using Layer = Linear<Vector, Q, V>;
 
   // What a block keeps of all tokens. The way back overwrites what it has read with the gradients that the weights'
-  // need: those by what left `project_in`, `project_out`, `expand` and `contract`.
+  // need: those by what left `project_in`, `project_out`, `expand` and `contract`. On the way there `expanded` becomes the
+  // slope of the activation.
   struct Kept {
     float *in, *normed, *projected, *mixed, *attended, *fed, *expanded, *active, *left, *logarithm;
 
@@ -104,7 +105,7 @@ struct Transformer {
       dropout.template apply<Vector>(uint32_t(seed[r]), site_of(block, 3), width, by, left);
     }
     Layer::backward(of.layers[3], kept.left, tile.tokens, slopes, false);
-    for (int64_t r = 0; r < tile.tokens; ++r) activate_back(dropout, seed[r], block, wide, slopes + r * wide, kept.expanded + r * wide);
+    multiply<Vector>(slopes, kept.expanded, tile.tokens * wide);
     Layer::backward(of.layers[2], kept.expanded, tile.tokens, pass.norm_first ? other : rows, !pass.norm_first);
     for (int64_t r = 0; r < tile.tokens; ++r) {
       float *attended = kept.attended + r * width, *by = rows + r * width;
@@ -152,21 +153,18 @@ struct Transformer {
   }
 
  private:
-  RSIR_INLINE static void activate(const Dropout& dropout, int64_t seed, int64_t block, int64_t wide, const float* in,
+  // Leaves in `in` the slope of `out` by what stood there.
+  RSIR_INLINE static void activate(const Dropout& dropout, int64_t seed, int64_t block, int64_t wide, float* in,
                                    float* out) {
     const uint32_t draws = dropout.stream(uint32_t(seed), site_of(block, 2));
     for (int64_t k = 0; k < wide; k += LANES<Vector>) {
-      const Vector x = gelu(load<Vector>(in + k));
-      store(out + k, dropout.threshold == 0 ? x : x * dropout.template kept<Vector>(draws, k));
-    }
-  }
-
-  RSIR_INLINE static void activate_back(const Dropout& dropout, int64_t seed, int64_t block, int64_t wide,
-                                        const float* by_out, float* in) {
-    const uint32_t draws = dropout.stream(uint32_t(seed), site_of(block, 2));
-    for (int64_t k = 0; k < wide; k += LANES<Vector>) {
-      const Vector slope = gelu_slope(load<Vector>(in + k)) * load<Vector>(by_out + k);
-      store(in + k, dropout.threshold == 0 ? slope : slope * dropout.template kept<Vector>(draws, k));
+      Active<Vector> x = gelu(load<Vector>(in + k));
+      if (dropout.threshold != 0) {
+        const Vector kept = dropout.template kept<Vector>(draws, k);
+        x.value *= kept, x.slope *= kept;
+      }
+      store(out + k, x.value);
+      store(in + k, x.slope);
     }
   }
 };

@@ -21,6 +21,7 @@ namespace rsir {
 namespace {
 
 constexpr int64_t PANEL = 384;                 // columns that stay in the second-level cache with their gradients
+constexpr int64_t TILE = 64;                   // columns, of the widest tile; a panel is whole tiles
 constexpr int64_t STRIDE = PANEL + 16;         // between its rows: 25 lines; 24 apart, rows would share an eighth of a cache
 constexpr int64_t KEPT = int64_t(1) << 22;     // scores kept for a chunk: 16 MiB
 constexpr int64_t LEAST_ROWS = 48;             // of a chunk, however many columns there are
@@ -48,6 +49,9 @@ int64_t chunk_rows(const RsirSoftmax& at) {
 
 int64_t columns_of(const RsirSoftmax& at, int64_t panel) { return std::min(PANEL, at.columns - panel * PANEL); }
 
+// Columns of a panel with those that fill its last tile.
+int64_t filled(int64_t columns) { return (columns + TILE - 1) / TILE * TILE; }
+
 void pack(const RsirSoftmax& at, int64_t panel, float* packed) {
   const float* table = at.table + panel * PANEL * at.width;
   for (int64_t n = 0; n < PANEL; ++n)
@@ -56,7 +60,7 @@ void pack(const RsirSoftmax& at, int64_t panel, float* packed) {
 }
 
 void hide(const RsirSoftmax& at, int64_t row, int64_t first, int64_t columns, float* scores) {
-  std::fill(scores + columns, scores + PANEL, HIDDEN);
+  std::fill(scores + columns, scores + filled(columns), HIDDEN);
   if (at.hidden_offset == nullptr) return;
   for (int64_t i = at.hidden_offset[row]; i < at.hidden_offset[row + 1]; ++i) {
     const int64_t column = at.hidden_column[i] - first;
@@ -65,9 +69,9 @@ void hide(const RsirSoftmax& at, int64_t row, int64_t first, int64_t columns, fl
 }
 
 template <typename Vector>
-RSIR_INLINE float greatest_of(const float* scores) {
+RSIR_INLINE float greatest_of(const float* scores, int64_t columns) {
   Vector most = load<Vector>(scores);
-  for (int64_t n = LANES<Vector>; n < PANEL; n += LANES<Vector>) {
+  for (int64_t n = LANES<Vector>; n < columns; n += LANES<Vector>) {
     const Vector next = load<Vector>(scores + n);
     most = next > most ? next : most;
   }
@@ -78,9 +82,9 @@ RSIR_INLINE float greatest_of(const float* scores) {
 
 // Turns a panel's scores into powers against `reference`; returns their sum.
 template <typename Vector>
-RSIR_INLINE float powers_of(float reference, float* scores) {
+RSIR_INLINE float powers_of(float reference, int64_t columns, float* scores) {
   Vector sum = {};
-  for (int64_t n = 0; n < PANEL; n += LANES<Vector>) {
+  for (int64_t n = 0; n < columns; n += LANES<Vector>) {
     const Vector power = exponential(load<Vector>(scores + n) - reference);
     store(scores + n, power);
     sum += power;
@@ -111,14 +115,14 @@ RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk
       const int64_t rows = std::min<int64_t>(Q, end - r), row = first_row + r;
       float* scores = kept.powers.at((panel * chunk + r) * STRIDE);
       product<Vector, Q, V>(at.query + row * at.width, at.width, 1, rows, at.width,
-                            packed.at(panel * at.width * STRIDE), STRIDE, PANEL, scores, STRIDE);
+                            packed.at(panel * at.width * STRIDE), STRIDE, filled(columns), scores, STRIDE);
       for (int64_t q = 0; q < rows; ++q) {
         float* own = scores + q * STRIDE;
         float &reference = kept.greatest[r + q], &total = kept.total[r + q];
         hide(at, row + q, first, columns, own);
         if (panel == 0) reference = FLOOR, total = 0;
-        raise<Vector>(at, greatest_of<Vector>(own), row + q, panel, reference, total);
-        total += powers_of<Vector>(reference, own);
+        raise<Vector>(at, greatest_of<Vector>(own, filled(columns)), row + q, panel, reference, total);
+        total += powers_of<Vector>(reference, filled(columns), own);
         kept.reference[panel * chunk + r + q] = reference;
       }
       float* mixed = at.query_gradient + row * at.width;
