@@ -1,6 +1,7 @@
 """The compiled pass over packed contexts is that of torch in double precision, forwards and backwards, on every set of
 instructions that is here; and so is its dropout, element by element."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,10 @@ def _plain(blocks: list[Block], x_TD: Tensor, contexts: PackedContexts, drops: D
     return x_TD
 
 
+def _through(contexts: PackedContexts, drops: Drops, blocks: list[Block], x_TD: Tensor) -> Tensor:
+    return through_blocks(blocks, x_TD, contexts, drops)
+
+
 def _way(through: Any, blocks: list[Block], x_TD: Tensor, pull_TD: Tensor) -> dict[str, Tensor]:
     """What goes out and all gradients, under an even pull and one of the tokens' own."""
     for block in blocks:
@@ -111,7 +116,7 @@ def test_the_gradient_is_the_slope_of_the_outcome(kind: str) -> None:
     blocks, contexts = _stack(kind, (32, 2, 48), spread=0.1, seed=1), _contexts([1, 3, 7])
     drops, draws = Drops(0.5, contexts.seed_T), torch.Generator().manual_seed(2)
     x_TD, pull_TD, along_TD = (torch.randn(11, 32, generator=draws) for _ in range(3))
-    gradient_TD = _way(lambda blocks, x: through_blocks(blocks, x, contexts, drops), blocks, x_TD, pull_TD)["in"]
+    gradient_TD = _way(partial(_through, contexts, drops), blocks, x_TD, pull_TD)["in"]
 
     def outcome(step: float) -> float:
         with torch.no_grad():
@@ -131,7 +136,7 @@ def test_the_number_of_threads_changes_no_bit(kind: str) -> None:
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            ways.append(_way(lambda blocks, x: through_blocks(blocks, x, contexts, drops), blocks, x_TD, pull_TD))
+            ways.append(_way(partial(_through, contexts, drops), blocks, x_TD, pull_TD))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(way[name], ways[0][name]) for way in ways[1:] for name in way)
@@ -148,6 +153,24 @@ def test_a_context_is_encoded_alike_to_the_last_bit_in_any_company() -> None:
     kept_T = torch.isin(contexts.row_T, torch.tensor(some))
     alone_TD = through_blocks(blocks, x_TD[kept_T], alone, Drops(0.5, alone.seed_T))
     assert torch.equal(alone_TD, everyone_TD[kept_T])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_passes_that_are_open_at_once_and_one_after_another_keep_their_numbers_apart(kind: str) -> None:
+    blocks, sizes = _stack(kind, (32, 2, 48), spread=0.1, seed=9), ([3, 40], [2, 5, 7], [1, 30])
+    draws = torch.Generator().manual_seed(10)
+    opened, alone = [], []
+    for lengths in sizes:
+        contexts = _contexts(lengths)
+        x_TD = torch.randn(len(contexts.row_T), 32, generator=draws)
+        drops = Drops(0.2, contexts.seed_T)
+        alone.append(_way(partial(_through, contexts, drops), blocks, x_TD, torch.ones_like(x_TD))["in"])
+        x_TD.requires_grad_()
+        opened.append((x_TD, through_blocks(blocks, x_TD, contexts, drops)))
+    for (x_TD, out_TD), expected_TD in zip(opened, alone, strict=True):
+        out_TD.sum().backward()
+        assert x_TD.grad is not None
+        assert torch.equal(x_TD.grad.double(), expected_TD)
 
 
 def test_a_pass_without_gradients_gives_the_same() -> None:
