@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.record.machine import commit
+from benchmarks.record.machine import commit, environment
 from benchmarks.record.result_file import Row, read_rows, write_rows
 from benchmarks.speed.turns import BEFORE, ROOT, Worker, clocked
 
@@ -68,6 +68,7 @@ def measure(preset: str, backbone: str, arguments: argparse.Namespace) -> list[R
             "preset": preset,
             "backbone": backbone,
             "threads": 1,
+            "cpu": environment()["cpu"],
             "commit": commit() if name == "ours" else BEFORE,
             **{rename(key): value for key, value in clocked(taken[name][1:], taken["before"][1:]).items()},
             "epochs_s": [round(clock, 3) for clock, _ in taken[name][1:]],
