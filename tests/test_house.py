@@ -23,7 +23,11 @@ SHARED_ROOM = "record"
 MAX_LINES = 300
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "Makefile", *ROOT.glob("benchmarks/**/*.py")]
 # Run in an environment or on a version of their own, which another benchmark makes.
-CALLED_BY_OTHERS = {"benchmarks.speed.rectools_epoch", "benchmarks.speed.evaluation_worker"}
+CALLED_BY_OTHERS = {
+    "benchmarks.speed.rectools_epoch",
+    "benchmarks.speed.epoch_worker",
+    "benchmarks.speed.evaluation_worker",
+}
 COMMAND = re.compile(r"python -m\s+(benchmarks\.[\w.]*\w)")
 FILE = re.compile(r"\b(?<!/)(?:benchmarks|devtools|tests)/[\w/.-]*\w\.\w+")
 

@@ -12,13 +12,7 @@ multiplied: `users_timed` says how many. The whole takes eight minutes on a quie
 """
 
 import argparse
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +21,8 @@ import numpy.typing as npt
 
 from benchmarks.record.machine import commit
 from benchmarks.record.result_file import Row, write_rows
+from benchmarks.speed.turns import BEFORE, ROOT, Worker, checkout, clocked
 
-ROOT = Path(__file__).parents[2]
-BEFORE = "67a56c2"
 WORKER = Path(__file__).with_name("evaluation_worker.py")
 CUTOFF = 20
 DIFFERENT = 0.01  # rows whose answer may differ
@@ -53,48 +46,6 @@ CASES = (
     Case("evaluation", 12_000, 20_000),
     Case("validation", 12_000, 20_000),
 )
-
-
-class Worker:
-    """A process that does one task on one version, as often as it is told.
-
-    Args:
-        tree: the version's checkout.
-        case: the task.
-        every: for every so-many-th user.
-        cap: of ranks, where the version has one.
-        out: where it leaves its answers.
-    """
-
-    def __init__(self, tree: Path, case: Case, *, every: int, cap: int, out: Path) -> None:
-        sizes = {"items": case.items, "users": case.users, "every": every, "cap": cap, "out": out}
-        command = [sys.executable, str(WORKER), case.task, *(f"--{name}={value}" for name, value in sizes.items())]
-        environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-        self._every, self._out = every, out
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._told: Iterator[str] = iter(self._process.stdout or ())
-        self._next()
-
-    def seconds(self) -> tuple[float, float]:
-        """Do it once, and say what it takes for all users: by the clock, and of the processor."""
-        if self._process.stdin:
-            print(file=self._process.stdin, flush=True)
-        clock, worked = self._next().split()
-        return self._every * float(clock), self._every * float(worked)
-
-    def answers(self) -> npt.NDArray[np.int64]:
-        """End, and return what it found for each of its users."""
-        self._process.communicate()
-        found: npt.NDArray[np.int64] = np.load(self._out)
-        return found
-
-    def _next(self) -> str:
-        line = next(self._told, None)
-        if line is None:
-            raise SystemExit("a worker ended early: its message stands above")
-        return line
 
 
 def main() -> None:
@@ -125,27 +76,18 @@ def shrunk(tasks: list[str], divisor: int) -> list[Case]:
     ]
 
 
-@contextmanager
-def checkout(folder: Path) -> Iterator[Path]:
-    """The version before, in a folder that goes away again."""
-    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", folder, BEFORE], cwd=ROOT, check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["git", "worktree", "remove", "--force", folder], cwd=ROOT, check=True)
-
-
 def measure(case: Case, before: Path, scratch: Path, repeats: int, cap: int) -> list[Row]:
     """Time a case on both versions in turns; the first round, in which both warm up, does not count."""
+    trees, every = {"ours": ROOT, "before": before}, {"ours": 1, "before": case.every}
     workers = {
-        "ours": Worker(ROOT, case, every=1, cap=cap, out=scratch / "ours.npy"),
-        "before": Worker(before, case, every=case.every, cap=cap, out=scratch / "before.npy"),
+        name: Worker(tree, WORKER, asked(case, every[name], cap, scratch / name)) for name, tree in trees.items()
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in workers}
     for _ in range(repeats + 1):
         for name, worker in workers.items():
-            taken[name].append(worker.seconds())
-    found = {name: worker.answers() for name, worker in workers.items()}
+            clock, worked = worker.do()
+            taken[name].append((every[name] * clock, every[name] * worked))
+    found = {name: answers(worker, scratch / name) for name, worker in workers.items()}
     cap = CUTOFF if case.task == "validation" else cap
     facts = compared(case, found["ours"], found["before"], cap)
     return [
@@ -164,14 +106,17 @@ def measure(case: Case, before: Path, scratch: Path, repeats: int, cap: int) -> 
     ]
 
 
-def clocked(own: list[tuple[float, float]], before: list[tuple[float, float]]) -> dict[str, float]:
-    """Medians over the rounds: of the times, and of how many times as long the version before took."""
-    figures: dict[str, float] = {}
-    for place, kind in enumerate(("", "_cpu")):
-        ratios = [theirs[place] / mine[place] for mine, theirs in zip(own, before, strict=True)]
-        figures[f"{kind}_seconds".lstrip("_")] = round(statistics.median(mine[place] for mine in own), 3)
-        figures[f"times_before{kind}"] = round(statistics.median(ratios), 2)
-    return figures
+def asked(case: Case, every: int, cap: int, out: Path) -> list[str]:
+    """What a worker is to do, for every so-many-th user."""
+    sizes = {"items": case.items, "users": case.users, "every": every, "cap": cap, "out": f"{out}.npy"}
+    return [case.task, *(f"--{name}={value}" for name, value in sizes.items())]
+
+
+def answers(worker: Worker, out: Path) -> npt.NDArray[np.int64]:
+    """End a worker, and return what it found for each of its users."""
+    worker.end()
+    found: npt.NDArray[np.int64] = np.load(f"{out}.npy")
+    return found
 
 
 def compared(

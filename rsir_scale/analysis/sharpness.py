@@ -30,7 +30,7 @@ from rsir_scale.errors import InputError
 from rsir_scale.models.base import Backbone
 from rsir_scale.randomness import Purpose, normals, uniforms
 from rsir_scale.training.batches import Batch, make_batch, trainable_rows
-from rsir_scale.training.losses import encoded_targets
+from rsir_scale.training.losses import targeted, targets_of
 
 SAMPLE_ROWS = 256
 RADIUS = 0.05  # of the step along the gradient
@@ -167,9 +167,10 @@ class Minimum:
         return {share: self.loss_at(share * offset_N) for share in way}
 
     def _loss(self) -> Tensor:
-        # The fused attention kernels cannot be differentiated twice.
+        # Neither the compiled blocks nor the fused attention kernels can be differentiated twice.
         with sdpa_kernel(SDPBackend.MATH):
-            targets = encoded_targets(self._backbone, self._batch)
+            query_KD = Backbone.packed(self._backbone, self._batch.contexts)
+        targets = targets_of(self._batch, query_KD, targeted(self._batch))
         scores_TV = targets.query_TD @ self._backbone.item_vectors()[1:].T
         return F.cross_entropy(scores_TV, targets.item_T - 1)
 

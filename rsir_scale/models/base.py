@@ -3,7 +3,7 @@
 A context goes in as item indices, padded with 0 on the right; a query vector comes out; an item's score is the inner
 product of the query with the item's vector. Nothing outside `models/` knows more about a backbone than this.
 
-Shapes: B rows, N new positions, L positions, D width, V items.
+Shapes: B rows, N new positions, L positions, T tokens, D width, V items.
 """
 
 from abc import ABC, abstractmethod
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.models.memory import Memory
+from rsir_scale.models.packed import PackedContexts
 
 
 class Backbone(nn.Module, ABC):
@@ -70,6 +71,28 @@ class Backbone(nn.Module, ABC):
         read the rows by calling the module, and nothing else of a training step reads its weight.
         """
         return None
+
+    def packed(self, contexts: PackedContexts) -> Tensor:
+        """Return the query after each token of packed contexts, `[T, D]`, while training.
+
+        A backbone that says nothing else encodes the rectangles of similar length and drops their padding.
+        """
+        query = []
+        for rows, longest in contexts.parts:
+            context_PL = contexts.context_BL[rows, :longest]
+            query.append(self.hidden(context_PL)[context_PL > 0])
+        return torch.cat(query)
+
+    def packed_beside(self, contexts: PackedContexts, item_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `packed` does, and the vectors `[N, D]` of some items, as `vectors_of` gives them.
+
+        One look-up of both makes one gradient of the table, where two make two.
+        """
+        return self.packed(contexts), self.vectors_of(item_N)
+
+    def encoder(self) -> str:
+        """Name what encodes packed contexts here and now, as a fit's record says it."""
+        return "torch, padded"
 
     def prepare(self, sequences: Sequences, *, item_vectors: npt.NDArray[np.float32] | None, seed: int) -> None:
         """Look at the training data once, on the CPU, before the first update of a fit that starts from nothing.

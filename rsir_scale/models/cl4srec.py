@@ -5,7 +5,7 @@ by inner product, among all but itself; under `model.similarity: cosine` that is
 divide it. A hidden item is a vector of its own, which is no row of the ranked table. What is learned is a SASRec, and
 decodes as one.
 
-Shapes: B rows, L positions, D width.
+Shapes: B rows, L positions, V views, T tokens, D width.
 """
 
 import torch
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsir_scale.config.settings import ModelConfig
-from rsir_scale.models.encoder import INITIAL_STD
-from rsir_scale.models.inputs import parts_by_length
+from rsir_scale.models.layers import INITIAL_STD
+from rsir_scale.models.packed import pack
 from rsir_scale.models.sasrec import SASRec
 from rsir_scale.models.views import Shares, View, two_views
 
@@ -33,7 +33,10 @@ class CL4SRec(SASRec):
 
         Rows that another worker has are not among those to tell apart.
         """
-        views_VD = torch.cat([self._of_view(view) for view in two_views(context_BL, self._shares, draws=draws)])
+        one, other = two_views(context_BL, self._shares, draws=draws)
+        key = int(torch.randint(2**62, (), generator=draws))
+        both = View(torch.cat([one.item_BL, other.item_BL]), torch.cat([one.masked_BL, other.masked_BL]))
+        views_VD = self._of_views(both, key)
         # `training.precision` is the encoder's: a loss stays in single precision.
         with torch.autocast(views_VD.device.type, enabled=False):
             return self._weight * self._info_nce(views_VD.to(self.hidden_item.dtype))
@@ -46,15 +49,11 @@ class CL4SRec(SASRec):
         other_V = torch.arange(2 * rows, device=views_VD.device).roll(rows)
         return F.cross_entropy(similarity_VV.masked_fill(itself_VV, float("-inf")), other_V, reduction="sum") / 2
 
-    def _of_view(self, view: View) -> Tensor:
-        length_B = (view.item_BL > 0).sum(1)
-        order_B = length_B.argsort(stable=True)
-        vectors = []
-        for part in parts_by_length(length_B[order_B].cpu().numpy()):
-            row_P = order_B[part.rows]
-            item_PL, masked_PL = view.item_BL[row_P, : part.longest], view.masked_BL[row_P, : part.longest]
-            vectors_PLD = torch.where(masked_PL[:, :, None], self.hidden_item, self.items(item_PL))
-            vectors.append(
-                self._through(vectors_PLD)[torch.arange(len(row_P), device=row_P.device), length_B[row_P] - 1]
-            )
-        return torch.cat(vectors)[order_B.argsort()]
+    def _of_views(self, views: View, key: int) -> Tensor:
+        """The query after the last item of each view; dropout is keyed by the view's number."""
+        order_V = (views.item_BL > 0).sum(1).argsort(stable=True)
+        contexts = pack(views.item_BL[order_V], identity_B=order_V.cpu().numpy(), key=key)
+        masked_T = views.masked_BL[order_V][contexts.row_T, contexts.position_T]
+        vectors_TD = torch.where(masked_T[:, None], self.hidden_item, self.items(contexts.item_T))
+        query_TD = self._through_packed(vectors_TD, contexts)
+        return query_TD[contexts.offset_B1[1:].to(query_TD.device) - 1][order_V.argsort()]

@@ -4,7 +4,7 @@ A backbone says what its item vectors and its blocks are. Weights of linear laye
 With `model.similarity: cosine` queries and item vectors leave the backbone with length temperature^-1/2, so that their
 inner product is the cosine over the temperature, and nobody else has to know; what the blocks read is not scaled.
 
-Shapes: B rows, N new positions, L positions, D width, V items.
+Shapes: B rows, N new positions, L positions, T tokens, D width, V items.
 """
 
 import math
@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsir_scale.config.settings import ModelConfig
+from rsir_scale.models import compiled_packed
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.dropout import Dropout
-from rsir_scale.models.layers import Block, PlainBlocks
+from rsir_scale.models.layers import INITIAL_STD, Block, PlainBlocks
 from rsir_scale.models.memory import Memory
-
-INITIAL_STD = 0.02
+from rsir_scale.models.packed import Drops, PackedContexts
 
 
 class BlockEncoder(Backbone):
@@ -56,9 +56,29 @@ class BlockEncoder(Backbone):
         """Return the query after each position; see `Backbone.hidden`."""
         return self._through(self.items(context_BL))
 
+    def packed(self, contexts: PackedContexts) -> Tensor:
+        """Return the query after each token; see `Backbone.packed`."""
+        if not self._packs:
+            return super().packed(contexts)
+        return self._through_packed(self.items(contexts.item_T), contexts)
+
+    def packed_beside(self, contexts: PackedContexts, item_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return that and some items' vectors; see `Backbone.packed_beside`."""
+        if not self._packs or type(self).vectors_of is not BlockEncoder.vectors_of:
+            return super().packed_beside(contexts, item_N)
+        sought = torch.cat([contexts.item_T, item_N])
+        vectors_TD, beside_ND = torch.split(self.items(sought), [len(contexts.item_T), len(item_N)])
+        return self._through_packed(vectors_TD, contexts), self._leaving(beside_ND)
+
+    def encoder(self) -> str:
+        """Name what encodes packed contexts; see `Backbone.encoder`."""
+        if not self._packs:
+            return super().encoder()
+        return f"compiled ({compiled_packed.instructions()[0]})" if compiled_packed.takes(self._stack) else "torch"
+
     def memory(self) -> Memory:
         """Return an empty memory; see `Backbone.memory`."""
-        return Memory(PlainBlocks(cast(list[Block], list(self.blocks))), like_D=self.positions.weight[0])
+        return Memory(PlainBlocks(self._stack), like_D=self.positions.weight[0])
 
     def advance(self, memory: Memory, item_N: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
         """Encode more positions; see `Backbone.advance`."""
@@ -88,13 +108,38 @@ class BlockEncoder(Backbone):
             x_BLD = block(x_BLD)
         return self._leaving(self.final_norm(x_BLD))
 
+    def _through_packed(self, vectors_TD: Tensor, contexts: PackedContexts) -> Tensor:
+        """Take the vectors of packed contexts through all blocks, to queries."""
+        x_TD = self._placed(vectors_TD, contexts.position_T)
+        drops = Drops(self.dropout.rate if self.training else 0.0, contexts.seed_T)
+        if compiled_packed.takes(self._stack):
+            x_TD = compiled_packed.through_blocks(self._stack, x_TD, contexts, drops)
+        else:
+            x_TD = drops.at(0, x_TD)
+            for number, block in enumerate(self._stack):
+                x_TD = block.packed(x_TD, contexts, drops.of_block(number))
+        return self._leaving(self.final_norm(x_TD))
+
+    @property
+    def _packs(self) -> bool:
+        """Whether contexts may be packed: a class of the user's that has a `hidden` of its own wants to be asked it."""
+        return type(self).hidden is BlockEncoder.hidden
+
+    @property
+    def _stack(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
+
     def _leaving(self, vectors: Tensor) -> Tensor:
         return vectors if self._length is None else F.normalize(vectors, dim=-1) * self._length
 
     def _embedded(self, vectors: Tensor, position: Tensor) -> Tensor:
-        scaled = vectors if self._scale == 1.0 else vectors * self._scale
-        embedded: Tensor = self.dropout(scaled + self.positions(position))
+        embedded: Tensor = self.dropout(self._placed(vectors, position))
         return embedded
+
+    def _placed(self, vectors: Tensor, position: Tensor) -> Tensor:
+        scaled = vectors if self._scale == 1.0 else vectors * self._scale
+        placed: Tensor = scaled + self.positions(position)
+        return placed
 
 
 def initialise(module: nn.Module) -> None:

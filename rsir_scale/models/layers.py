@@ -17,7 +17,11 @@ from torch import Tensor, nn
 
 from rsir_scale.models.dropout import Dropout
 from rsir_scale.models.memory import Memory
+from rsir_scale.models.packed import Drops, PackedContexts
 
+INITIAL_STD = 0.02
+# Drops elements at a place of the block.
+_Drop = Callable[[int, Tensor], Tensor]
 _GATHERED = 1 << 24  # numbers of keys, or of values, that are copied out of the memory at once
 
 
@@ -37,6 +41,16 @@ class Block(nn.Module, ABC):
             key_MD, value_MD: what the block remembers of each node; changed in place.
             position_N: as of `Backbone.advance`.
             path_NL: as of `Backbone.advance`.
+        """
+
+    @abstractmethod
+    def packed(self, x_TD: Tensor, contexts: PackedContexts, drops: Drops) -> Tensor:
+        """Map the hidden states `[T, D]` of packed contexts, with the dropout that belongs to their tokens.
+
+        Args:
+            x_TD: hidden states.
+            contexts: which contexts they are of.
+            drops: those of the block.
         """
 
 
@@ -80,6 +94,17 @@ class CausalSelfAttention(nn.Module):
         out_ND: Tensor = self.project_out(in_row_blocks(mixed, seen_NL, width))
         return out_ND
 
+    def packed(self, x_TD: Tensor, contexts: PackedContexts, drops: Drops) -> Tensor:
+        """Mix the positions of each context; output `[T, D]`."""
+        projected_TE = self.project_in(x_TD)
+        mixed = []
+        for token_PL, real_PL in contexts.rectangles():
+            query, key, value = (self._split(part) for part in projected_TE[token_PL].chunk(3, -1))
+            weights_PHLL = drops.of_weights(0, self._weights(query, key), token_PL)
+            mixed.append((weights_PHLL @ value).transpose(1, 2)[real_PL].flatten(1))
+        out_TD: Tensor = self.project_out(torch.cat(mixed))
+        return out_TD
+
     def _split(self, x_BLD: Tensor) -> Tensor:
         rows, positions, width = x_BLD.shape
         return x_BLD.view(rows, positions, self.heads, width // self.heads).transpose(1, 2)
@@ -87,11 +112,14 @@ class CausalSelfAttention(nn.Module):
     def _mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if not self.training:
             return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        weights: Tensor = self.dropout(self._weights(query, key))
+        return weights @ value
+
+    def _weights(self, query: Tensor, key: Tensor) -> Tensor:
         positions = query.shape[-2]
         future = torch.ones((positions, positions), dtype=torch.bool, device=query.device).triu(1)
         scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
-        weights: Tensor = self.dropout(scores.masked_fill(future, float("-inf")).softmax(-1))
-        return weights @ value
+        return scores.masked_fill(future, float("-inf")).softmax(-1)
 
 
 class TransformerBlock(Block):
@@ -111,27 +139,35 @@ class TransformerBlock(Block):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Map hidden states; see `Block`."""
-        return self._after_attention(x_BLD, self.attention(self._before_attention(x_BLD)))
+        return self._after_attention(x_BLD, self.attention(self._before_attention(x_BLD)), self._drop)
 
     def advance(self, x_ND: Tensor, key_MD: Tensor, value_MD: Tensor, position_N: Tensor, path_NL: Tensor) -> Tensor:
         """Map those of new positions; see `Block`."""
         mixed_ND = self.attention.advance(self._before_attention(x_ND), key_MD, value_MD, position_N, path_NL)
-        return self._after_attention(x_ND, mixed_ND)
+        return self._after_attention(x_ND, mixed_ND, self._drop)
+
+    def packed(self, x_TD: Tensor, contexts: PackedContexts, drops: Drops) -> Tensor:
+        """Map those of packed contexts; see `Block`."""
+        mixed_TD = self.attention.packed(self._before_attention(x_TD), contexts, drops)
+        return self._after_attention(x_TD, mixed_TD, drops.at)
+
+    def _drop(self, place: int, x: Tensor) -> Tensor:  # noqa: ARG002 - torch's draws go by order
+        dropped: Tensor = self.dropout(x)
+        return dropped
 
     def _before_attention(self, x: Tensor) -> Tensor:
         return self.attention_norm(x) if self.norm_first else x
 
-    def _after_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + self.dropout(mixed)
+    def _after_attention(self, x: Tensor, mixed: Tensor, drop: _Drop) -> Tensor:
+        x = x + drop(1, mixed)
         if self.norm_first:
-            return x + self._feed_forward(self.feed_forward_norm(x))
+            return x + self._feed_forward(self.feed_forward_norm(x), drop)
         x = self.attention_norm(x)
-        out: Tensor = self.feed_forward_norm(x + self._feed_forward(x))
+        out: Tensor = self.feed_forward_norm(x + self._feed_forward(x, drop))
         return out
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.dropout(self.contract(self.dropout(F.gelu(self.expand(x)))))
-        return out
+    def _feed_forward(self, x: Tensor, drop: _Drop) -> Tensor:
+        return drop(3, self.contract(drop(2, F.gelu(self.expand(x)))))
 
 
 class PlainBlocks:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rsir_scale.config.settings import ModelConfig
 from rsir_scale.data.dataset import Sequences
 from rsir_scale.models.codes import codebook_values, collaborative_vectors, numbered, residual_codes
-from rsir_scale.models.encoder import INITIAL_STD
+from rsir_scale.models.layers import INITIAL_STD
 from rsir_scale.models.sasrec import SASRec
 
 

@@ -43,6 +43,8 @@ class TrainedModel(Record):
         validation_score: NDCG@20 on the validation items at that update.
         train_s: wall time of the fit, over all starts.
         curve: every validation, in order; none in older runs.
+        encoder: what encoded the last updates: `compiled (INSTRUCTIONS)`, `torch` or `torch, padded`; none in older
+            runs and where the last start made no update.
     """
 
     description: ModelDescription
@@ -52,6 +54,7 @@ class TrainedModel(Record):
     validation_score: float
     train_s: float
     curve: tuple[CurvePoint, ...] = ()
+    encoder: str | None = None
 
     @field_validator("weights", mode="before")
     @classmethod

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from rsir_scale.data.dataset import Sequences
-from rsir_scale.models.inputs import Part, pad_latest, parts_by_length
+from rsir_scale.models.inputs import pad_latest
+from rsir_scale.models.packed import PackedContexts, pack
 from rsir_scale.randomness import Purpose, generator
 
 Rows = npt.NDArray[np.int64]
@@ -29,22 +30,20 @@ class Batch:
     """One update's share of a worker.
 
     Attributes:
-        context_BL: int64, right-padded with 0, shorter contexts first.
+        contexts: what is read, shorter contexts first.
         target_BL: the item after each position; 0 where there is none.
         weight_B: float32 loss weight of each row.
-        parts: rows whose contexts are of similar length, in order.
     """
 
-    context_BL: Tensor
+    contexts: PackedContexts
     target_BL: Tensor
     weight_B: Tensor
-    parts: list[Part]
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device."""
         return replace(
             self,
-            context_BL=self.context_BL.to(device),
+            contexts=self.contexts.to(device),
             target_BL=self.target_BL.to(device),
             weight_B=self.weight_B.to(device),
         )
@@ -134,6 +133,7 @@ def make_batch(
     max_length: int,
     weights: npt.NDArray[np.float32],
     first_targets: Rows | None = None,
+    dropout_key: int = 0,
 ) -> Batch:
     """Build the tensors of a batch: the latest `max_length + 1` items of each row, shifted by one.
 
@@ -143,6 +143,7 @@ def make_batch(
         max_length: items of context.
         weights: float32[N].
         first_targets: int64[N], position of the first item that is predicted; None: 1 for all.
+        dropout_key: of the update; a token drops by it, its sequence and its position.
     """
     length_B = np.minimum(sequences.offsets[rows + 1] - sequences.offsets[rows] - 1, max_length)
     order_B = np.argsort(length_B, kind="stable")
@@ -155,8 +156,7 @@ def make_batch(
         silent_B1 = torch.from_numpy(length_B[order_B] - counted_B)[:, None]
         target_BL = target_BL.masked_fill(torch.arange(target_BL.shape[1]) < silent_B1, 0)
     return Batch(
-        context_BL=context_BL,
+        contexts=pack(context_BL, identity_B=sequences.ids[rows], key=dropout_key),
         target_BL=target_BL.contiguous(),
         weight_B=torch.from_numpy(weights[rows]),
-        parts=parts_by_length(length_B[order_B]),
     )

@@ -95,6 +95,7 @@ def train_iteration(
             validation_score=position.best_score,
             train_s=position.seconds,
             curve=position.curve,
+            encoder=recommender.encoder,
         ),
     )
     saved.delete()

@@ -4,7 +4,7 @@ Comes in: a backbone, a batch and a generator of negatives. Goes out: the weight
 caller can normalise over the whole batch, also when several workers share it. Sums over many scores are `softmax`'s.
 With a sampled loss nothing here touches more items than the batch and its negatives hold.
 
-Shapes: T targets (real positions of the batch), D width, V items, N negatives, B rows, L positions.
+Shapes: K tokens of the contexts, T targets (tokens that have one), D width, V items, N negatives, B rows, L positions.
 """
 
 from contextlib import AbstractContextManager
@@ -46,19 +46,23 @@ def encoding(config: TrainingConfig, device: torch.device) -> AbstractContextMan
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
-def encoded_targets(backbone: Backbone, batch: Batch) -> Targets:
-    """Encode the batch part by part and drop its padding, before any product with the catalogue.
+def targeted(batch: Batch) -> Tensor:
+    """The tokens of a batch that have a target, int64 `[T]`, ascending."""
+    contexts = batch.contexts
+    return batch.target_BL[contexts.row_T, contexts.position_T].nonzero()[:, 0]
 
-    At an average of six items and a maximum of fifty, most positions of one rectangle would be padding.
+
+def targets_of(batch: Batch, query_KD: Tensor, token_T: Tensor) -> Targets:
+    """The targets of a batch whose tokens `token_T` have one.
+
+    Args:
+        batch: the batch.
+        query_KD: the query after each of its K tokens.
+        token_T: int64, ascending.
     """
-    query, row, position = [], [], []
-    for rows, longest in batch.parts:
-        hidden_PLD = backbone.hidden(batch.context_BL[rows, :longest])
-        row_T, position_T = (batch.target_BL[rows, :longest] > 0).nonzero(as_tuple=True)
-        query.append(hidden_PLD[row_T, position_T])
-        row.append(rows.start + row_T)
-        position.append(position_T)
-    query_TD, row_T, position_T = torch.cat(query), torch.cat(row), torch.cat(position)
+    contexts = batch.contexts
+    row_T, position_T = contexts.row_T[token_T], contexts.position_T[token_T]
+    query_TD = query_KD if len(token_T) == len(query_KD) else query_KD[token_T]
     if query_TD.dtype == torch.bfloat16:
         query_TD = query_TD.float()
     return Targets(query_TD, batch.target_BL[row_T, position_T], row_T, batch.weight_B[row_T])
@@ -88,15 +92,19 @@ class Loss:
             batch: on the backbone's device.
             draws: CPU generator of the negatives; the same for all workers, whose rows are one global batch.
         """
-        with encoding(self._config, batch.context_BL.device):
-            targets = encoded_targets(backbone, batch)
+        contexts, token_T = batch.contexts, targeted(batch)
+        device = contexts.item_T.device
         if self._config.loss == "cross_entropy":
-            return cross_entropy(targets, backbone.item_vectors())
+            with encoding(self._config, device):
+                query_KD = backbone.packed(contexts)
+            return cross_entropy(targets_of(batch, query_KD, token_T), backbone.item_vectors())
         negatives = draw_negatives(self._config.negatives, item_count=self._item_count, generator=draws)
-        negative_N = negatives.item_N.to(targets.item_T.device)
-        # One lookup of both: without row updates each makes a gradient of the whole table.
-        sought = torch.cat([targets.item_T, negative_N])
-        target_TD, negative_ND = torch.split(backbone.vectors_of(sought), [len(targets.item_T), len(negative_N)])
+        negative_N = negatives.item_N.to(device)
+        item_T = batch.target_BL[contexts.row_T[token_T], contexts.position_T[token_T]]
+        with encoding(self._config, device):
+            query_KD, beside_ND = backbone.packed_beside(contexts, torch.cat([item_T, negative_N]))
+        targets = targets_of(batch, query_KD, token_T)
+        target_TD, negative_ND = torch.split(beside_ND, [len(token_T), len(negative_N)])
         positive_T = (targets.query_TD * target_TD).sum(1)
         hidden = own_negatives(batch, targets.row_T, negative_N)
         if self._config.loss == "sampled_softmax":

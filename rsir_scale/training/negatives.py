@@ -66,8 +66,8 @@ def own_negatives(batch: Batch, row_T: Tensor, negative_N: Tensor) -> Hidden:
         Targets and columns of the negatives to hide.
     """
     # An item that is context alone is no target, and yet the user's own.
-    later_BL = torch.maximum(batch.target_BL, F.pad(batch.context_BL[:, 1:], (0, 1)))
-    own_BL = torch.cat([batch.context_BL[:, :1], later_BL], dim=1)
+    later_BL = torch.maximum(batch.target_BL, F.pad(batch.contexts.context_BL[:, 1:], (0, 1)))
+    own_BL = torch.cat([batch.contexts.context_BL[:, :1], later_BL], dim=1)
     column_BL = torch.searchsorted(negative_N, own_BL).clamp_(max=len(negative_N) - 1)
     row_R, place_R = (negative_N[column_BL] == own_BL).nonzero(as_tuple=True)
     target_H, hit_H = _expand(row_T, row_R)

@@ -35,6 +35,7 @@ class Recommender:
         ConfigError: more negatives are wanted than there are other items.
     """
 
+    encoder: str | None = None  # what encoded the updates so far, as its backbone names it
     score_name = f"validation {SELECTION_NAME}@{SELECTION_CUTOFF}"
 
     def __init__(
@@ -93,8 +94,10 @@ class Recommender:
         own = rows[worker.rank :: worker.size]
         if len(own) == 0:
             return None
-        batch = self._batch(own, worker)
+        batch = self._batch(own, update, worker)
         draws = torch.Generator().manual_seed(derive_seed(*self.identity, update, Purpose.NEGATIVES))
+        with encoding(self.config, worker.device):
+            self.encoder = model.encoder()
         loss = self._loss_of(model, batch, draws) / total_weight
         extra = self._auxiliary_loss(model, batch, update, worker)
         return loss if extra is None else loss + extra / len(rows)
@@ -109,7 +112,7 @@ class Recommender:
             distributed.all_reduce(totals)
         return float(totals[0] / totals[1].clamp(min=1))
 
-    def _batch(self, rows: Rows, worker: Worker) -> Batch:
+    def _batch(self, rows: Rows, update: int, worker: Worker) -> Batch:
         task = self.task
         batch = make_batch(
             task.sequences,
@@ -117,10 +120,11 @@ class Recommender:
             max_length=task.description.max_length,
             weights=task.weights,
             first_targets=task.first_targets,
+            dropout_key=derive_seed(*self.identity, update, Purpose.DROPOUT),
         )
         return batch.to(worker.device)
 
     def _auxiliary_loss(self, model: Backbone, batch: Batch, update: int, worker: Worker) -> Tensor | None:
         key = derive_seed(*self.identity, update, worker.rank, Purpose.AUXILIARY)
         with encoding(self.config, worker.device):
-            return model.auxiliary_loss(batch.context_BL, draws=torch.Generator().manual_seed(key))
+            return model.auxiliary_loss(batch.contexts.context_BL, draws=torch.Generator().manual_seed(key))

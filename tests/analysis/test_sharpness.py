@@ -78,7 +78,7 @@ def test_products_with_the_hessian_are_those_of_curvlinops() -> None:
         def forward(self, context_BL: torch.Tensor) -> torch.Tensor:
             return (self.backbone.hidden(context_BL) @ self.backbone.items[1:].T).transpose(1, 2)
 
-    loss, data = nn.CrossEntropyLoss(ignore_index=-1), [(batch.context_BL, batch.target_BL - 1)]
+    loss, data = nn.CrossEntropyLoss(ignore_index=-1), [(batch.contexts.context_BL, batch.target_BL - 1)]
     hessian = curvlinops.HessianLinearOperator(Scores(), loss, [*backbone.parameters()], data)
     vector = torch.randn(minimum.size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(hessian @ vector, minimum.hessian_times(vector), atol=1e-12)

@@ -19,6 +19,7 @@ from rsir_scale.models import layers
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.checkpoint import build_backbone
 from rsir_scale.models.dropout import Dropout
+from rsir_scale.models.packed import pack
 from rsir_scale.runs.trained import ModelDescription
 from rsir_scale.training.optimiser import optimiser_of, require_rows, row_tables
 from tests.models.stored import loaded, weights_bytes
@@ -188,6 +189,29 @@ class BackboneContract:
         position_N = torch.cat([torch.arange(LENGTH), torch.zeros(1, dtype=torch.int64)])
         query_ND = backbone.advance(memory, context_L[position_N], position_N, path_NL)
         assert torch.allclose(query_ND[-1], backbone.encode(context_L[None, :1])[0], rtol=0, atol=TINY)
+
+    def test_packed_contexts_have_the_queries_and_gradients_of_padded_ones(self) -> None:
+        backbone = self.built().train()
+        context_BL = contexts(seed=13)
+        context_BL = context_BL[(context_BL > 0).sum(1).argsort(stable=True)]
+        packed, item_N = pack(context_BL, identity_B=np.arange(len(context_BL)), key=1), torch.tensor([3, 1, 3])
+        pairs = [
+            backbone.packed_beside(packed, item_N),
+            (backbone.hidden(context_BL)[context_BL > 0], backbone.vectors_of(item_N)),
+        ]
+        pull_TD = torch.randn(pairs[1][0].shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        gradients = []
+        for query_TD, vectors_ND in pairs:
+            backbone.zero_grad()
+            ((query_TD * pull_TD).sum() + vectors_ND.pow(2).sum()).backward()
+            gradients.append(
+                {name: one.grad.clone() for name, one in backbone.named_parameters() if one.grad is not None}
+            )
+        for found, expected in zip(*pairs, strict=True):
+            assert torch.allclose(found, expected, rtol=0, atol=TINY)
+        assert gradients[0].keys() == gradients[1].keys()
+        for name, expected in gradients[1].items():
+            torch.testing.assert_close(gradients[0][name], expected, rtol=1e-9, atol=1e-9)
 
     def test_training_mode_without_dropout_computes_the_same(self) -> None:
         backbone, context_BL = self.built(), contexts(seed=5)

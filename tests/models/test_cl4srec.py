@@ -61,10 +61,10 @@ def test_the_weight_scales_the_loss_and_the_generator_decides_the_views() -> Non
 
 def test_of_a_loss_under_autocast_the_encoder_alone_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = _built().float()
-    views_BD = torch.randn((len(contexts()), 8), generator=torch.Generator().manual_seed(1)).bfloat16()
+    views_VD = torch.randn((2 * len(contexts()), 8), generator=torch.Generator().manual_seed(1)).bfloat16()
     losses = []
-    for encoded_BD in (views_BD.float(), views_BD):
-        monkeypatch.setattr(CL4SRec, "_of_view", lambda *_, encoded_BD=encoded_BD: encoded_BD)
+    for encoded_VD in (views_VD.float(), views_VD):
+        monkeypatch.setattr(CL4SRec, "_of_views", lambda *_, encoded_VD=encoded_VD: encoded_VD)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             losses.append(_loss(backbone))
     assert losses[0] == losses[1] != round(losses[0], 2)

@@ -99,12 +99,12 @@ def test_a_batch_predicts_each_latest_item_from_the_one_before(rows: list[list[i
     shortest_first = sorted(backwards, key=lambda row: min(len(row), max_length + 1))
     for place, row in enumerate(shortest_first):
         latest = row[-(max_length + 1) :]
-        blank = [0] * (batch.context_BL.shape[1] - len(latest) + 1)
-        assert batch.context_BL[place].tolist() == latest[:-1] + blank
+        blank = [0] * (batch.contexts.context_BL.shape[1] - len(latest) + 1)
+        assert batch.contexts.context_BL[place].tolist() == latest[:-1] + blank
         assert batch.target_BL[place].tolist() == latest[1:] + blank
     assert sorted(batch.weight_B.tolist()) == weights.tolist()
     assert all(rows[int(weight) - 1] == row for weight, row in zip(batch.weight_B, shortest_first, strict=True))
-    assert batch.context_BL.shape[1] == min(max_length, max(len(row) for row in rows) - 1)
+    assert batch.contexts.context_BL.shape[1] == min(max_length, max(len(row) for row in rows) - 1)
 
 
 def test_rows_without_a_pair_are_not_trained_on() -> None:

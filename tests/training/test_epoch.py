@@ -15,6 +15,7 @@ from rsir_scale.evaluation.evaluate import test_set as held_out_test_set
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.models.checkpoint import copy_weights
 from rsir_scale.runs.trained import CurvePoint
+from rsir_scale.training import epoch
 from rsir_scale.training.epoch import Fit, FitResult, Progress
 from rsir_scale.training.schedule import schedule_of
 from rsir_scale.training.state import FitState
@@ -308,11 +309,10 @@ def test_a_share_of_synthetic_sequences_adds_to_an_update_and_not_to_the_number_
 
 def test_each_update_of_each_worker_seeds_its_dropout_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[int] = []
-    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    monkeypatch.setattr(epoch, "_seed", lambda seed, _: seeds.append(seed))
     fitted = task()
     for worker in (ALONE, replace(ALONE, rank=1)):
         running = begun(fitted, worker)
-        seeds.pop()  # that of the initial weights
         for _ in range(2):
             running.run_interval()
     assert len(seeds) == len(set(seeds)) == 2 * 2 * fitted.budget.interval

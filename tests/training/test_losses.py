@@ -15,11 +15,13 @@ from rsir_scale.models.base import Backbone
 from rsir_scale.training.batches import Batch, make_batch
 from rsir_scale.training.losses import (
     Loss,
+    Targets,
     binary_cross_entropy,
     cross_entropy,
-    encoded_targets,
     gbce_beta,
     sampled_softmax,
+    targeted,
+    targets_of,
 )
 from rsir_scale.training.negatives import draw_negatives, own_negatives
 from tests.training.market import sequences_of
@@ -44,6 +46,10 @@ class _Told(Backbone):
         return self.step.items_VD
 
 
+def _targets(backbone: Backbone, batch: Batch) -> Targets:
+    return targets_of(batch, backbone.packed(batch.contexts), targeted(batch))
+
+
 class Step:
     """A batch, its hidden states and the item table, in float64."""
 
@@ -55,10 +61,10 @@ class Step:
         self.rows = rows
         self.weights = weights.astype(np.float64)
         self.batch: Batch = make_batch(sequences_of(rows), np.arange(len(rows)), max_length=9, weights=weights)
-        self.hidden_BLD = torch.from_numpy(numbers.normal(size=(*self.batch.context_BL.shape, WIDTH)))
+        self.hidden_BLD = torch.from_numpy(numbers.normal(size=(*self.batch.contexts.context_BL.shape, WIDTH)))
         self.items_VD = torch.from_numpy(numbers.normal(size=(ITEMS + 1, WIDTH)))
         self.items_VD[0] = 50.0
-        self.targets = encoded_targets(_Told(self), self.batch)
+        self.targets = _targets(_Told(self), self.batch)
 
     def sampled(self, negatives: int, *, logq: bool, seed: int = 0) -> Tensor:
         drawn = draw_negatives(negatives, item_count=ITEMS, generator=torch.Generator().manual_seed(seed))
@@ -192,7 +198,7 @@ def test_more_negatives_than_other_items_are_refused_where_negatives_are_drawn()
 
 def test_targets_are_the_real_positions_in_order() -> None:
     step = Step([[1, 2, 3, 4, 5, 6, 7], [4, 5], [1, 2, 3]], seed=4)
-    assert len(step.batch.parts) == 2
+    assert len(step.batch.contexts.parts) == 2
     assert step.targets.item_T.tolist() == [5, 2, 3, 2, 3, 4, 5, 6, 7]
     assert step.targets.row_T.tolist() == [0, 1, 1, 2, 2, 2, 2, 2, 2]
     assert torch.equal(step.targets.query_TD, step.hidden_BLD[step.targets.row_T, [0, 0, 1, 0, 1, 2, 3, 4, 5]])

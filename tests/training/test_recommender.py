@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from rsir_scale.config.settings import ModelConfig
 from rsir_scale.models.base import Backbone
+from rsir_scale.models.compiled_packed import instructions
+from rsir_scale.models.sasrec import SASRec
 from rsir_scale.training.recommender import Recommender
 from rsir_scale.training.task import TrainingTask
 from rsir_scale.training.worker import Worker
@@ -61,6 +64,45 @@ def test_shares_add_up_to_the_plain_mean_over_the_targets_that_are_left_of_long_
     parts = [_gradients(model, share) for share in shares]
     for name, gradient in gradients.items():
         torch.testing.assert_close(sum(part[name] for part in parts), gradient, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "encoder"),
+    [
+        ({}, "compiled" if instructions() else "torch"),
+        ({"width": 24, "feed_forward": 24}, "torch"),
+        ({"backbone": "hstu"}, "compiled" if instructions() else "torch"),
+        ({"backbone": f"{__name__}:Padded"}, "torch, padded"),
+    ],
+)
+def test_dropout_belongs_to_the_sequence_so_shares_add_up_and_the_encoder_is_told(
+    changes: dict[str, object], encoder: str
+) -> None:
+    model = ModelConfig.model_validate({"width": 32, "heads": 2, "feed_forward": 32, "dropout": 0.5} | changes)
+    learner = Recommender(task(model, batch_size=32))
+    assert learner.encoder is None
+    backbone = learner.build(seed=4)
+    shares = [
+        [learner.loss(backbone, 3, Worker(rank=rank, size=size)).item() for rank in range(size)] for size in (1, 2, 5)
+    ]
+    assert learner.encoder is not None
+    assert learner.encoder.startswith(encoder)
+    if encoder != "torch, padded":
+        assert [sum(share) for share in shares] == pytest.approx([shares[0][0]] * 3, rel=1e-6)
+        assert learner.loss(backbone, 4, Worker()).item() != pytest.approx(shares[0][0], rel=1e-6)
+
+
+def test_bfloat16_is_encoded_by_torch_and_the_record_says_so() -> None:
+    learner = Recommender(task(batch_size=32, precision="bfloat16"))
+    learner.loss(learner.build(seed=4), 0, Worker())
+    assert learner.encoder == "torch"
+
+
+class Padded(SASRec):
+    """A class of the user's that wants to be asked for `hidden`."""
+
+    def hidden(self, context_BL: torch.Tensor) -> torch.Tensor:
+        return super().hidden(context_BL)
 
 
 def test_a_worker_without_rows_in_a_short_batch_has_no_share() -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.speed.evaluation import Case, clocked, compared
+from benchmarks.speed.evaluation import Case, compared
 from benchmarks.speed.evaluation_worker import planted_model, planted_users, task
+from benchmarks.speed.turns import clocked
 
 RANKED = Case("evaluation", 500, 400, every=2)
 

@@ -11,25 +11,12 @@
 #include <new>
 #include <vector>
 
-#include "vectors.h"
+#include "pieces.h"
 
 namespace rsir {
 namespace {
 
 constexpr int64_t ROWS_PER_TILE = 32;
-
-// x Φ(x), with the error function of Abramowitz and Stegun, 7.1.26: wrong by 1.5e-7 at most.
-template <typename Vector>
-RSIR_INLINE Vector gelu(Vector x) {
-  const Vector z = (x < 0 ? -x : x) * 0.70710678f;
-  const Vector t = 1.f / (z * 0.3275911f + 1.f);
-  Vector tail = t * 1.061405429f - 1.453152027f;
-  tail = tail * t + 1.421413741f;
-  tail = tail * t - 0.284496736f;
-  tail = tail * t + 0.254829592f;
-  const Vector erf = 1.f - tail * t * exponential(-z * z);
-  return x * 0.5f * (1.f + (x < 0 ? -erf : erf));
-}
 
 // Q rows times V vectors of a matrix's columns; sums stay in registers.
 template <typename Vector, int Q, int V>
@@ -70,25 +57,7 @@ RSIR_INLINE void linear(const float* in, int64_t rows, int64_t depth, const floa
     }
 }
 
-template <typename Vector>
-RSIR_INLINE void normalise(const float* in, int64_t width, const RsirNorm& norm, float* out) {
-  Vector total = {};
-  for (int64_t k = 0; k < width; k += LANES<Vector>) total += load<Vector>(in + k);
-  const float mean = sum_of(total) / float(width);
-  Vector square = {};
-  for (int64_t k = 0; k < width; k += LANES<Vector>) {
-    const Vector off = load<Vector>(in + k) - mean;
-    square += off * off;
-  }
-  const float scale = 1.f / std::sqrt(sum_of(square) / float(width) + norm.epsilon);
-  for (int64_t k = 0; k < width; k += LANES<Vector>)
-    store(out + k, (load<Vector>(in + k) - mean) * scale * load<Vector>(norm.scale + k) + load<Vector>(norm.shift + k));
-}
-
-template <typename Vector>
-RSIR_INLINE void add(const float* one, float* to, int64_t count) {
-  for (int64_t k = 0; k < count; k += LANES<Vector>) store(to + k, load<Vector>(to + k) + load<Vector>(one + k));
-}
+Norm norm_of(const RsirNorm& norm) { return {norm.scale, norm.shift, norm.epsilon}; }
 
 struct Stack {
   const RsirBlock* blocks;
@@ -141,7 +110,7 @@ RSIR_INLINE void project_in(const Stack& stack, const RsirBlock& block, const Rs
     const float* in = at.hidden + begin * width;
     if (stack.norm_first) {
       for (int64_t r = 0; r < rows; ++r)
-        normalise<Vector>(in + r * width, width, block.attention_norm, &space.one[r * width]);
+        normalise<Vector>(in + r * width, width, norm_of(block.attention_norm), &space.one[r * width]);
       in = space.one.data();
     }
     linear<Vector, Q>(in, rows, width, block.project_in, block.project_in_bias, 3 * width, space.wide.data());
@@ -170,17 +139,17 @@ RSIR_INLINE void mix_and_map(const Stack& stack, const RsirBlock& block, const R
     add<Vector>(two, hidden, rows * width);
     for (int64_t r = 0; r < rows; ++r) {
       float* row = hidden + r * width;
-      const RsirNorm& norm = stack.norm_first ? block.feed_forward_norm : block.attention_norm;
+      const Norm norm = norm_of(stack.norm_first ? block.feed_forward_norm : block.attention_norm);
       normalise<Vector>(row, width, norm, one + r * width);
       if (!stack.norm_first) std::copy_n(one + r * width, width, row);
     }
     linear<Vector, Q>(one, rows, width, block.expand, block.expand_bias, stack.feed_forward, wide);
-    for (int64_t k = 0; k < rows * stack.feed_forward; k += LANES<Vector>) store(wide + k, gelu(load<Vector>(wide + k)));
+    for (int64_t k = 0; k < rows * stack.feed_forward; k += LANES<Vector>) store(wide + k, gelu(load<Vector>(wide + k)).value);
     linear<Vector, Q>(wide, rows, stack.feed_forward, block.contract, block.contract_bias, width, two);
     add<Vector>(two, hidden, rows * width);
     if (!stack.norm_first)
       for (int64_t r = 0; r < rows; ++r)
-        normalise<Vector>(hidden + r * width, width, block.feed_forward_norm, hidden + r * width);
+        normalise<Vector>(hidden + r * width, width, norm_of(block.feed_forward_norm), hidden + r * width);
   }
 }
 

@@ -11,17 +11,17 @@
 #include <cmath>
 #include <cstring>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
 
+#include "../../models/kernel/product.h"
+#include "../../models/kernel/threads.h"
 #include "../../models/kernel/vectors.h"
-#include "product.h"
 
 namespace rsir {
 namespace {
 
 constexpr int64_t PANEL = 384;                 // columns that stay in the second-level cache with their gradients
+constexpr int64_t TILE = 64;                   // columns, of the widest tile; a panel is whole tiles
 constexpr int64_t STRIDE = PANEL + 16;         // between its rows: 25 lines; 24 apart, rows would share an eighth of a cache
 constexpr int64_t KEPT = int64_t(1) << 22;     // scores kept for a chunk: 16 MiB
 constexpr int64_t LEAST_ROWS = 48;             // of a chunk, however many columns there are
@@ -49,6 +49,9 @@ int64_t chunk_rows(const RsirSoftmax& at) {
 
 int64_t columns_of(const RsirSoftmax& at, int64_t panel) { return std::min(PANEL, at.columns - panel * PANEL); }
 
+// Columns of a panel with those that fill its last tile.
+int64_t filled(int64_t columns) { return (columns + TILE - 1) / TILE * TILE; }
+
 void pack(const RsirSoftmax& at, int64_t panel, float* packed) {
   const float* table = at.table + panel * PANEL * at.width;
   for (int64_t n = 0; n < PANEL; ++n)
@@ -57,7 +60,7 @@ void pack(const RsirSoftmax& at, int64_t panel, float* packed) {
 }
 
 void hide(const RsirSoftmax& at, int64_t row, int64_t first, int64_t columns, float* scores) {
-  std::fill(scores + columns, scores + PANEL, HIDDEN);
+  std::fill(scores + columns, scores + filled(columns), HIDDEN);
   if (at.hidden_offset == nullptr) return;
   for (int64_t i = at.hidden_offset[row]; i < at.hidden_offset[row + 1]; ++i) {
     const int64_t column = at.hidden_column[i] - first;
@@ -66,9 +69,9 @@ void hide(const RsirSoftmax& at, int64_t row, int64_t first, int64_t columns, fl
 }
 
 template <typename Vector>
-RSIR_INLINE float greatest_of(const float* scores) {
+RSIR_INLINE float greatest_of(const float* scores, int64_t columns) {
   Vector most = load<Vector>(scores);
-  for (int64_t n = LANES<Vector>; n < PANEL; n += LANES<Vector>) {
+  for (int64_t n = LANES<Vector>; n < columns; n += LANES<Vector>) {
     const Vector next = load<Vector>(scores + n);
     most = next > most ? next : most;
   }
@@ -79,9 +82,9 @@ RSIR_INLINE float greatest_of(const float* scores) {
 
 // Turns a panel's scores into powers against `reference`; returns their sum.
 template <typename Vector>
-RSIR_INLINE float powers_of(float reference, float* scores) {
+RSIR_INLINE float powers_of(float reference, int64_t columns, float* scores) {
   Vector sum = {};
-  for (int64_t n = 0; n < PANEL; n += LANES<Vector>) {
+  for (int64_t n = 0; n < columns; n += LANES<Vector>) {
     const Vector power = exponential(load<Vector>(scores + n) - reference);
     store(scores + n, power);
     sum += power;
@@ -112,18 +115,19 @@ RSIR_INLINE void forward(const RsirSoftmax& at, int64_t first_row, int64_t chunk
       const int64_t rows = std::min<int64_t>(Q, end - r), row = first_row + r;
       float* scores = kept.powers.at((panel * chunk + r) * STRIDE);
       product<Vector, Q, V>(at.query + row * at.width, at.width, 1, rows, at.width,
-                            packed.at(panel * at.width * STRIDE), STRIDE, PANEL, scores, STRIDE, false);
+                            packed.at(panel * at.width * STRIDE), STRIDE, filled(columns), scores, STRIDE);
       for (int64_t q = 0; q < rows; ++q) {
         float* own = scores + q * STRIDE;
         float &reference = kept.greatest[r + q], &total = kept.total[r + q];
         hide(at, row + q, first, columns, own);
         if (panel == 0) reference = FLOOR, total = 0;
-        raise<Vector>(at, greatest_of<Vector>(own), row + q, panel, reference, total);
-        total += powers_of<Vector>(reference, own);
+        raise<Vector>(at, greatest_of<Vector>(own, filled(columns)), row + q, panel, reference, total);
+        total += powers_of<Vector>(reference, filled(columns), own);
         kept.reference[panel * chunk + r + q] = reference;
       }
-      product<Vector, Q, V>(scores, STRIDE, 1, rows, columns, at.table + first * at.width, at.width, at.width,
-                            at.query_gradient + row * at.width, at.width, panel > 0);
+      float* mixed = at.query_gradient + row * at.width;
+      product<Vector, Q, V>(scores, STRIDE, 1, rows, columns, at.table + first * at.width, at.width, at.width, mixed,
+                            at.width, panel > 0 ? From{mixed, at.width} : From{});
     }
   }
 }
@@ -157,27 +161,10 @@ RSIR_INLINE void backward(const RsirSoftmax& at, int64_t first_row, int64_t chun
       for (int64_t k = 0; k < at.width; k += LANES<Vector>)
         store(scaled + r * at.width + k, load<Vector>(query + k) * share);
     }
+    float* gradient = at.table_gradient + panel * PANEL * at.width;
     product<Vector, Q, V>(kept.powers.at(panel * chunk * STRIDE), 1, STRIDE, columns_of(at, panel), chunk, scaled,
-                          at.width, at.width, at.table_gradient + panel * PANEL * at.width, at.width, first_row > 0);
+                          at.width, at.width, gradient, at.width, first_row > 0 ? From{gradient, at.width} : From{});
   }
-}
-
-// Calls work(part, begin, end) for equal parts of `count`, each in a thread; where no more threads can be made, this one
-// does what is left.
-template <typename Work>
-void in_parts(int64_t threads, int64_t count, int64_t unit, const Work& work) {
-  const int64_t units = (count + unit - 1) / unit, parts = std::max<int64_t>(1, std::min(threads, units));
-  const auto start = [&](int64_t part) { return std::min(count, units * part / parts * unit); };
-  std::vector<std::thread> others;
-  others.reserve(parts);
-  int64_t given = 1;
-  try {
-    for (; given < parts; ++given) others.emplace_back(work, given, start(given), start(given + 1));
-  } catch (const std::system_error&) {
-  }
-  work(int64_t(0), int64_t(0), start(1));
-  for (int64_t part = given; part < parts; ++part) work(part, start(part), start(part + 1));
-  for (std::thread& other : others) other.join();
 }
 
 using Rows = void (*)(const RsirSoftmax&, int64_t, int64_t, int64_t, int64_t, Chunk&, const Lines&);
