@@ -13,7 +13,8 @@ from rsir_scale.extension import Kernel
 # Module and the function that names its sets of instructions, as beside each kernel; those modules load torch.
 KERNELS = {
     "search": ("rsir_scale.ranking._scan", "rsir_instructions"),
-    "encoder": ("rsir_scale.models._blocks", "rsir_blocks_instructions"),
+    "decoding": ("rsir_scale.models._blocks", "rsir_blocks_instructions"),
+    "training": ("rsir_scale.models._packed", "rsir_packed_instructions"),
     "loss": ("rsir_scale.training._softmax", "rsir_softmax_instructions"),
 }
 

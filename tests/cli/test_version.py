@@ -10,7 +10,8 @@ from rsir_scale import __version__, environment
 from rsir_scale.cli import version as version_module
 from rsir_scale.cli.main import main
 from rsir_scale.cli.version import KERNELS, best_instructions, version_lines
-from rsir_scale.models import compiled as encoder
+from rsir_scale.models import compiled as decoding
+from rsir_scale.models import compiled_packed as training
 from rsir_scale.ranking import compiled as search
 from rsir_scale.training import compiled as loss
 
@@ -27,7 +28,7 @@ def test_the_version_option_prints_a_line_each_and_ends_with_0(capsys: pytest.Ca
 
 
 def test_the_instructions_are_those_that_the_kernels_use() -> None:
-    for name, kernel in (("search", search), ("encoder", encoder), ("loss", loss)):
+    for name, kernel in (("search", search), ("decoding", decoding), ("training", training), ("loss", loss)):
         assert best_instructions(*KERNELS[name]) == next(iter(kernel.instructions()), "not built")
 
 
