@@ -71,7 +71,7 @@ def task(name: str, model: SASRec, users: EvaluationSet, cap: int) -> Callable[[
     """What is timed: a call that returns ranks, or recommended items."""
     if name == "recommend":
         names = np.array([str(item) for item in range(1, model.item_count + 1)], dtype=object)
-        # A model loaded anew each time: packing its items counts.
+        # Each repeat loads the model again, so packing its items is part of the time.
         return lambda: LoadedModel(model, names, mask_history=True).rank(users.contexts, TOP)[0]
     if not hasattr(importlib.import_module("rsir_scale.evaluation.evaluate"), "rank_sets"):
         return _as_before(name, model, users)

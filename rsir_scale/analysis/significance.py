@@ -156,6 +156,6 @@ def _standard_errors(effect: Values) -> tuple[tuple[float, float], ...]:
 
 def _check_pairs(base: Values, treated: Values) -> None:
     if base.shape != treated.shape:
-        raise ValueError(f"base {base.shape} and treated {treated.shape} are no pairs: give the same seeds and users")
+        raise ValueError(f"base {base.shape} and treated {treated.shape} differ: give the same seeds and users")
     if base.shape[1] < 2:
         raise ValueError(f"{base.shape[1]} users have no interval: give two or more")

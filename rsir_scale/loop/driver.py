@@ -52,7 +52,7 @@ def drive(run: Run, *, line: ProgressLine | None = None) -> None:
 
     Raises:
         ConfigError: settings that cannot work here, or another run's directory; nothing was written.
-        InputError: the folder holds something that is no run, or the teacher does not fit.
+        InputError: the folder holds something that is not a run, or the teacher does not fit.
         LeaseHeldError: another driver works on it.
         StoppedError: SIGINT or SIGTERM; its last line is the resuming command.
         ResumableError: a phase failed; the same call goes on from there.

@@ -1,9 +1,9 @@
 """Contexts of an update one after another, without padding, and the dropout that belongs to each of their tokens.
 
 Comes in: right-padded contexts, shortest first, an identity for each and a key. Goes out: their tokens, and for every
-token a seed that depends on the key, the context's identity and the position alone. Whether dropout zeroes an element
-is a hash of the seed, of the place in the network and of the channel (`Drops`): whoever encodes the token, in whatever
-company, drops the same, and the way back needs no mask kept. `kernel/pieces.h` does the same in registers.
+token a seed that depends on the key, the context's identity and the position alone. A hash of the seed, the place in
+the network and the channel decides whether dropout zeroes an element (`Drops`). Every worker so drops the same for a
+token, whatever else it encodes, and the backward pass stores no mask. `kernel/pieces.h` does the same in registers.
 
 Shapes: B rows, L positions, T tokens, P rows of a part, H heads, C channels.
 """

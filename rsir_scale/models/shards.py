@@ -8,7 +8,6 @@ how many. So neither writing nor reading holds more than the tensors themselves 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from rsir_scale.errors import IntegrityError
-from rsir_scale.runs.records import FileEntry, FileKind, write_entry
+from rsir_scale.runs.records import FileEntry, FileKind, read_entry, write_entry
 from rsir_scale.storage.base import Store, size_of
 
 SHARD_BYTES = 64 << 20
@@ -83,12 +82,7 @@ def read_pieces(store: Store, entries: Sequence[FileEntry]) -> Iterator[Piece]:
     """
     room = sum(size_of(store, entry.key) for entry in entries)
     for entry in entries:
-        data = store.read(entry.key)
-        digest = sha256(data).hexdigest()
-        if digest != entry.sha256:
-            raise IntegrityError(
-                f"{store.root}/{entry.key} has SHA-256 {digest}, its record says {entry.sha256}: restore it"
-            )
+        data = read_entry(store, entry)
         for piece in pieces_of(data):
             # Room is made for a tensor as soon as its first rows are met.
             if piece.shape.numel() * piece.values.element_size() > room:

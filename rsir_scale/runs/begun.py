@@ -72,7 +72,7 @@ def stored_run(store: Store) -> Run:
     """A run by the settings that it holds, on the dataset that they name.
 
     Raises:
-        InputError: there is no run here, or no dataset there.
+        InputError: the folder holds no run, or the dataset is not where the run says.
         ConfigError: see `open_dataset`.
         IntegrityError: run.yaml is damaged.
     """

@@ -75,6 +75,22 @@ def entry_of(store: Store, key: str, kind: FileKind) -> FileEntry:
     return FileEntry(key=key, kind=kind, sha256=digest, bytes=size)
 
 
+def read_entry(store: Store, entry: FileEntry, *, way_out: str = "restore it") -> bytes:
+    """Read an object whole and hold it to its entry.
+
+    Raises:
+        ObjectMissingError: it is missing.
+        IntegrityError: its bytes are others; the message ends with the way out.
+    """
+    data = store.read(entry.key)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != entry.sha256:
+        raise IntegrityError(
+            f"{store.root}/{entry.key} has SHA-256 {digest}, its record says {entry.sha256}: {way_out}"
+        )
+    return data
+
+
 def write_entry(store: Store, key: str, kind: FileKind, data: bytes, *, rows: int | None = None) -> FileEntry:
     """Write an attempt-named object and describe it. Raises StorageFullError with nothing left behind."""
     store.put_new(key, data)

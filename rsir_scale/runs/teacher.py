@@ -81,7 +81,7 @@ def settle_teacher(run: Run, begun: Config | None) -> tuple[Config, FoundTeacher
     """Hold the settings' teacher to the run's own copy, or find one that the run has to take; nothing is written.
 
     Args:
-        run: as it is asked for now.
+        run: with the settings of this command.
         begun: the settings that it began with; None before it did.
 
     Returns:

@@ -1,19 +1,18 @@
 """Cells of another machine: the finished runs of the same study, taken over.
 
 Comes in: a study and the folder of another one. Goes out: how many runs were copied. Both have to compare the same, on
-the same data. Of every file that a manifest names the hash is checked while it is copied; what no manifest names stays
-behind. `run.yaml` comes last, so that a copy that was stopped is no finished run, and is copied again.
+the same data. The hash of every file that a manifest names is checked while it is copied; what no manifest names stays
+behind. `run.yaml` comes last: a copy that was stopped does not look finished, and is made again.
 """
 
-import hashlib
 from collections.abc import Iterator
 
-from rsir_scale.errors import IntegrityError, LeaseHeldError
+from rsir_scale.errors import LeaseHeldError
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import is_run
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.manifest import Manifest, link_key, read_chain
-from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.records import FileEntry, read_entry
 from rsir_scale.storage.base import Store
 from rsir_scale.studies.folder import Study, add_seeds, require_same
 
@@ -47,7 +46,7 @@ def copy_run(source: Store, store: Store) -> None:
         store.put(layout.PROVENANCE, source.read(layout.PROVENANCE))
         chain = read_chain(source)
         for entry in _entries(chain):
-            store.put(entry.key, _checked(source, entry))
+            store.put(entry.key, read_entry(source, entry, way_out="restore it there and add the study again"))
         lease.assert_held()
         for key in _records(source, chain):
             store.put(key, source.read(key))
@@ -70,14 +69,3 @@ def _records(source: Store, chain: list[Manifest]) -> Iterator[str]:
         yield layout.TEACHER
     links = (link_key(number) for number in range(2 * len(chain)))
     yield from (key for key in links if source.exists(key))
-
-
-def _checked(source: Store, entry: FileEntry) -> bytes:
-    data = source.read(entry.key)
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != entry.sha256:
-        raise IntegrityError(
-            f"{source.root}/{entry.key} has SHA-256 {digest}, its manifest says {entry.sha256}: restore it there and "
-            "add the study again"
-        )
-    return data

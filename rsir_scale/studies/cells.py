@@ -1,7 +1,7 @@
 """The cells of a study: which there are, and the config of each.
 
 Comes in: a study file. Goes out: one cell for each dataset, seed and arm, beside the base of each dataset and seed, and
-one of `longer` for each arm that is no control. A cell is an ordinary run directory under its key. The config of
+one of `longer` for each arm that is not a control. A cell is an ordinary run directory under its key. The config of
 `longer` is known when its arm is done: it has the arm's updates.
 """
 

@@ -1,4 +1,4 @@
-"""Controls: what is no gain of the data that an arm generates.
+"""Controls: what a gain may come from other than the data that an arm generates.
 
 `aa` is the base again under another seed: how far two models differ without any cause. `longer` is the base with as
 many optimiser updates as an arm and all that it fitted, in one fit: theta_0, theta_1 … and what its augmenter learned.

@@ -80,7 +80,7 @@ class StudyFile(Section):
         for name in value:
             if not NAME.fullmatch(name) or name == BASE:
                 raise ValueError(
-                    f"{name!r} is no name of a folder, or it is {BASE!r}, which every study has: use letters, digits, "
+                    f"{name!r} cannot name a folder, or it is {BASE!r}, which every study has: use letters, digits, "
                     "'_', '.' and '-'"
                 )
         return value
@@ -170,7 +170,7 @@ def _arm(name: str, settings: Mapping[str, JsonValue]) -> Arm:
     for key in overrides:
         if not _OVERRIDE.fullmatch(key) or key in _SET_BY_THE_STUDY:
             raise ConfigError(
-                f"arms.{name}.{key} is no setting that an arm may have: write section.key, such as "
+                f"arms.{name}.{key} is not a setting that an arm may have: write section.key, such as "
                 "generation.augmenter; the study sets seed, data.path and training.threads (cell.cpus)"
             )
     control = settings.get(CONTROL)

@@ -42,7 +42,7 @@ class StudyRecord(Record):
 
     @property
     def fingerprint(self) -> Sha256:
-        """SHA-256 of what is compared; seeds, paths and resources are no part of it."""
+        """SHA-256 of what is compared; seeds, paths and resources are left out."""
         return fingerprint_of(self.compared)
 
 
@@ -124,11 +124,11 @@ def begin_study(store: Store, record: StudyRecord, seeds: Sequence[int]) -> Stud
 
     Raises:
         ConfigError: the folder is another study's.
-        InputError: it holds something that is no study.
+        InputError: it holds something that is not a study.
     """
     before = read_study(store) if store.exists(STUDY) else None
     if before is None and next(store.list(""), None) is not None:
-        raise InputError(f"{store.root} is no study, but holds something: name an empty or new folder, or a study's")
+        raise InputError(f"{store.root} is not a study, and is not empty: name an empty or new folder, or a study's")
     if before is not None:
         require_same(before.record, record, store.root)
         if before.record != record:
@@ -154,7 +154,7 @@ def read_study(store: Store) -> Study:
     """Open the study of a folder. Raises InputError: there is none; IntegrityError: it is damaged."""
     data = store.read_if_exists(STUDY)
     if data is None:
-        raise InputError(f"{store.root} holds no {STUDY}, so it is no study: name the --out of an `rsir study run`")
+        raise InputError(f"{store.root} holds no {STUDY}, so it is not a study: name the --out of an `rsir study run`")
     record = StudyRecord.from_bytes(data, f"{store.root}/{STUDY}")
     if record.format_version != FORMAT_VERSION:
         raise IntegrityError(

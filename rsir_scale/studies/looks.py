@@ -1,8 +1,7 @@
 """How often the test set of a study was looked at: a choice made after a look is a choice on test.
 
 Comes in: what a report is about to show. Goes out: a record of the look, and a warning where an earlier look saw other
-models: whoever adds seeds until a figure pleases should
-read it. The same models again are one look.
+models: a person who adds seeds until a figure pleases should read it. The same models again are one look.
 """
 
 import hashlib

@@ -128,7 +128,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _corrected(arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Correct over the arms of all datasets: they are what was tried. Controls are no claims, and stay as they are."""
+    """Correct over the arms of all datasets: they are what was tried. Of controls nothing is claimed."""
     compared = [arm for arm in arms if arm["control"] is None]
     metrics = iter(with_holm([arm["metrics"] for arm in compared]))
     against = {kind: iter(with_holm([arm["against"].get(kind, {}) for arm in compared])) for kind in _NAMES}

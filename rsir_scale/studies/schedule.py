@@ -83,7 +83,7 @@ def _own_nodes(file: StudyFile, workers: int | None) -> tuple[Node, ...]:
 
 
 def _real_nodes(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Tickets are no cores: a cell is held against what this machine has."""
+    """Ray may be told of more CPUs than there are; a cell must fit on the real ones."""
     cores = float(os.cpu_count() or 1)
     return tuple(Node(cpus=min(node.cpus, cores), gpus=node.gpus) for node in nodes)
 

@@ -5,14 +5,12 @@ weights, model record, ranks and metrics. The recursion finds it and goes on fro
 else. Records come last, so a copy that was stopped leaves files that no record names.
 """
 
-import hashlib
-
 from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.iteration import read_evaluation
 from rsir_scale.runs import layout
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.open_run import HeldRun
-from rsir_scale.runs.records import FileEntry
+from rsir_scale.runs.records import FileEntry, read_entry
 from rsir_scale.runs.trained import has_model, read_model
 from rsir_scale.storage.base import Store
 
@@ -48,12 +46,5 @@ def adopt_base(run: HeldRun, source: Store) -> None:
 
 
 def _copy(store: Store, source: Store, entry: FileEntry) -> None:
-    data = source.read(entry.key)
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != entry.sha256:
-        raise IntegrityError(
-            f"{source.root}/{entry.key} has SHA-256 {digest}, its record says {entry.sha256}: restore it, or remove "
-            "that run to make it again"
-        )
     # Replaced whole: a copy that was stopped may have left a part of it under this name.
-    store.put(entry.key, data)
+    store.put(entry.key, read_entry(source, entry, way_out="restore it, or remove that run to make it again"))

@@ -66,7 +66,7 @@ def test_products_with_the_hessian_are_differences_of_gradients(backbone: str) -
 
 
 def test_products_with_the_hessian_are_those_of_curvlinops() -> None:
-    curvlinops = pytest.importorskip("curvlinops", reason="is not needed but to compare with: pip install it")
+    curvlinops = pytest.importorskip("curvlinops", reason="pip install curvlinops-for-pytorch to compare")
     backbone = _Tanh()
     minimum, batch = Minimum(backbone, _batch()), _batch()
 

@@ -88,8 +88,8 @@ def test_seeds_that_agree_by_luck_make_no_interval_narrower_than_seeds_that_are_
         assert 100 * (gain.high - gain.low) / 2 >= 0.999999 * least
 
 
-def test_runs_that_are_no_pairs_are_refused() -> None:
-    with pytest.raises(ValueError, match="no pairs"):
+def test_runs_of_other_users_or_seeds_are_refused() -> None:
+    with pytest.raises(ValueError, match="differ: give the same seeds and users"):
         paired_gain(np.zeros((2, 3)), np.zeros((2, 4)))
 
 

@@ -44,7 +44,7 @@ def test_a_damaged_cell_is_refused_and_added_once_it_is_restored(tmp_path: Path)
     part = next(Path(other.run_store(cell_named(other, "rsir")).root).glob("iteration=000/generation/data/*.parquet"))
     whole = part.read_bytes()
     part.write_bytes(whole[:-1])
-    with pytest.raises(IntegrityError, match=r"part-00000.*its manifest says"):
+    with pytest.raises(IntegrityError, match=r"part-00000.*its record says"):
         add_cells(study, other)
     part.write_bytes(whole)
     add_cells(study, other)

@@ -26,7 +26,7 @@ def test_another_study_is_refused_with_what_differs(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="is no study, but holds something"):
+    with pytest.raises(InputError, match="is not a study, and is not empty"):
         begin(tmp_path, study_file())
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -35,7 +35,7 @@ MODELS = {
 
 def _task(name: str) -> TrainingTask:
     # 257 users in batches of 64: the last batch of a pass holds one row, so the second worker has none of it.
-    # Dropout belongs to the sequence, whoever has it.
+    # Dropout depends on the sequence, not on the worker that has it.
     model, item_updates = MODELS[name]
     return task(model, max_epochs=2, item_updates=item_updates)
 

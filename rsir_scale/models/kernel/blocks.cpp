@@ -167,8 +167,6 @@ void advance_generic(const Stack& stack, const RsirPositions& at, Workspace& spa
   advance<Float4, 4>(stack, at, space);
 }
 
-bool always() { return true; }
-
 struct Instructions {
   const char* name;
   bool (*supported)();
@@ -183,9 +181,6 @@ __attribute__((target("avx512f"))) void advance_avx512(const Stack& stack, const
 __attribute__((target("avx2,fma"))) void advance_avx2(const Stack& stack, const RsirPositions& at, Workspace& space) {
   advance<Float8, 6>(stack, at, space);
 }
-
-bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
 // Best first.

@@ -84,12 +84,9 @@ struct Instructions {
   {KIND<Float4, 4, 2>::numbers,     KIND<Float4, 4, 2>::sums, forward_##KIND##_##NAME, backward_##KIND##_##NAME,        \
    KIND<Float4, 4, 2>::shares,      gradient_##NAME,          KIND<Float4, 4, 2>::finish}
 
-bool always() { return true; }
 RSIR_INSTANCE(generic, , Float4, 4, 2)
 
 #ifdef RSIR_X86
-bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 RSIR_INSTANCE(avx512, __attribute__((target("avx512f"))), Float16, 6, 4)
 RSIR_INSTANCE(avx2, __attribute__((target("avx2,fma"))), Float8, 6, 2)
 #endif

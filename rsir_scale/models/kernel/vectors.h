@@ -13,6 +13,13 @@
 
 namespace rsir {
 
+// What this processor has of the sets of instructions that the kernels are compiled for.
+inline bool always() { return true; }
+#ifdef RSIR_X86
+inline bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+
 typedef float Float4 __attribute__((vector_size(16)));
 typedef float Float8 __attribute__((vector_size(32)));
 typedef float Float16 __attribute__((vector_size(64)));
