@@ -34,7 +34,7 @@ NAMED = {"cl4srec": (), "hstu": (), "semantic_id": CODES}
 EVERY = [
     pytest.param("cl4srec", marks=pytest.mark.slow),
     "hstu",
-    "semantic_id",
+    pytest.param("semantic_id", marks=pytest.mark.slow),
     pytest.param("GRU4Rec", marks=pytest.mark.slow),
     "FrequencyEncoder",
 ]

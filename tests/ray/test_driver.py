@@ -13,19 +13,24 @@ from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
-from tests.ray.conftest import Make, asked, complete
+from tests.ray.conftest import Make, asked, complete, finish
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
 
-def test_a_run_on_ray_commits_what_one_process_commits_and_leaves_nothing_of_ray_behind(
-    settings: Make, local_digest: str, tmp_path: Path
+def test_a_run_on_ray_whose_actor_dies_commits_what_one_process_commits_and_leaves_nothing_of_ray_behind(
+    settings: Make, tmp_path: Path, order: Path
 ) -> None:
+    clustered = {"mode": "clustered", "clusters": 6, "nprobe": 2}
+    here = finish(settings(fidelity=clustered), tmp_path / "here", LocalPhases())
+    (order / "die-once").write_text("/data/part-00001")
     shown = io.StringIO()
-    drive(asked(settings(generation={"actors": 2}), tmp_path / "run"), line=ProgressLine(shown))
+    there = settings(fidelity=clustered, generation={"actors": 2})
+    drive(asked(there, tmp_path / "run"), line=ProgressLine(shown))
+    assert not (order / "die-once").exists()
     store = open_store(tmp_path / "run")
     status = read_status(store)
-    assert (status["state"], status["digest"]) == ("done", local_digest)
+    assert (status["state"], status["digest"]) == ("done", here)
     assert not [key for key in store.list("") if "progress" in key or key.startswith("ray/")]
     for phase in ("iteration 0/1  trained", "iteration 0/1  generated  7/7 shards", "iteration 1/1  trained"):
         assert phase in shown.getvalue()

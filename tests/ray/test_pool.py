@@ -36,6 +36,7 @@ def _with_actors(settings: Make, actors: int) -> Config:
 CLUSTERED = {"mode": "clustered", "clusters": 6, "nprobe": 2}
 
 
+@pytest.mark.slow
 def test_clusters_made_on_the_cluster_serve_every_actor_and_one_that_dies_changes_nothing(
     settings: Make, tmp_path: Path, order: Path
 ) -> None:

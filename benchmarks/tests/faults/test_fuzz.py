@@ -7,7 +7,7 @@ import pytest
 from benchmarks.faults.fuzz import fuzz
 from benchmarks.faults.fuzz_targets import Target, targets
 
-INPUTS = 20
+INPUTS = 8
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def test_two_drivers_never_mix_a_run_in_a_bucket(server: S3Server, bucket: str, 
     assert row["faults"] == []
 
 
+@pytest.mark.slow
 def test_a_start_of_two_drivers_is_not_mixed(tmp_path: Path) -> None:
     small = small_run(tmp_path / "market", users=60, items=40, settings=two_drivers.SETTINGS)
     start = two_drivers.Start(second_s=0.15 * small.seconds, kill_s=None)
