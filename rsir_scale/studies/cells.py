@@ -1,8 +1,8 @@
 """The cells of a study: which there are, and the config of each.
 
 Comes in: a study file. Goes out: one cell for each dataset, seed and arm, beside the base of each dataset and seed, and
-one of `longer` for each arm that is not a control. A cell is an ordinary run directory under its key. The config of
-`longer` is known when its arm is done: it has the arm's updates.
+one of `longer` for each arm that is not a control, or for those that it names. A cell is an ordinary run directory
+under its key. The config of `longer` is known when its arm is done: it has the arm's updates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,12 +81,14 @@ _Kind = tuple[str, Control | None, Mapping[str, JsonValue], str | None]
 def _kinds(file: StudyFile) -> list[_Kind]:
     """Name, control, overrides and arm of each cell of a dataset and seed; `longer` last."""
     arms = file.all_arms
-    compared = [arm for arm in arms if arm.control is None]
     kinds: list[_Kind] = [(BASE, None, NO_GENERATION, None)]
     kinds += [(arm.name, arm.control, overrides_of(arm), None) for arm in arms if arm.control != "longer"]
     longer = [arm for arm in arms if arm.control == "longer"]
     kinds += [
-        (f"{one.name}-of-{arm.name}", "longer", overrides_of(one), arm.name) for one in longer for arm in compared
+        (f"{one.name}-of-{arm.name}", "longer", overrides_of(one), arm.name)
+        for one in longer
+        for arm in file.compared
+        if one.of is None or arm.name in one.of
     ]
     return kinds
 

@@ -20,7 +20,7 @@ from rsir_scale.storage.opening import is_address
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 BASE = "base"
-CONTROL = "control"
+CONTROL, OF = "control", "of"
 Control = Literal["aa", "longer", "copies", "random"]
 CONTROLS: tuple[Control, ...] = ("aa", "longer", "copies", "random")
 _NEEDED: tuple[Control, ...] = ("aa", "longer")
@@ -46,10 +46,14 @@ class CellSettings(Section):
 
 
 class Arm(Section):
-    """A way of training that is compared: overrides on the base config, or a control with overrides of its own."""
+    """A way of training that is compared: overrides on the base config, or a control with overrides of its own.
+
+    `of` has the arms that `longer` is trained for; none: all of them.
+    """
 
     name: str
     control: Control | None = None
+    of: tuple[str, ...] | None = None
     overrides: dict[str, JsonValue] = Field(default={})
 
 
@@ -101,6 +105,11 @@ class StudyFile(Section):
         """Whether an arm is this control."""
         return any(arm.control == control for arm in self.all_arms)
 
+    @property
+    def compared(self) -> tuple[Arm, ...]:
+        """The arms that are not controls."""
+        return tuple(arm for arm in self.all_arms if arm.control is None)
+
 
 def load_study_file(path: str | Path) -> StudyFile:
     """Read a study file, and the config that its `base` names; paths are relative to the folder of the call.
@@ -140,18 +149,39 @@ def parse_study_file(raw: Mapping[str, Any], name: str) -> StudyFile:
     except ValidationError as error:
         raise ConfigError(f"study file {name}: {first_fault(error)}; see docs/studies.md") from error
     check_metric(file)
-    if not any(arm.control is None for arm in file.all_arms):
+    if not file.compared:
         raise ConfigError(
             f"study file {name}: arms holds controls alone: add an arm to compare with them, `rsir: {{}}`"
         )
+    _check_controls(file, name)
+    return file
+
+
+def _check_controls(file: StudyFile, name: str) -> None:
+    """See that each arm has its controls, or that the file says why not. Raises ConfigError."""
+    arms = {arm.name for arm in file.compared}
+    chosen = {arm.name: set(arm.of) for arm in file.all_arms if arm.of is not None}
+    for control, of in chosen.items():
+        if of - arms:
+            raise ConfigError(
+                f"study file {name}: arms.{control}.of names {min(of - arms)!r}, which is none of the arms "
+                f"{', '.join(sorted(arms))}: name arms that are not controls, or leave `of` out for all of them"
+            )
+    if file.without_controls is not None:
+        return
     missing = [control for control in _NEEDED if not file.has_control(control)]
-    if missing and file.without_controls is None:
+    if missing:
         raise ConfigError(
             f"study file {name}: arms has no control {' and no control '.join(missing)}, without which a difference "
             f"may be chance or longer training: add `{missing[0]}: {{control: {missing[0]}}}`, or say why not in "
             "without_controls"
         )
-    return file
+    for control, of in chosen.items():
+        if arms - of:
+            raise ConfigError(
+                f"study file {name}: arms.{control}.of leaves out {', '.join(sorted(arms - of))}: say why in "
+                "without_controls, or leave `of` out for all arms"
+            )
 
 
 def check_metric(file: StudyFile) -> None:
@@ -166,14 +196,22 @@ def check_metric(file: StudyFile) -> None:
 
 def _arm(name: str, settings: Mapping[str, JsonValue]) -> Arm:
     """Read one arm. Raises ConfigError."""
-    overrides = {key: value for key, value in settings.items() if key != CONTROL}
+    control, of = settings.get(CONTROL), settings.get(OF)
+    overrides = {key: value for key, value in settings.items() if key not in (CONTROL, OF)}
     for key in overrides:
         if not _OVERRIDE.fullmatch(key) or key in _SET_BY_THE_STUDY:
             raise ConfigError(
                 f"arms.{name}.{key} is not a setting that an arm may have: write section.key, such as "
                 "generation.augmenter; the study sets seed, data.path and training.threads (cell.cpus)"
             )
-    control = settings.get(CONTROL)
     if control is not None and control not in CONTROLS:
         raise ConfigError(f"arms.{name}.control={control!r} is none of {', '.join(CONTROLS)}")
-    return Arm.model_validate({"name": name, "control": control, "overrides": overrides})
+    if of is not None and (control != "longer" or not isinstance(of, list) or not of):
+        raise ConfigError(
+            f"arms.{name}.of={of!r} is for the control longer alone, a list of arms: write `{{control: longer, "
+            "of: [rsir]}}`"
+        )
+    try:
+        return Arm.model_validate({"name": name, "control": control, "of": of, "overrides": overrides})
+    except ValidationError as error:
+        raise ConfigError(f"arms.{name}: {first_fault(error)}") from error

@@ -33,6 +33,12 @@ def test_the_controls_set_what_they_are_called_by() -> None:
     assert (configs["coin"].fidelity.mode, configs["coin"].generation.trials_per_sequence) == ("random", 3)
 
 
+def test_longer_training_may_be_had_for_some_arms_alone() -> None:
+    arms = {**ARMS, "longer": {"control": "longer", "of": ["rsir"]}}
+    file = study_file(arms=arms, without_controls="the shuffled arm claims nothing")
+    assert [cell.name for cell in cells_of(file, (0,)) if cell.of] == ["longer-of-rsir"]
+
+
 def test_longer_training_runs_its_passes_whatever_its_patience() -> None:
     file = study_file()
     longer = next(cell for cell in cells_of(file, (0,)) if cell.of)

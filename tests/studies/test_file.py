@@ -25,6 +25,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a metric at no cutoff": ({"metric": "NDCG@7"}, r"NDCG@7.*\[5, 10\]"),
     "a key that is none": ({"arm": {}}, "arm"),
     "a reason that is none": ({"without_controls": "no"}, "without_controls"),
+    "longer for an arm that is none": (
+        {"arms": {**ARMS, "longer": {"control": "longer", "of": ["rsri"]}}},
+        "arms.longer.of names 'rsri'.*none of the arms",
+    ),
+    "longer for some arms without a reason": (
+        {"arms": {**ARMS, "other": {"model.width": 24}, "longer": {"control": "longer", "of": ["rsir"]}}},
+        "leaves out .*other.*without_controls",
+    ),
+    "another control for some arms": ({"arms": {**ARMS, "aa": {"control": "aa", "of": ["rsir"]}}}, "control longer"),
+    "longer for a number": ({"arms": {**ARMS, "longer": {"control": "longer", "of": [3]}}}, "arms.longer"),
     "no CPU": ({"cell": {"cpus": 0}}, "cell.cpus"),
 }
 
