@@ -1,6 +1,8 @@
 """Settings that hold for every test, made before any numeric library is imported."""
 
 import os
+import tempfile
+from collections.abc import Generator
 
 # Several processes with a thread for each core starve one another on small machines; one thread also fixes the order of
 # floating-point sums, on which digests rest.
@@ -18,6 +20,15 @@ settings.register_profile("search", deadline=None, max_examples=1000, suppress_h
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 pytest_plugins = ["devtools.s3_fixtures", "tests.ray.cluster"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main() -> Generator[None, int | None, int | None]:
+    """Delete the temporary folders of this process when it ends; `tmp_path`, which pytest keeps for a while, aside."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix="rsir-tests-", ignore_cleanup_errors=True) as folder:
+        tempfile.tempdir = folder
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
