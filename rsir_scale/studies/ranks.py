@@ -15,9 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rsir_scale.data.schema import SEQUENCE_ID
-from rsir_scale.errors import IntegrityError
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
 from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, ranks_of
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.storage.base import Store
 
@@ -58,11 +57,7 @@ class Series:
     def _table(self, seed: int, iteration: int) -> pa.Table:
         key = seed, iteration
         if key not in self._tables:
-            store = self.stores[seed]
-            evaluation = read_evaluation(store, iteration)
-            if evaluation is None:
-                raise IntegrityError(f"{store.root} has lost the metrics of iteration {iteration}: restore them")
-            self._tables[key] = read_ranks(store, evaluation)
+            self._tables[key] = ranks_of(self.stores[seed], iteration)
         return self._tables[key]
 
     @cached_property
