@@ -7,6 +7,7 @@ needs when it is called, so that `rsir status` and `rsir --help` load neither to
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from rsir_scale.config.file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.environment import settle_ray
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
-from rsir_scale.runs.begun import run_to_load, run_to_write, stored_run
+from rsir_scale.runs.begun import read_config, run_to_load, run_to_write, stored_run
 from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 
@@ -128,9 +129,20 @@ def resume(run_dir: RunDir, backbone: OwnClass = None, augmenter: OwnClass = Non
 @app.command()
 def status(run_dir: RunDir, as_json: AsJson = False) -> None:
     """Say where a run stands; answers at once, also while it works."""
-    from rsir_scale.runs.status import read_status
+    from rsir_scale.analysis.verdict import verdict_of
+    from rsir_scale.runs.manifest import read_chain
+    from rsir_scale.runs.status import DONE, read_status
 
-    show(read_status(open_store(run_dir)), as_json=as_json)
+    store = open_store(run_dir)
+    config = read_config(store)
+    facts = read_status(store, config)
+    verdict = verdict_of(store, read_chain(store), config.evaluation) if facts["state"] == DONE else None
+    if as_json:
+        show(facts | {"verdict": None if verdict is None else verdict.to_json()}, as_json=True)
+        return
+    show(facts, as_json=False)
+    for sentence in verdict.sentences if verdict else ():
+        typer.echo(sentence)
 
 
 @app.command()
@@ -229,9 +241,15 @@ def recommend(
 
 def _drive(asked: Run) -> None:
     settle_ray()
+    from rsir_scale.analysis.verdict import verdict_of
     from rsir_scale.loop.driver import drive
+    from rsir_scale.runs.manifest import read_chain
 
     drive(asked)
+    store = asked.store
+    for sentence in verdict_of(store, read_chain(store), asked.config.evaluation).sentences:
+        typer.echo(sentence)
+    typer.echo(f"Next: rsir report {shlex.quote(store.root)} --html report.html")
 
 
 def _lines(path: Path) -> list[str]:

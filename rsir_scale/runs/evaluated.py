@@ -10,7 +10,7 @@ from rsir_scale.data.schema import SEQUENCE_ID
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs import layout
 from rsir_scale.runs.lineage import read_columns
-from rsir_scale.runs.records import FileEntry, Record
+from rsir_scale.runs.records import FileEntry, Record, read_entry
 from rsir_scale.storage.base import Store
 
 VALIDATION_RANK, TEST_RANK = "validation_rank", "test_rank"
@@ -48,8 +48,9 @@ def read_ranks(store: Store, evaluation: Evaluation) -> pa.Table:
 
 
 def ranks_of(store: Store, iteration: int) -> pa.Table:
-    """Read the per-user ranks of a finished iteration. Raises IntegrityError: they are lost or damaged."""
+    """Read the per-user ranks of a finished iteration, held to their hash. Raises IntegrityError."""
     evaluation = read_evaluation(store, iteration)
     if evaluation is None:
         raise IntegrityError(f"{store.root} has lost the metrics of iteration {iteration}: restore them")
+    read_entry(store, evaluation.ranks)
     return read_ranks(store, evaluation)
