@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rsir_scale.analysis.significance import Difference, difference
 from rsir_scale.config.settings import EvaluationConfig
+from rsir_scale.data.sequences import numbers_of
 from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, ranks_of
@@ -109,7 +110,7 @@ def leading_metrics(evaluation: EvaluationConfig) -> tuple[str, ...]:
 def values_of(store: Store, iteration: int, split: str, name: str) -> Values_U:
     """A metric such as NDCG@10 of each user who has an item in the split, by sequence id. Raises IntegrityError."""
     metric, _, cutoff = name.partition("@")
-    ranks_U = ranks_of(store, iteration).column(COLUMNS[split]).drop_null().to_numpy()
+    ranks_U = numbers_of(ranks_of(store, iteration).column(COLUMNS[split]).drop_null())
     return per_user(ranks_U, metric=metric, cutoff=int(cutoff))
 
 

@@ -17,6 +17,7 @@ import typer
 
 from rsir_scale.cli.analyse import analyse
 from rsir_scale.cli.data import data_app
+from rsir_scale.cli.report import compare, report
 from rsir_scale.cli.study import study_app
 from rsir_scale.cli.tables import show
 from rsir_scale.cli.version import version_lines
@@ -38,6 +39,8 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.command()(analyse)
+app.command()(report)
+app.command()(compare)
 _INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]

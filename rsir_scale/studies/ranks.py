@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rsir_scale.data.schema import SEQUENCE_ID
+from rsir_scale.data.sequences import numbers_of
 from rsir_scale.evaluation.metrics import per_user
 from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, ranks_of
 from rsir_scale.runs.manifest import read_chain
@@ -46,12 +47,12 @@ class Series:
     def test_ids(self, seed: int) -> npt.NDArray[np.int64]:
         """Sequence ids of the users with a test item, in the order of their ranks."""
         table = self._table(seed, 0)
-        ids: npt.NDArray[np.int64] = table.filter(table.column(TEST_RANK).is_valid()).column(SEQUENCE_ID).to_numpy()
+        ids: npt.NDArray[np.int64] = numbers_of(table.filter(table.column(TEST_RANK).is_valid()).column(SEQUENCE_ID))
         return ids
 
     def _ranks(self, seed: int, iteration: int, split: str) -> npt.NDArray[np.int64]:
         column = self._table(seed, iteration).column(_COLUMNS[split])
-        ranks: npt.NDArray[np.int64] = column.drop_null().to_numpy()
+        ranks: npt.NDArray[np.int64] = numbers_of(column.drop_null())
         return ranks
 
     def _table(self, seed: int, iteration: int) -> pa.Table:
