@@ -112,14 +112,13 @@ def _on_one_dataset(sides: Sequence[_Side]) -> bool:
 
 def _accuracy(sides: Sequence[_Side]) -> Section:
     names = leading_metrics(sides[0].config.evaluation)
-    pairs = [(split, name) for name in names for split in (TEST, VALIDATION)]
-    columns = [text for split, name in pairs for text in (f"{name}, {split}", f"against {sides[0].name}")]
     rows = []
-    for side in sides:
-        row: list[Cell] = [side.name, side.best.iteration]
-        for split, name in pairs:
-            row += [side.best.metrics.get(f"{split}/{name}"), _against(sides, side, split, name)]
-        rows.append(tuple(row))
+    for name in names:
+        for side in sides:
+            row: list[Cell] = [name, side.name, side.best.iteration]
+            for split in (TEST, VALIDATION):
+                row += [side.best.metrics.get(f"{split}/{name}"), _against(sides, side, split, name)]
+            rows.append(tuple(row))
     series = [
         Series(
             side.name,
@@ -129,8 +128,10 @@ def _accuracy(sides: Sequence[_Side]) -> Section:
         for side in sides
     ]
     drawn = lines("accuracy", f"{names[0]} on test by iteration", series, Axes("iteration", names[0], whole_x=True))
+    against = f"against {sides[0].name}"
+    columns = ("metric", "run", "iteration", TEST, against, VALIDATION, against)
     words = "Each run by its best iteration on validation. Differences are paired by user, intervals (95 %) over users."
-    return Section("Accuracy", words, (drawn, Table("", ("run", "iteration", *columns), tuple(rows))))
+    return Section("Accuracy", words, (drawn, Table("", columns, tuple(rows))))
 
 
 def _against(sides: Sequence[_Side], side: _Side, split: str, name: str) -> str | None:

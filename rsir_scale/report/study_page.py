@@ -3,7 +3,7 @@
 Comes in: what `studies.report.report_of` returns. Goes out: a `blocks.Page`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rsir_scale.report.blocks import NOTHING, Block, Cell, Claim, Page, Section, Table, Tone
@@ -79,8 +79,8 @@ def _against_base(report: Report) -> Section:
     all_columns = ("arm", "dataset", "metric", "base", "arm", "difference", "p (Holm)")
     blocks: tuple[Block, ...] = (
         _forest(report),
-        Table("", columns, tuple(rows)),
-        Table("All metrics, against the base", all_columns, tuple(everything), folded=True),
+        _table(report, "", columns, rows),
+        _table(report, "All metrics, against the base", all_columns, everything, folded=True),
     )
     return Section(f"{report['metric']} on test, against the base", "", blocks)
 
@@ -123,7 +123,7 @@ def _against_controls(report: Report) -> Section:
     return Section(
         f"{report['metric']} on test, against the controls",
         "" if rows else "There is no control that an arm could be set against.",
-        (Table("", columns, tuple(rows)),) if rows else (),
+        (_table(report, "", columns, rows),) if rows else (),
     )
 
 
@@ -138,10 +138,10 @@ def _iterations(report: Report) -> Section:
         for arm in report["arms"]
     ]
     drawn = lines("iterations", f"Validation {metric} by iteration", series, Axes("iteration", metric, whole_x=True))
-    groups = tuple(_groups(report))
+    groups = list(_groups(report))
     columns = ("arm", "dataset", "group", "users", "base", "arm", "difference")
     words = "Iterations are chosen by this curve. The groups are a description: many were looked at."
-    return Section("By iteration and by group of users", words, (drawn, Table("", columns, groups)))
+    return Section("By iteration and by group of users", words, (drawn, _table(report, "", columns, groups)))
 
 
 def _groups(report: Report) -> Iterator[tuple[Cell, ...]]:
@@ -190,7 +190,16 @@ def _costs(report: Report) -> Section:
         "seconds / base",
     )
     drawn = bars("prices", "Price: times the base's", series, Axes("", "times the base's"))
-    return Section("What each arm cost", "", (drawn, Table("", columns, rows)))
+    return Section("What each arm cost", "", (drawn, _table(report, "", columns, rows)))
+
+
+def _table(
+    report: Report, title: str, columns: tuple[str, ...], rows: Sequence[tuple[Cell, ...]], *, folded: bool = False
+) -> Table:
+    """A table whose second column is the dataset, which is left out where there is only one."""
+    if len(report["choice"]) > 1:
+        return Table(title, columns, tuple(rows), folded=folded)
+    return Table(title, (columns[0], *columns[2:]), tuple((row[0], *row[2:]) for row in rows), folded=folded)
 
 
 def _compared(entry: Mapping[str, Any]) -> tuple[Cell, ...]:
