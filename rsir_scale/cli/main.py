@@ -17,6 +17,7 @@ import typer
 
 from rsir_scale.cli.analyse import analyse
 from rsir_scale.cli.data import data_app
+from rsir_scale.cli.doctor import doctor
 from rsir_scale.cli.report import compare, report
 from rsir_scale.cli.study import study_app
 from rsir_scale.cli.tables import show
@@ -41,6 +42,7 @@ app.add_typer(study_app, name="study")
 app.command()(analyse)
 app.command()(report)
 app.command()(compare)
+app.command()(doctor)
 _INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]
@@ -90,6 +92,20 @@ def _options(
     ] = False,
 ) -> None:
     """Declare the options that stand before a verb."""
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Option(help="Config to write; must not exist.")],
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="DATASET", help="Folder or address of a prepared dataset.")
+    ] = None,
+) -> None:
+    """Write a commented config, its budgets by the size of a dataset."""
+    from rsir_scale.outputs.start_config import write_start_config
+
+    write_start_config(None if dataset is None else open_dataset(dataset), out)
+    typer.echo(f"{out}: next, rsir plan {shlex.quote(str(out))}", err=True)
 
 
 @app.command()

@@ -42,7 +42,9 @@ def test_each_figure_is_drawn_without_an_error_or_a_request(
     assert 'data-requests="0"' in after
     plots = Seen(text()).plots
     for name in plots:
-        assert re.search(rf'id="{name}"[^>]*class="[^"]*js-plotly-plot|class="[^"]*js-plotly-plot[^>]*id="{name}"', after)
+        assert re.search(
+            rf'id="{name}"[^>]*class="[^"]*js-plotly-plot|class="[^"]*js-plotly-plot[^>]*id="{name}"', after
+        )
     assert len(re.findall(r'<g class="xy">', after)) >= len(plots)
 
 
