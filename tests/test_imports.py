@@ -37,6 +37,7 @@ ROOMS = (
     {"outputs"},
     {"analysis"},
     {"studies"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )

@@ -21,7 +21,6 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.readers import read_log
 from rsir_scale.data.synthetic import synthesize
 from rsir_scale.data.vectors import read_item_vectors
-from rsir_scale.evaluation.iteration import read_evaluation
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.models.checkpoint import backbone_from
@@ -30,6 +29,7 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.columns import with_evidence
 from rsir_scale.runs.commits import read_commit
+from rsir_scale.runs.evaluated import read_evaluation
 from rsir_scale.runs.events import read_events
 from rsir_scale.runs.lease import LeaseRecord
 from rsir_scale.runs.leftovers import leftovers

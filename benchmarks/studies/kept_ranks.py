@@ -13,8 +13,8 @@ import polars as pl
 
 from benchmarks.record.result_file import Row, alone
 from rsir_scale.analysis.significance import paired_gain
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
 from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
 from rsir_scale.storage.opening import open_store
 
 METRICS = (("NDCG", 10), ("Recall", 10), ("NDCG", 20), ("Recall", 20))

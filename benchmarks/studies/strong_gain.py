@@ -32,7 +32,7 @@ from benchmarks.record.result_file import write_rows
 from benchmarks.studies.kept_ranks import BASE, Key, Ranks, contrast, keep, ranks_at
 from benchmarks.studies.paired_gain import AA_ARM, run_arm
 from rsir_scale.config.file import load_config
-from rsir_scale.evaluation.iteration import read_evaluation
+from rsir_scale.runs.evaluated import read_evaluation
 from rsir_scale.storage.opening import open_store
 
 VARIANTS = ("finetune", "retrain")

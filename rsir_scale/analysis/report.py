@@ -10,20 +10,18 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rsir_scale.analysis.density import density, pairs
-from rsir_scale.analysis.entropy import corpus_entropy, sequence_entropy, window_count
+from rsir_scale.analysis.corpus import corpus_of
 from rsir_scale.analysis.leakage import Leak, against_breakdown, leaks, planted_market, real_noise
 from rsir_scale.analysis.lists import describe, lists_of
 from rsir_scale.analysis.sharpness import Minimum, sample_batch
 from rsir_scale.analysis.sharpness import describe as around
 from rsir_scale.analysis.tangent import movement, neighbours
-from rsir_scale.data.dataset import PreparedDataset, Sequences
+from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import EvaluationSet, test_set
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs.recommend import LoadedModel
 from rsir_scale.runs.begun import check_dataset
-from rsir_scale.runs.lineage import load, load_first_targets, training_files
 from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.runs.run import Run
 
@@ -54,7 +52,7 @@ def analyse(run: Run, *, top: int, market_seed: int | None = None, sharpness: bo
     market = None if market_seed is None else planted_market(dataset, market_seed)
     real = dataset.training_sequences()
     users = test_set(real, dataset.held_out())
-    rows = [_of_iteration(run, manifest.iteration, real) for manifest in manifests]
+    rows = [corpus_of(run, manifest.iteration, real) for manifest in manifests]
     for row in rows:
         row |= _lists(run, row["iteration"], users, top)
     if sharpness:
@@ -68,24 +66,6 @@ def analyse(run: Run, *, top: int, market_seed: int | None = None, sharpness: bo
     for row, leak in zip(rows, found, strict=False):  # the last theta_k writes nothing
         row |= _leakage(leak)
     return told | {"real_noise": real_noise(market, real), "breakdown": _breakdown(manifests, found, dataset)}
-
-
-def _of_iteration(run: Run, iteration: int, real: Sequences) -> dict[str, Any]:
-    """D_k by its files: what training reads."""
-    dataset, files = run.dataset, training_files(run, iteration)
-    sequences = load(run, files)
-    count = pairs(sequences, load_first_targets(run, files))
-    entropy = sequence_entropy(sequences)
-    return {
-        "iteration": iteration,
-        "sequences": len(sequences),
-        "pairs": count,
-        "density": density(count, users=dataset.meta.users, items=dataset.meta.items),
-        "density_growth": count / max(1, dataset.meta.training_pairs) - 1.0,
-        **{f"apen_{name}": value for name, value in asdict(entropy).items()},
-        "corpus_entropy": corpus_entropy(sequences),
-        "corpus_entropy_equal_size": corpus_entropy(sequences, windows=window_count(real)),
-    }
 
 
 def _lists(run: Run, iteration: int, users: EvaluationSet, top: int) -> dict[str, float]:

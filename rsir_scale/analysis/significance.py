@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 Values = npt.NDArray[np.float64]
 LEVEL, POWER = 0.95, 0.8
@@ -99,7 +99,7 @@ def paired_gain(base: Values, treated: Values, *, level: float = LEVEL) -> Gain:
 def half_width(effect: Values, *, level: float) -> float:
     """Half the interval of the mean of `[seeds, users]` effects, both of them samples."""
     quantile = (1 + level) / 2
-    return max(float(student.ppf(quantile, freedom)) * error for error, freedom in _standard_errors(effect))
+    return max(float(stdtrit(freedom, quantile)) * error for error, freedom in _standard_errors(effect))
 
 
 def p_value(effect: Values) -> float:
@@ -108,14 +108,14 @@ def p_value(effect: Values) -> float:
     if mean == 0.0:
         return 1.0
     errors = _standard_errors(effect)
-    return max(2.0 * float(student.sf(mean / error, freedom)) if error else 0.0 for error, freedom in errors)
+    return max(2.0 * float(stdtr(freedom, -mean / error)) if error else 0.0 for error, freedom in errors)
 
 
 def detectable(effect: Values, *, level: float = LEVEL, power: float = POWER) -> float:
     """The true mean that a study with effects spread like these shows with probability `power`."""
     quantile = (1 + level) / 2
     return max(
-        float(student.ppf(quantile, freedom) + student.ppf(power, freedom)) * error
+        float(stdtrit(freedom, quantile) + stdtrit(freedom, power)) * error
         for error, freedom in _standard_errors(effect)
     )
 

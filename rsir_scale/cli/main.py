@@ -7,6 +7,7 @@ needs when it is called, so that `rsir status` and `rsir --help` load neither to
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ import typer
 
 from rsir_scale.cli.analyse import analyse
 from rsir_scale.cli.data import data_app
+from rsir_scale.cli.doctor import doctor
+from rsir_scale.cli.report import compare, report
 from rsir_scale.cli.study import study_app
 from rsir_scale.cli.tables import show
 from rsir_scale.cli.version import version_lines
@@ -23,7 +26,7 @@ from rsir_scale.config.file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.environment import settle_ray
 from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
-from rsir_scale.runs.begun import run_to_load, run_to_write, stored_run
+from rsir_scale.runs.begun import read_config, run_to_load, run_to_write, stored_run
 from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
 
@@ -37,6 +40,9 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.command()(analyse)
+app.command()(report)
+app.command()(compare)
+app.command()(doctor)
 _INTERRUPTED = 130
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings.")]
@@ -89,6 +95,20 @@ def _options(
 
 
 @app.command()
+def init(
+    out: Annotated[Path, typer.Option(help="Config to write; must not exist.")],
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="DATASET", help="Folder or address of a prepared dataset.")
+    ] = None,
+) -> None:
+    """Write a commented config, its budgets by the size of a dataset."""
+    from rsir_scale.outputs.start_config import write_start_config
+
+    write_start_config(None if dataset is None else open_dataset(dataset), out)
+    typer.echo(f"{out}: next, rsir plan {shlex.quote(str(out))}", err=True)
+
+
+@app.command()
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Say what a run would do, and on which resources; refuse what would hang."""
     from rsir_scale.loop.outline import outline
@@ -128,9 +148,20 @@ def resume(run_dir: RunDir, backbone: OwnClass = None, augmenter: OwnClass = Non
 @app.command()
 def status(run_dir: RunDir, as_json: AsJson = False) -> None:
     """Say where a run stands; answers at once, also while it works."""
-    from rsir_scale.runs.status import read_status
+    from rsir_scale.analysis.verdict import verdict_of
+    from rsir_scale.runs.manifest import read_chain
+    from rsir_scale.runs.status import DONE, read_status
 
-    show(read_status(open_store(run_dir)), as_json=as_json)
+    store = open_store(run_dir)
+    config = read_config(store)
+    facts = read_status(store, config)
+    verdict = verdict_of(store, read_chain(store), config.evaluation) if facts["state"] == DONE else None
+    if as_json:
+        show(facts | {"verdict": None if verdict is None else verdict.to_json()}, as_json=True)
+        return
+    show(facts, as_json=False)
+    for sentence in verdict.sentences if verdict else ():
+        typer.echo(sentence)
 
 
 @app.command()
@@ -229,9 +260,15 @@ def recommend(
 
 def _drive(asked: Run) -> None:
     settle_ray()
+    from rsir_scale.analysis.verdict import verdict_of
     from rsir_scale.loop.driver import drive
+    from rsir_scale.runs.manifest import read_chain
 
     drive(asked)
+    store = asked.store
+    for sentence in verdict_of(store, read_chain(store), asked.config.evaluation).sentences:
+        typer.echo(sentence)
+    typer.echo(f"Next: rsir report {shlex.quote(store.root)} --html report.html")
 
 
 def _lines(path: Path) -> list[str]:

@@ -82,15 +82,14 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Say what a study found: differences with intervals, prices, and a verdict in words."""
-    from rsir_scale.storage.outputs import told
+    from rsir_scale.report.page import write_page
+    from rsir_scale.report.study_page import study_page
     from rsir_scale.studies.folder import read_study
-    from rsir_scale.studies.page import page_of
     from rsir_scale.studies.report import report_of
 
     found = report_of(read_study(open_store(study_dir)))
     if html is not None:
-        with told(f"--html {html}", "name another file"):
-            html.write_text(page_of(found), encoding="utf-8")
+        write_page(study_page(found), html)
     if as_json:
         show(found, as_json=True)
         return

@@ -32,8 +32,12 @@ def version_lines() -> list[str]:
 
 def best_instructions(module: str, nth_name: str) -> str:
     """The best set of instructions that a compiled module has for this processor."""
-    kernel = Kernel(module, title="", instead="", nth_name=nth_name, functions={})
-    return next(iter(kernel.instructions()), "not built")
+    return next(iter(all_instructions(module, nth_name)), "not built")
+
+
+def all_instructions(module: str, nth_name: str) -> tuple[str, ...]:
+    """The sets of instructions that a compiled module has for this processor, best first; empty if it was not built."""
+    return Kernel(module, title="", instead="", nth_name=nth_name, functions={}).instructions()
 
 
 def _faiss() -> str:

@@ -27,6 +27,7 @@ from rsir_scale.data.sequences import (
     empty,
     flatten_lists,
     from_arrow,
+    numbers_of,
 )
 from rsir_scale.errors import InputError, IntegrityError, first_fault, shown
 from rsir_scale.storage.base import Store
@@ -171,13 +172,13 @@ class PreparedDataset:
     def held_out(self) -> HeldOut:
         """The validation and test item of each user, ordered by sequence_id."""
         table = self._tables("heldout", [schema.SEQUENCE_ID, schema.VALIDATION_ITEM, schema.TEST_ITEM])
-        return HeldOut(*(table.column(name).to_numpy() for name in table.column_names))
+        return HeldOut(*(numbers_of(table.column(name)) for name in table.column_names))
 
     def held_out_times(self) -> tuple[Float64Array, Float64Array]:
         """Times of the validation and of the test items (NaN where a user has none), aligned with `held_out()`."""
         self._need_times()
         table = self._tables("heldout", [schema.VALIDATION_TIME, schema.TEST_TIME])
-        return table.column(0).to_numpy(), table.column(1).to_numpy()
+        return numbers_of(table.column(0)), numbers_of(table.column(1))
 
     def item_ids(self) -> npt.NDArray[np.object_]:
         """The log's item ids as str; entry j belongs to item_index j + 1 (index 0 is padding)."""
@@ -260,7 +261,7 @@ def _is_there(store: Store, key: str) -> bool:
 
 
 def _texts(table: pa.Table) -> npt.NDArray[np.object_]:
-    return np.asarray(table.column(0).to_numpy(), dtype=np.object_)
+    return np.array(table.column(0).to_pylist(), dtype=np.object_)
 
 
 def _read_meta(store: Store) -> DatasetMeta:

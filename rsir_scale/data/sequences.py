@@ -85,7 +85,7 @@ def concatenate(groups: Rows[Sequences]) -> Sequences:
 def from_arrow(table: pa.Table) -> Sequences:
     """Read the columns `sequence_id` (integer) and `items` (list of int32) of a table."""
     lengths, items = flatten_lists(table.column(ITEMS))
-    ids = table.column(SEQUENCE_ID).to_numpy().astype(np.int64, copy=False)
+    ids = numbers_of(table.column(SEQUENCE_ID)).astype(np.int64, copy=False)
     return Sequences(ids, offsets_of(lengths), items.astype(np.int32, copy=False))
 
 
@@ -93,9 +93,23 @@ def flatten_lists(column: pa.ChunkedArray) -> tuple[Int64Array, npt.NDArray[Any]
     """Split a list column into the length of each row and all its values, one after another."""
     if column.num_chunks == 0:
         return np.empty(0, np.int64), np.empty(0, column.type.value_type.to_pandas_dtype())
-    lengths = [np.diff(chunk.offsets.to_numpy()).astype(np.int64) for chunk in column.chunks]
-    values = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    lengths = [np.diff(_array(chunk.offsets)).astype(np.int64) for chunk in column.chunks]
+    values = [_array(chunk.flatten()) for chunk in column.chunks]
     return np.concatenate(lengths), np.concatenate(values)
+
+
+def numbers_of(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """The numbers of a column; what Arrow itself does for that loads pandas, which takes half a second."""
+    if column.num_chunks == 0:
+        return np.empty(0, column.type.to_pandas_dtype())
+    chunks = [_array(chunk) for chunk in column.chunks]
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+def _array(values: pa.Array) -> npt.NDArray[Any]:
+    if values.null_count or pa.types.is_boolean(values.type):
+        return np.asarray(values.to_numpy(zero_copy_only=False))
+    return np.from_dlpack(values)
 
 
 def to_list_array(offsets: Int64Array, values: npt.NDArray[Any]) -> pa.ListArray:

@@ -17,27 +17,10 @@ from rsir_scale.evaluation.evaluate import EvaluationSet, rank_sets, test_set, v
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.base import Backbone
 from rsir_scale.runs import layout
-from rsir_scale.runs.lineage import read_columns
-from rsir_scale.runs.records import FileEntry, Record, write_entry
+from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, Evaluation
+from rsir_scale.runs.records import write_entry
 from rsir_scale.runs.run import Run
-from rsir_scale.storage.base import AlreadyExistsError, Store
-
-VALIDATION_RANK, TEST_RANK = "validation_rank", "test_rank"
-
-
-class Evaluation(Record):
-    """What `metrics.json` holds: user means, the protocol, and the file of per-user ranks.
-
-    `masked_targets` counts the held-out items that occur in their users' histories: where these are masked, no model
-    can reach them. Ranks beyond `rank_cap` are kept as one more than it; None where all were told apart.
-    """
-
-    metrics: dict[str, float]
-    mask_history: bool
-    rank_cap: int | None = None
-    users: dict[str, int]
-    masked_targets: dict[str, int]
-    ranks: FileEntry
+from rsir_scale.storage.base import AlreadyExistsError
 
 
 def evaluate_iteration(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
@@ -53,13 +36,6 @@ def evaluate_iteration(run: Run, iteration: int, backbone: Backbone) -> Evaluati
         return evaluation
     key = layout.metrics(iteration)
     return Evaluation.from_bytes(store.read(key), f"{store.root}/{key}")
-
-
-def read_evaluation(store: Store, iteration: int) -> Evaluation | None:
-    """What an earlier evaluation found; None before it. Raises IntegrityError."""
-    key = layout.metrics(iteration)
-    data = store.read_if_exists(key)
-    return None if data is None else Evaluation.from_bytes(data, f"{store.root}/{key}")
 
 
 def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
@@ -110,8 +86,3 @@ def _ranks_table(
         },
         metadata={} if rank_cap is None else {"rank_cap": str(rank_cap)},
     )
-
-
-def read_ranks(store: Store, evaluation: Evaluation) -> pa.Table:
-    """Read the per-user ranks: sequence_id, validation_rank, test_rank."""
-    return read_columns(store, evaluation.ranks.key, [SEQUENCE_ID, VALIDATION_RANK, TEST_RANK])

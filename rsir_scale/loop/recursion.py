@@ -14,10 +14,11 @@ from rsir_scale.config.effect import effective_settings
 from rsir_scale.config.file import deviations
 from rsir_scale.config.settings import Config
 from rsir_scale.errors import IntegrityError
-from rsir_scale.evaluation.iteration import Evaluation, evaluate_iteration, read_evaluation
+from rsir_scale.evaluation.iteration import evaluate_iteration
 from rsir_scale.loop.preflight import check_settings
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
+from rsir_scale.runs.evaluated import Evaluation, read_evaluation
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.learned import has_learned, learned_files, read_learned
 from rsir_scale.runs.manifest import (

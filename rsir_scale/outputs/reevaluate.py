@@ -4,10 +4,11 @@ from typing import Any
 
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.evaluate import rank_sets, test_set, validation_set
-from rsir_scale.evaluation.iteration import masked_targets, read_evaluation
+from rsir_scale.evaluation.iteration import masked_targets
 from rsir_scale.evaluation.metrics import summarise
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs.begun import check_dataset
+from rsir_scale.runs.evaluated import read_evaluation
 from rsir_scale.runs.run import Run
 from rsir_scale.runs.trained import has_model
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from rsir_scale.data.columns_check import PARQUET_ERRORS, Bounds, fault_of
 from rsir_scale.data.dataset import Sequences, concatenate, from_arrow
 from rsir_scale.data.schema import ITEMS, SEQUENCE_ID, all_columns
-from rsir_scale.data.sequences import Int64Array
+from rsir_scale.data.sequences import Int64Array, numbers_of
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.columns import FIRST_TARGET, PART_SCHEMA
 from rsir_scale.runs.manifest import read_generation
@@ -150,8 +150,8 @@ def load_first_targets(run: Run, files: Sequence[SequenceFile]) -> Int64Array | 
         where, key = located(run, file)
         columns = [SEQUENCE_ID, FIRST_TARGET] if file.where == "run" else [SEQUENCE_ID]
         table = read_columns(where, key, columns, expected=file.rows)
-        kept = kept_ids(table.column(0).to_numpy(), file, omitted)
-        first = table.column(1).to_numpy() if file.where == "run" else np.ones(table.num_rows)
+        kept = kept_ids(numbers_of(table.column(0)), file, omitted)
+        first = numbers_of(table.column(1)) if file.where == "run" else np.ones(table.num_rows)
         found.append(first[kept].astype(np.int64))
     targets = np.concatenate(found)
     return None if (targets == 1).all() else targets
@@ -213,7 +213,7 @@ def _read(run: Run, file: SequenceFile, piece: RowSlice | None) -> Sequences:
 
 def read_ids(store: Store, key: str) -> Int64Array:
     """Sequence ids that do not count, ascending. Raises IntegrityError."""
-    ids: Int64Array = read_columns(store, key, [SEQUENCE_ID]).column(0).to_numpy()
+    ids: Int64Array = numbers_of(read_columns(store, key, [SEQUENCE_ID]).column(0))
     return ids
 
 

@@ -14,6 +14,7 @@ D_{k+1} / those of D_k. train_s is over all starts, generate_s of the last one. 
 from collections.abc import Mapping
 from typing import Any
 
+from rsir_scale.config.settings import Config
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import read_config, read_provenance
 from rsir_scale.runs.commits import read_commits, total_counts
@@ -33,14 +34,18 @@ DONE, PLANNED, TRAINING, EVALUATING, GENERATING, FAILED = (
 )
 
 
-def read_status(store: Store) -> dict[str, Any]:
+def read_status(store: Store, config: Config | None = None) -> dict[str, Any]:
     """Describe a run.
+
+    Args:
+        store: of the run.
+        config: its settings, where they were read already.
 
     Raises:
         InputError: there is no run here.
         IntegrityError: a file that it rests on is damaged, or the chain of manifests is broken.
     """
-    config = read_config(store)
+    config = config or read_config(store)
     last, trials = config.loop.iterations, config.generation.trials_per_sequence
     manifests = read_chain(store)
     events = read_events(store)

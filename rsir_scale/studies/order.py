@@ -21,8 +21,9 @@ from rsir_scale.runs.lease import DURATION_S
 from rsir_scale.studies.cells import Cell, base_settings, config_of
 from rsir_scale.studies.folder import Failure, Study
 from rsir_scale.studies.making import Job, make_cell
+from rsir_scale.studies.passes import passes_of
 from rsir_scale.studies.sharing import has_base
-from rsir_scale.studies.spent import passes_of, updates_spent
+from rsir_scale.studies.spent import updates_spent
 
 Tell = Callable[[str], None]
 _TRIED_AGAIN_S = 2.0

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rsir_scale.data.schema import SEQUENCE_ID
-from rsir_scale.errors import IntegrityError
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, read_evaluation, read_ranks
+from rsir_scale.data.sequences import numbers_of
 from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, ranks_of
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.storage.base import Store
 
@@ -47,22 +47,18 @@ class Series:
     def test_ids(self, seed: int) -> npt.NDArray[np.int64]:
         """Sequence ids of the users with a test item, in the order of their ranks."""
         table = self._table(seed, 0)
-        ids: npt.NDArray[np.int64] = table.filter(table.column(TEST_RANK).is_valid()).column(SEQUENCE_ID).to_numpy()
+        ids: npt.NDArray[np.int64] = numbers_of(table.filter(table.column(TEST_RANK).is_valid()).column(SEQUENCE_ID))
         return ids
 
     def _ranks(self, seed: int, iteration: int, split: str) -> npt.NDArray[np.int64]:
         column = self._table(seed, iteration).column(_COLUMNS[split])
-        ranks: npt.NDArray[np.int64] = column.drop_null().to_numpy()
+        ranks: npt.NDArray[np.int64] = numbers_of(column.drop_null())
         return ranks
 
     def _table(self, seed: int, iteration: int) -> pa.Table:
         key = seed, iteration
         if key not in self._tables:
-            store = self.stores[seed]
-            evaluation = read_evaluation(store, iteration)
-            if evaluation is None:
-                raise IntegrityError(f"{store.root} has lost the metrics of iteration {iteration}: restore them")
-            self._tables[key] = read_ranks(store, evaluation)
+            self._tables[key] = ranks_of(self.stores[seed], iteration)
         return self._tables[key]
 
     @cached_property

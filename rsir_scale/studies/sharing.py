@@ -6,8 +6,8 @@ else. Records come last, so a copy that was stopped leaves files that no record 
 """
 
 from rsir_scale.errors import IntegrityError
-from rsir_scale.evaluation.iteration import read_evaluation
 from rsir_scale.runs import layout
+from rsir_scale.runs.evaluated import read_evaluation
 from rsir_scale.runs.events import append_event
 from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.records import FileEntry, read_entry

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rsir_scale.data.dataset import DatasetMeta, PreparedDataset
 from rsir_scale.errors import InputError
+from rsir_scale.outputs.start_config import sizes_for
 from rsir_scale.storage.outputs import told
 from rsir_scale.studies.file import NAME
 
 _SEEDS = 3
 _PASSES = 30
 _WIDTH = 128
-_LARGEST_FOR_FULL_SOFTMAX = 200_000
 # Of one core in training: between those of Toys (29 s a pass) and of MovieLens-100K (3 s).
 _OPERATIONS_PER_S = 5e10
 _FITS_OF_A_SEED = 12  # base, A/A, three arms of one fit each beside it, two longer of two, and what writing takes
@@ -65,6 +65,8 @@ cell:
   cpus: 1 # of each run; as many runs at once as fit
 """
 
+_SAMPLED = "    loss: sampled_softmax # the full one takes too long with so many items\n"
+
 
 def write_start_file(dataset: PreparedDataset, out: str | Path) -> None:
     """Write a study file to the new file `out`.
@@ -89,7 +91,7 @@ def start_file(dataset: PreparedDataset, path: Path) -> str:
             f"dataset {dataset.path} has {meta.items} items, too few for a list of 10: import a longer log"
         )
     name = Path(dataset.path).name
-    full = meta.items <= _LARGEST_FOR_FULL_SOFTMAX
+    sizes = sizes_for(meta)
     return _TEXT.format(
         file=path,
         name=name if NAME.fullmatch(name) else "mine",
@@ -97,26 +99,18 @@ def start_file(dataset: PreparedDataset, path: Path) -> str:
         path=json.dumps(dataset.path),
         users=f"{meta.users:,}",
         items=f"{meta.items:,}",
-        hours=_told(_seconds(meta, full=full)),
+        hours=_told(_seconds(meta, full=sizes.full_softmax)),
         seeds=_SEEDS,
         seed_list=", ".join(str(seed) for seed in range(_SEEDS)),
-        max_length=max(2, min(50, meta.max_length)),
-        batch_size=_batch_size(meta.users),
+        max_length=sizes.max_length,
+        batch_size=sizes.batch_size,
         passes=_PASSES,
-        trials=2 if meta.mean_length > 30 else 5,
-        shard_sources=max(64, min(4096, meta.users // 8)),
-        loss="" if full else "    loss: sampled_softmax # the full one takes too long with so many items\n",
+        trials=sizes.trials,
+        shard_sources=sizes.shard_sources,
+        loss="" if sizes.full_softmax else _SAMPLED,
         cutoff=cutoffs[0],
         cutoffs=", ".join(map(str, cutoffs)),
     )
-
-
-def _batch_size(users: int) -> int:
-    """Some forty updates a pass, 32 to 512 sequences each."""
-    size = 32
-    while size < 512 and size * 80 <= users:
-        size *= 2
-    return size
 
 
 def _seconds(meta: DatasetMeta, *, full: bool) -> float:

@@ -18,10 +18,10 @@ import pyarrow as pa
 from rsir_scale.augmenters.opening import augmenter_named, augmenter_of
 from rsir_scale.config.effect import fingerprint_of
 from rsir_scale.errors import IntegrityError
-from rsir_scale.evaluation.iteration import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
 from rsir_scale.evaluation.metrics import mean_of
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import check_dataset
+from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, Evaluation, read_ranks
 from rsir_scale.runs.manifest import Link, Manifest, ModelLink, link_key, paired, read_link, require_no_later
 from rsir_scale.runs.plan import check_files
 from rsir_scale.runs.run import Run

@@ -20,6 +20,7 @@ from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs import reevaluate
 from rsir_scale.runs import layout
 from rsir_scale.runs.begun import stored_run
+from rsir_scale.runs.evaluated import read_ranks
 from tests.evaluation.worlds import LastItemBackbone, sequences_of
 from tests.loop.tiny_run import tiny_run
 
@@ -68,7 +69,7 @@ def test_a_user_without_a_test_item_has_a_validation_rank_and_no_other(tmp_path:
     run.store.delete(layout.metrics(0))
     backbone = load_trained(run, 0)
     found = iteration.evaluate_iteration(run, 0, backbone)
-    rows = {row["sequence_id"]: row for row in iteration.read_ranks(run.store, found).to_pylist()}
+    rows = {row["sequence_id"]: row for row in read_ranks(run.store, found).to_pylist()}
     assert [number for number, row in rows.items() if row["test_rank"] is None] == [user]
     assert all(row["validation_rank"] >= 1 for row in rows.values())
     assert found.users["test"] == found.users["validation"] - 1
@@ -85,7 +86,7 @@ def test_ranks_beyond_the_cap_are_kept_as_one_more_and_the_cap_is_recorded(tmp_p
         run.store.delete(layout.metrics(0))
         config = run.config.model_copy(update={"evaluation": EvaluationConfig(rank_cap=rank_cap)})
         found = iteration.evaluate_iteration(replace(run, config=config), 0, backbone)
-        return found, iteration.read_ranks(run.store, found)
+        return found, read_ranks(run.store, found)
 
     (full, all_ranks), (found, ranks) = evaluated(None), evaluated(cap)
     assert found.rank_cap == cap

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from rsir_scale.errors import InputError
-from rsir_scale.evaluation.iteration import read_evaluation
 from rsir_scale.evaluation.metrics import per_user
+from rsir_scale.runs.evaluated import read_evaluation
 from rsir_scale.studies.contrasts import chosen
 from rsir_scale.studies.order import InProcess, bring_to_end
 from rsir_scale.studies.ranks import Series

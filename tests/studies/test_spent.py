@@ -8,7 +8,8 @@ from rsir_scale.errors import ConfigError
 from rsir_scale.studies import spent
 from rsir_scale.studies.cells import cells_of, config_of
 from rsir_scale.studies.ledger import ledger_of
-from rsir_scale.studies.spent import passes_of, updates_spent
+from rsir_scale.studies.passes import passes_of
+from rsir_scale.studies.spent import updates_spent
 from tests.loop.tiny_run import tiny_dataset
 from tests.studies.test_order import cell_named
 from tests.studies.world import finished_study, study_file

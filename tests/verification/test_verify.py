@@ -17,7 +17,6 @@ from rsir_scale.config.settings import EvaluationConfig
 from rsir_scale.data.sequences import offsets_of
 from rsir_scale.errors import InputError, IntegrityError
 from rsir_scale.evaluation import metrics
-from rsir_scale.evaluation.iteration import Evaluation, read_ranks
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.recursion import run_recursion
 from rsir_scale.randomness import content_hashes
@@ -26,6 +25,7 @@ from rsir_scale.runs.begun import stored_run
 from rsir_scale.runs.commits import CommitRecord
 from rsir_scale.runs.content import content_of
 from rsir_scale.runs.dedupe import duplicate_ids, write_ids
+from rsir_scale.runs.evaluated import Evaluation, read_ranks
 from rsir_scale.runs.lineage import committed_files, part_files, read_ids
 from rsir_scale.runs.manifest import Generation, GenerationLink, Link, ModelLink, read_chain
 from rsir_scale.runs.open_run import open_run

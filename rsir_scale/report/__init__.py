@@ -1,0 +1,1 @@
+"""Finished runs and studies as pages for people: one HTML file each, which needs no network."""
