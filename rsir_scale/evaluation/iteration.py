@@ -29,7 +29,8 @@ class Evaluation(Record):
     """What `metrics.json` holds: user means, the protocol, and the file of per-user ranks.
 
     `masked_targets` counts the held-out items that occur in their users' histories: where these are masked, no model
-    can reach them. Ranks beyond `rank_cap` are kept as one more than it; None where all were told apart.
+    can reach them. Ranks beyond `rank_cap` are kept as one more than it; None where all were told apart. What encoded
+    the users is in `encoder`; none in older runs.
     """
 
     metrics: dict[str, float]
@@ -37,6 +38,7 @@ class Evaluation(Record):
     rank_cap: int | None = None
     users: dict[str, int]
     masked_targets: dict[str, int]
+    encoder: str | None = None
     ranks: FileEntry
 
 
@@ -86,6 +88,7 @@ def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
         rank_cap=config.rank_cap,
         users=users,
         masked_targets=masked_targets(sets, config),
+        encoder=backbone.encodes_in(),
         ranks=entry,
     )
 
