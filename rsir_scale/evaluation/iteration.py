@@ -62,6 +62,7 @@ def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
         rank_cap=config.rank_cap,
         users=users,
         masked_targets=masked_targets(sets, config),
+        encoder=backbone.encodes_in(),
         ranks=entry,
     )
 

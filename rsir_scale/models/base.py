@@ -94,6 +94,10 @@ class Backbone(nn.Module, ABC):
         """Name what encodes packed contexts here and now, as a fit's record says it."""
         return "torch, padded"
 
+    def encodes_in(self) -> str:
+        """Name what `encode` computes in here and now, outside training; evaluation and generation record it."""
+        return "torch"
+
     def prepare(self, sequences: Sequences, *, item_vectors: npt.NDArray[np.float32] | None, seed: int) -> None:
         """Look at the training data once, on the CPU, before the first update of a fit that starts from nothing.
 

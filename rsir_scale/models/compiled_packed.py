@@ -1,10 +1,11 @@
-"""Blocks over packed contexts on the CPU, compiled: one call forwards, one backwards, for all blocks.
+"""Blocks over packed contexts on the CPU, compiled: one call forwards, one backwards, for all blocks; or one call to
+what comes out after each context's last token, which keeps nothing for a way back.
 
 `kernel/` holds the code; it is built with the package where a C++ compiler is found, for AVX-512, AVX2 and any other
 processor. What it computes is what `Block.packed` computes in torch, with the same dropout, in single precision and up
 to rounding. Sums run in one order, whatever the number of threads.
 
-Shapes: T tokens, D width.
+Shapes: B rows, T tokens, D width.
 """
 
 import ctypes
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -79,6 +81,7 @@ _KERNEL = Kernel(
         "rsir_packed_kept": (ctypes.c_int64, (ctypes.POINTER(_Pass),)),
         "rsir_packed_forward": _RUN,
         "rsir_packed_backward": _RUN,
+        "rsir_packed_ends": _RUN,
     },
 )
 instructions = _KERNEL.instructions
@@ -113,6 +116,32 @@ def through_blocks(
     weights = [weight for block in blocks for weight in _weights(block)]
     setting = _Setting(_Shape.of(blocks, contexts.parts[-1].longest), contexts.offset_B1, drops, name)
     return cast(Tensor, _Through.apply(setting, x_TD, *weights))  # type: ignore[no-untyped-call]
+
+
+def ends(blocks: Sequence[Block], x_TD: Tensor, length_B: Tensor, *, using: str | None = None) -> Tensor:
+    """Return what leaves the blocks after the last token of each context, `[B, D]`, without dropout or gradients.
+
+    Whatever no other token of the last block needs is not computed. A context's outcome depends on it alone.
+
+    Args:
+        blocks: as `takes` wants them.
+        x_TD: what goes into the first block.
+        length_B: int64, at least 1: how many tokens each context has.
+        using: one of `instructions()`; None for the best.
+
+    Raises:
+        ConfigError: the kernel was not built, or lacks the instructions.
+        ValueError: a context has no token.
+    """
+    if len(length_B) == 0 or int(length_B.min()) < 1:
+        raise ValueError("a context has no item, so nothing is its last: give contexts of at least one")
+    _, name = _KERNEL.open(using)
+    offset_B1 = F.pad(length_B.cumsum(0), (1, 0))
+    setting = _Setting(_Shape.of(blocks, int(length_B.max())), offset_B1, Drops(0.0, offset_B1[:0]), name)
+    x_TD = x_TD.detach().contiguous()
+    out_BD = x_TD.new_empty((len(length_B), x_TD.shape[1]))
+    _Call(setting, [weight for block in blocks for weight in _weights(block)]).run("ends", {"in": x_TD, "out": out_BD})
+    return out_BD
 
 
 class _Shape(NamedTuple):

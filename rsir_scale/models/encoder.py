@@ -56,6 +56,15 @@ class BlockEncoder(Backbone):
         """Return the query after each position; see `Backbone.hidden`."""
         return self._through(self.items(context_BL))
 
+    def encode(self, context_BL: Tensor) -> Tensor:
+        """Return the query after each row's last item; see `Backbone.encode`, which is the reference."""
+        if self.training or torch.is_grad_enabled() or not self._compiles:
+            return super().encode(context_BL)
+        real_BL = context_BL > 0
+        row_T, position_T = real_BL.nonzero(as_tuple=True)
+        x_TD = self._placed(self.items(context_BL[row_T, position_T]), position_T)
+        return self._leaving(self.final_norm(compiled_packed.ends(self._stack, x_TD, real_BL.sum(1))))
+
     def packed(self, contexts: PackedContexts) -> Tensor:
         """Return the query after each token; see `Backbone.packed`."""
         if not self._packs:
@@ -74,7 +83,11 @@ class BlockEncoder(Backbone):
         """Name what encodes packed contexts; see `Backbone.encoder`."""
         if not self._packs:
             return super().encoder()
-        return f"compiled ({compiled_packed.instructions()[0]})" if compiled_packed.takes(self._stack) else "torch"
+        return _compiled() if self._compiles else "torch"
+
+    def encodes_in(self) -> str:
+        """Name what `encode` computes in; see `Backbone.encodes_in`."""
+        return _compiled() if self._compiles and type(self).encode is BlockEncoder.encode else super().encodes_in()
 
     def memory(self) -> Memory:
         """Return an empty memory; see `Backbone.memory`."""
@@ -112,7 +125,7 @@ class BlockEncoder(Backbone):
         """Take the vectors of packed contexts through all blocks, to queries."""
         x_TD = self._placed(vectors_TD, contexts.position_T)
         drops = Drops(self.dropout.rate if self.training else 0.0, contexts.seed_T)
-        if compiled_packed.takes(self._stack):
+        if self._compiles:
             x_TD = compiled_packed.through_blocks(self._stack, x_TD, contexts, drops)
         else:
             x_TD = drops.at(0, x_TD)
@@ -124,6 +137,11 @@ class BlockEncoder(Backbone):
     def _packs(self) -> bool:
         """Whether contexts may be packed: a class of the user's that has a `hidden` of its own wants to be asked it."""
         return type(self).hidden is BlockEncoder.hidden
+
+    @property
+    def _compiles(self) -> bool:
+        """Whether contexts go through the compiled blocks here and now."""
+        return self._packs and compiled_packed.takes(self._stack)
 
     @property
     def _stack(self) -> list[Block]:
@@ -140,6 +158,10 @@ class BlockEncoder(Backbone):
         scaled = vectors if self._scale == 1.0 else vectors * self._scale
         placed: Tensor = scaled + self.positions(position)
         return placed
+
+
+def _compiled() -> str:
+    return f"compiled ({compiled_packed.instructions()[0]})"
 
 
 def initialise(module: nn.Module) -> None:

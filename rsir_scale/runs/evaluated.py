@@ -20,7 +20,8 @@ class Evaluation(Record):
     """What `metrics.json` holds: user means, the protocol, and the file of per-user ranks.
 
     `masked_targets` counts the held-out items that occur in their users' histories: where these are masked, no model
-    can reach them. Ranks beyond `rank_cap` are kept as one more than it; None where all were told apart.
+    can reach them. Ranks beyond `rank_cap` are kept as one more than it; None where all were told apart. What encoded
+    the users is in `encoder`; None in older runs.
     """
 
     metrics: dict[str, float]
@@ -28,6 +29,7 @@ class Evaluation(Record):
     rank_cap: int | None = None
     users: dict[str, int]
     masked_targets: dict[str, int]
+    encoder: str | None = None
     ranks: FileEntry
 
 

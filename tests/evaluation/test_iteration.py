@@ -69,6 +69,7 @@ def test_a_user_without_a_test_item_has_a_validation_rank_and_no_other(tmp_path:
     run.store.delete(layout.metrics(0))
     backbone = load_trained(run, 0)
     found = iteration.evaluate_iteration(run, 0, backbone)
+    assert found.encoder == backbone.encodes_in()
     rows = {row["sequence_id"]: row for row in read_ranks(run.store, found).to_pylist()}
     assert [number for number, row in rows.items() if row["test_rank"] is None] == [user]
     assert all(row["validation_rank"] >= 1 for row in rows.values())

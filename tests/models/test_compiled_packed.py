@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rsir_scale.errors import ConfigError
-from rsir_scale.models.compiled_packed import instructions, takes, through_blocks
+from rsir_scale.models.compiled_packed import ends, instructions, takes, through_blocks
 from rsir_scale.models.hstu_block import HSTUBlock
 from rsir_scale.models.layers import Block, TransformerBlock
 from rsir_scale.models.packed import Drops, PackedContexts, pack
@@ -108,6 +108,53 @@ def test_outcome_and_every_gradient_are_those_of_torch_in_double_precision(
         # A gradient that cancels out, as by the bias of keys, is as wrong as what it is the sum of.
         scale = max(float(expected.abs().max()), 0.1)
         assert (found[name] - expected).abs().max() <= BOUND * scale, name
+
+
+@pytest.mark.parametrize("using", instructions())
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=6)
+@given(
+    size=st.sampled_from(SIZES),
+    lengths=st.lists(st.one_of(st.integers(1, 20), st.just(MAX_LENGTH)), min_size=1, max_size=30),
+    spread=st.sampled_from([0.02, 0.1, 0.2]),
+    seed=st.integers(0, 2**31),
+)
+def test_what_comes_out_at_the_ends_of_contexts_is_that_of_torch_in_double_precision(
+    using: str, kind: str, size: tuple[int, int, int], lengths: list[int], spread: float, seed: int
+) -> None:
+    """In any order of the contexts: packing sorts them, the ends need not be."""
+    blocks, contexts, length_B = _stack(kind, size, spread=spread, seed=seed), _contexts(lengths), torch.tensor(lengths)
+    x_TD = torch.randn(len(contexts.row_T), size[0], generator=torch.Generator().manual_seed(seed))
+    by_length_B = length_B.argsort(stable=True)
+    unsorted_TD = torch.cat([x_TD.split(sorted(lengths))[place] for place in by_length_B.argsort()])
+    found_BD = ends(blocks, unsorted_TD, length_B, using=using)
+    for block in blocks:
+        block.double()
+    with torch.no_grad():
+        out_TD = _plain(blocks, x_TD.double(), contexts, Drops(0.0, contexts.seed_T))
+    expected_BD = out_TD[contexts.offset_B1[1:] - 1]
+    scale = max(float(expected_BD.abs().max()), 0.1)
+    assert (found_BD[by_length_B] - expected_BD).abs().max() <= BOUND * scale
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_end_of_a_context_is_the_same_to_the_last_bit_in_any_company_and_on_any_threads(kind: str) -> None:
+    blocks, length_B = _stack(kind, (32, 2, 48), spread=0.1, seed=5), torch.arange(1, 60).roll(17)
+    x_TD = torch.randn(int(length_B.sum()), 32, generator=torch.Generator().manual_seed(6))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        everyone_BD = ends(blocks, x_TD, length_B)
+    finally:
+        torch.set_num_threads(before)
+    alone = [ends(blocks, own_TD, torch.tensor([len(own_TD)])) for own_TD in x_TD.split(length_B.tolist())]
+    assert torch.equal(torch.cat(alone), everyone_BD)
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [3, 0, 1]])
+def test_a_context_without_an_item_has_no_end(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="a context has no item"):
+        ends(_stack("post", (32, 2, 48), spread=0.0, seed=0), torch.zeros(sum(lengths), 32), torch.tensor(lengths))
 
 
 @pytest.mark.parametrize("kind", KINDS)

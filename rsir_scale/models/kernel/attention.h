@@ -34,13 +34,14 @@ struct Context {
   Dropout dropout;
 };
 
-// in: length x 3 width; out: length x width; logarithm: length x heads; weights: room for `length` and a vector more.
+// What positions from `first` on read. in: length x 3 width; out: length x width; logarithm: length x heads; weights: room
+// for `length` and a vector more.
 template <typename Vector>
-RSIR_INLINE void attend(const Context& at, const float* in, float* weights, float* out, float* logarithm) {
+RSIR_INLINE void attend(const Context& at, int64_t first, const float* in, float* weights, float* out, float* logarithm) {
   const int64_t width = at.width, stride = 3 * width, head = width / at.heads;
   const float root = 1.f / std::sqrt(float(head));
   for (int64_t h = 0; h < at.heads; ++h)
-    for (int64_t i = 0; i < at.length; ++i) {
+    for (int64_t i = first; i < at.length; ++i) {
       const float* query = in + i * stride + h * head;
       float greatest = -INFINITY;
       for (int64_t j = 0; j <= i; ++j) {

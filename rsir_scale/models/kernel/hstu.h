@@ -69,6 +69,13 @@ struct Hstu {
     add<Vector>(other, rows, tile.tokens * width);
   }
 
+  // The same of a tile that is a pass of its own; the first rows then hold what goes out after each context's last token.
+  RSIR_INLINE static void ends(const RsirPacked& pass, const Tile& tile, float* rows, Space& space) {
+    forward(pass, 0, tile, {0, 1.f}, rows, space);
+    for (int64_t row = 0; row < tile.last; ++row)
+      std::copy_n(rows + (pass.offset[row + 1] - 1) * pass.width, pass.width, rows + row * pass.width);
+  }
+
   // rows: the gradient by what went out, and then by what came in. sums: the tile's own.
   RSIR_INLINE static void backward(const RsirPacked& pass, int64_t block, const Tile& tile, const Dropout& dropout,
                                    float* rows, float* sums, Space& space) {

@@ -16,9 +16,15 @@ struct Linear {
 
   // out = in · weight' + bias
   RSIR_INLINE static void forward(const RsirLinear& layer, const float* in, int64_t rows, float* out) {
-    for (int64_t c = 0; c < layer.outputs; c += PANEL)
+    forward(layer, in, rows, 0, layer.outputs, out);
+  }
+
+  // The same for outputs [begin, end) alone; a row of `out` has room for all.
+  RSIR_INLINE static void forward(const RsirLinear& layer, const float* in, int64_t rows, int64_t begin, int64_t end,
+                                  float* out) {
+    for (int64_t c = begin; c < end; c += PANEL)
       product<Vector, Q, V>(in, layer.inputs, 1, rows, layer.inputs, layer.across + c, layer.outputs,
-                            std::min(PANEL, layer.outputs - c), out + c, layer.outputs,
+                            std::min(PANEL, end - c), out + c, layer.outputs,
                             {layer.bias != nullptr ? layer.bias + c : nullptr, 0});
   }
 

@@ -47,12 +47,26 @@ RSIR_INLINE void backward_tiles(const RsirPacked& pass, const Tile* tiles, int64
   }
 }
 
+template <typename Vector, template <typename, int, int> typename Kind, int Q, int V>
+RSIR_INLINE void ends_of_tiles(const RsirPacked& pass, const Tile* tiles, int64_t count, Space& space, Alone& alone) {
+  for (const Tile* tile = tiles; tile < tiles + count; ++tile) {
+    RsirPacked own = alone.pass_of(pass, *tile);
+    const Tile whole{0, own.rows, 0, tile->tokens};
+    float* rows = alone.rows.at(0);
+    for (int64_t block = 0; block + 1 < pass.count; ++block, ++own.blocks)
+      Kind<Vector, Q, V>::forward(own, 0, whole, {0, 1.f}, rows, space);
+    Kind<Vector, Q, V>::ends(own, whole, rows, space);
+    std::copy_n(rows, own.rows * pass.width, pass.out + tile->first * pass.width);
+  }
+}
+
 // The functions of one set of instructions for one kind of block.
 struct Functions {
   int64_t (*numbers)(const RsirPacked&);
   int64_t (*sums)(const RsirPacked&);
   void (*forward)(const RsirPacked&, const Tile*, int64_t, Space&);
   void (*backward)(const RsirPacked&, const Tile*, int64_t, float*, Space&);
+  void (*ends)(const RsirPacked&, const Tile*, int64_t, Space&, Alone&);
   void (*shares)(const RsirPacked&, int64_t, std::vector<Share>&);
   void (*gradient)(const Share&, int64_t);
   void (*finish)(const RsirPacked&, int64_t, const float*);
@@ -71,6 +85,10 @@ struct Instructions {
   TARGET void backward_##KIND##_##NAME(const RsirPacked& pass, const Tile* tiles, int64_t count, float* sums,           \
                                        Space& space) {                                                                  \
     backward_tiles<VECTOR, KIND, Q, V>(pass, tiles, count, sums, space);                                                \
+  }                                                                                                                     \
+  TARGET void ends_##KIND##_##NAME(const RsirPacked& pass, const Tile* tiles, int64_t count, Space& space,              \
+                                   Alone& alone) {                                                                      \
+    ends_of_tiles<VECTOR, KIND, Q, V>(pass, tiles, count, space, alone);                                                \
   }
 
 #define RSIR_INSTANCE(NAME, TARGET, VECTOR, Q, V)                                                                       \
@@ -81,8 +99,8 @@ struct Instructions {
   }
 
 #define RSIR_FUNCTIONS(NAME, KIND)                                                                                      \
-  {KIND<Float4, 4, 2>::numbers,     KIND<Float4, 4, 2>::sums, forward_##KIND##_##NAME, backward_##KIND##_##NAME,        \
-   KIND<Float4, 4, 2>::shares,      gradient_##NAME,          KIND<Float4, 4, 2>::finish}
+  {KIND<Float4, 4, 2>::numbers, KIND<Float4, 4, 2>::sums,   forward_##KIND##_##NAME, backward_##KIND##_##NAME,          \
+   ends_##KIND##_##NAME,        KIND<Float4, 4, 2>::shares, gradient_##NAME,         KIND<Float4, 4, 2>::finish}
 
 RSIR_INSTANCE(generic, , Float4, 4, 2)
 
@@ -139,6 +157,16 @@ void backward(const Functions& with, const RsirPacked& pass, int64_t threads) {
   for (int64_t block = 0; block < pass.count; ++block) with.finish(pass, block, sums.data() + block * each / pass.count);
 }
 
+void ends(const Functions& with, const RsirPacked& pass, int64_t threads) {
+  const std::vector<Tile> tiles = tiles_of(pass);
+  std::vector<Space> space = spaces(pass, tiles, threads);
+  std::vector<Alone> alone(space.size());
+  for (Alone& one : alone) one.resize(pass, most_tokens(tiles), with.numbers);
+  in_parts(threads, tiles.size(), 1, [&](int64_t part, int64_t begin, int64_t end) {
+    with.ends(pass, tiles.data() + begin, end - begin, space[part], alone[part]);
+  });
+}
+
 int32_t run(void (*work)(const Functions&, const RsirPacked&, int64_t), const char* name, const RsirPacked& pass,
             int64_t threads) {
   try {
@@ -168,4 +196,8 @@ int32_t rsir_packed_forward(const char* instructions, const RsirPacked* pass, in
 
 int32_t rsir_packed_backward(const char* instructions, const RsirPacked* pass, int64_t threads) {
   return run(backward, instructions, *pass, threads);
+}
+
+int32_t rsir_packed_ends(const char* instructions, const RsirPacked* pass, int64_t threads) {
+  return run(ends, instructions, *pass, threads);
 }

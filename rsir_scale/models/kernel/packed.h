@@ -45,7 +45,7 @@ struct RsirPacked {
   int32_t threshold;       // dropout's; see pieces.h
   float scale;
   const float* in;         // tokens x width: what the first block takes in, before dropout
-  float* out;              // tokens x width
+  float* out;              // tokens x width; of `rsir_packed_ends`, rows x width
   float* kept;             // rsir_packed_kept: what the way back needs, and overwrites
   const float* out_gradient;
   float* in_gradient;      // tokens x width
@@ -60,4 +60,7 @@ int64_t rsir_packed_kept(const RsirPacked* pass);
 // Return 0, or 1 when memory is short. Width, the width of a head and feed_forward are multiples of 16.
 int32_t rsir_packed_forward(const char* instructions, const RsirPacked* pass, int64_t threads);
 int32_t rsir_packed_backward(const char* instructions, const RsirPacked* pass, int64_t threads);
+
+// What goes out after the last token of each context, without dropout; keeps nothing, and reads no seed.
+int32_t rsir_packed_ends(const char* instructions, const RsirPacked* pass, int64_t threads);
 }

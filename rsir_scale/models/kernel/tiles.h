@@ -31,20 +31,50 @@ inline std::vector<Tile> tiles_of(const RsirPacked& pass) {
   return tiles;
 }
 
+inline int64_t most_tokens(const std::vector<Tile>& tiles) {
+  int64_t tokens = 0;
+  for (const Tile& tile : tiles) tokens = std::max(tokens, tile.tokens);
+  return tokens;
+}
+
 // What a thread works in.
 struct Space {
   Lines one, two, wide;  // of a tile's tokens
   Lines weights, slopes, pairs;  // of a context's positions
 
   void resize(const RsirPacked& pass, const std::vector<Tile>& tiles) {
-    int64_t tokens = 0;
-    for (const Tile& tile : tiles) tokens = std::max(tokens, tile.tokens);
+    const int64_t tokens = most_tokens(tiles);
     one.resize(tokens * pass.width);
     two.resize(tokens * pass.width);
     wide.resize(tokens * std::max(pass.feed_forward, 4 * pass.width));
     weights.resize(pass.longest + 16);
     slopes.resize(pass.longest + 16);
     pairs.resize(pass.longest * 2 * pass.width / pass.heads);
+  }
+};
+
+// What a thread takes one tile after another through when nothing goes back: the tile as a pass of its own, of one block
+// at a time, so that all of it stays in the cache.
+struct Alone {
+  Lines rows, kept;
+  std::vector<int64_t> offset, seed;
+
+  void resize(const RsirPacked& pass, int64_t tokens, int64_t (*numbers)(const RsirPacked&)) {
+    offset = {0, tokens}, seed.resize(tokens), rows.resize(tokens * pass.width);
+    RsirPacked greatest = pass;
+    greatest.rows = 1, greatest.offset = offset.data();
+    kept.resize(numbers(greatest));
+  }
+
+  // The first block's pass over a tile, whose rows are copied in.
+  RsirPacked pass_of(const RsirPacked& pass, const Tile& tile) {
+    offset.assign(pass.offset + tile.first, pass.offset + tile.last + 1);
+    for (int64_t& begin : offset) begin -= tile.begin;
+    std::copy_n(pass.in + tile.begin * pass.width, tile.tokens * pass.width, rows.at(0));
+    RsirPacked alone = pass;
+    alone.count = 1, alone.rows = tile.last - tile.first, alone.threshold = 0;
+    alone.offset = offset.data(), alone.seed = seed.data(), alone.kept = kept.at(0);
+    return alone;
   }
 };
 

@@ -51,43 +51,33 @@ struct Transformer {
   // rows: what comes in, and then what goes out.
   RSIR_INLINE static void forward(const RsirPacked& pass, int64_t block, const Tile& tile, const Dropout& dropout,
                                   float* rows, Space& space) {
-    const RsirPackedBlock& of = pass.blocks[block];
-    const int64_t width = pass.width, wide = pass.feed_forward, numbers = tile.tokens * width;
-    const Norm first = norm_of(of.attention_norm), second = norm_of(of.feed_forward_norm);
-    const int64_t* seed = pass.seed + tile.begin;
     const Kept kept(pass, block, tile.begin);
-    float* other = space.two.at(0);
-    std::copy_n(rows, numbers, kept.in);
-    const float* normed = kept.in;
-    if (pass.norm_first) {
-      for (int64_t r = 0; r < tile.tokens; ++r) normalise<Vector>(rows + r * width, width, first, kept.normed + r * width);
-      normed = kept.normed;
+    std::copy_n(rows, tile.tokens * pass.width, kept.in);
+    Layer::forward(pass.blocks[block].layers[0], before_attention(pass, block, tile, kept), tile.tokens, kept.projected);
+    for (int64_t row = tile.first; row < tile.last; ++row)
+      attend_from(pass, block, row, pass.offset[row] - tile.begin, 0, dropout, kept, space);
+    after_attention(pass, block, tile.tokens, pass.seed + tile.begin, dropout, kept, rows, space);
+  }
+
+  // The same of a tile that is a pass of its own, for the last token of each context alone. rows: what comes in; the first
+  // ones then hold what goes out. What the other tokens would ask and hand on is not computed.
+  RSIR_INLINE static void ends(const RsirPacked& pass, const Tile& tile, float* rows, Space& space) {
+    const int64_t width = pass.width;
+    const RsirLinear& project_in = pass.blocks[0].layers[0];
+    const Dropout none{0, 1.f};
+    const Kept kept(pass, 0, 0);
+    std::copy_n(rows, tile.tokens * width, kept.in);
+    const float* normed = before_attention(pass, 0, tile, kept);
+    Layer::forward(project_in, normed, tile.tokens, width, 3 * width, kept.projected);
+    for (int64_t row = 0; row < tile.last; ++row) {
+      const int64_t last = pass.offset[row + 1] - 1;
+      Layer::forward(project_in, normed + last * width, 1, 0, width, kept.projected + last * 3 * width);
+      attend_from(pass, 0, row, pass.offset[row], last - pass.offset[row], none, kept, space);
+      std::copy_n(kept.in + last * width, width, rows + row * width);
+      std::copy_n(kept.mixed + last * width, width, kept.left + row * width);
     }
-    Layer::forward(of.layers[0], normed, tile.tokens, kept.projected);
-    for (int64_t row = tile.first; row < tile.last; ++row) {
-      const int64_t at = pass.offset[row] - tile.begin;
-      attend<Vector>(context(pass, block, row, dropout), kept.projected + at * 3 * width, space.weights.at(0),
-                     kept.mixed + at * width, kept.logarithm + at * pass.heads);
-    }
-    Layer::forward(of.layers[1], kept.mixed, tile.tokens, other);
-    for (int64_t r = 0; r < tile.tokens; ++r) {
-      float *attended = kept.attended + r * width, *fed = kept.fed + r * width;
-      dropout.template apply<Vector>(uint32_t(seed[r]), site_of(block, 1), width, other + r * width, attended);
-      add<Vector>(rows + r * width, attended, width);
-      normalise<Vector>(attended, width, pass.norm_first ? second : first, fed);
-    }
-    Layer::forward(of.layers[2], kept.fed, tile.tokens, kept.expanded);
-    for (int64_t r = 0; r < tile.tokens; ++r) activate(dropout, seed[r], block, wide, kept.expanded + r * wide, kept.active + r * wide);
-    Layer::forward(of.layers[3], kept.active, tile.tokens, other);
-    for (int64_t r = 0; r < tile.tokens; ++r) {
-      float *left = kept.left + r * width, *out = rows + r * width;
-      dropout.template apply<Vector>(uint32_t(seed[r]), site_of(block, 3), width, other + r * width, left);
-      add<Vector>((pass.norm_first ? kept.attended : kept.fed) + r * width, left, width);
-      if (pass.norm_first)
-        std::copy_n(left, width, out);
-      else
-        normalise<Vector>(left, width, second, out);
-    }
+    std::copy_n(kept.left, tile.last * width, kept.mixed);
+    after_attention(pass, 0, tile.last, pass.seed, none, kept, rows, space);
   }
 
   // rows: the gradient by what went out, and then by what came in. sums: the tile's own.
@@ -153,6 +143,52 @@ struct Transformer {
   }
 
  private:
+  // What the block projects to queries, keys and values.
+  RSIR_INLINE static const float* before_attention(const RsirPacked& pass, int64_t block, const Tile& tile,
+                                                   const Kept& kept) {
+    if (!pass.norm_first) return kept.in;
+    const Norm norm = norm_of(pass.blocks[block].attention_norm);
+    for (int64_t at = 0; at < tile.tokens * pass.width; at += pass.width)
+      normalise<Vector>(kept.in + at, pass.width, norm, kept.normed + at);
+    return kept.normed;
+  }
+
+  // at: where the context begins in the tile; first: the position from which on it is mixed.
+  RSIR_INLINE static void attend_from(const RsirPacked& pass, int64_t block, int64_t row, int64_t at, int64_t first,
+                                      const Dropout& dropout, const Kept& kept, Space& space) {
+    attend<Vector>(context(pass, block, row, dropout), first, kept.projected + at * 3 * pass.width, space.weights.at(0),
+                   kept.mixed + at * pass.width, kept.logarithm + at * pass.heads);
+  }
+
+  // rows: what came into the block, and then what goes out, for so many tokens.
+  RSIR_INLINE static void after_attention(const RsirPacked& pass, int64_t block, int64_t tokens, const int64_t* seed,
+                                          const Dropout& dropout, const Kept& kept, float* rows, Space& space) {
+    const RsirPackedBlock& of = pass.blocks[block];
+    const int64_t width = pass.width, wide = pass.feed_forward;
+    const Norm first = norm_of(of.attention_norm), second = norm_of(of.feed_forward_norm);
+    float* other = space.two.at(0);
+    Layer::forward(of.layers[1], kept.mixed, tokens, other);
+    for (int64_t r = 0; r < tokens; ++r) {
+      float *attended = kept.attended + r * width, *fed = kept.fed + r * width;
+      dropout.template apply<Vector>(uint32_t(seed[r]), site_of(block, 1), width, other + r * width, attended);
+      add<Vector>(rows + r * width, attended, width);
+      normalise<Vector>(attended, width, pass.norm_first ? second : first, fed);
+    }
+    Layer::forward(of.layers[2], kept.fed, tokens, kept.expanded);
+    for (int64_t r = 0; r < tokens; ++r)
+      activate(dropout, seed[r], block, wide, kept.expanded + r * wide, kept.active + r * wide);
+    Layer::forward(of.layers[3], kept.active, tokens, other);
+    for (int64_t r = 0; r < tokens; ++r) {
+      float *left = kept.left + r * width, *out = rows + r * width;
+      dropout.template apply<Vector>(uint32_t(seed[r]), site_of(block, 3), width, other + r * width, left);
+      add<Vector>((pass.norm_first ? kept.attended : kept.fed) + r * width, left, width);
+      if (pass.norm_first)
+        std::copy_n(left, width, out);
+      else
+        normalise<Vector>(left, width, second, out);
+    }
+  }
+
   // Leaves in `in` the slope of `out` by what stood there.
   RSIR_INLINE static void activate(const Dropout& dropout, int64_t seed, int64_t block, int64_t wide, float* in,
                                    float* out) {
