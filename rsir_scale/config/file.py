@@ -191,15 +191,12 @@ def _fault(fault: Any) -> str:
         return f"{key} is no setting: {_near(key, _keys())}see the sections and keys in {_PAGE}"
     if fault["type"] == "missing":
         return f"{key} is missing: set it in the config or with --set {key}=…"
-    if fault["type"] == "literal_error":
-        return (
-            f"{key}={shown(fault['input'])}: {_near(str(fault['input']), _VALUES.findall(fault['msg']))}{fault['msg']}"
-        )
     if fault["type"] == "value_error":
         # A section's own rules name their keys; one of a single field does not.
         text = str(fault["msg"]).removeprefix("Value error, ")
         return text if isinstance(fault["input"], Mapping) else f"{key}={shown(fault['input'])}: {text}: see {_PAGE}"
-    return f"{key}={shown(fault['input'])}: {fault['msg']}; see {_PAGE} for what it takes"
+    meant = _near(str(fault["input"]), _VALUES.findall(fault["msg"])) if fault["type"] == "literal_error" else ""
+    return f"{key}={shown(fault['input'])}: {meant}{fault['msg']}; see {_PAGE} for what it takes"
 
 
 def _keys() -> list[str]:
