@@ -109,9 +109,14 @@ def rank_sets(
         ranks: dict[str, Ranks] = {}
         for name, users in sets.items():
             before = sum(len(done) for done in ranks.values())
-            ranks[name] = ranking.ranks(users, threads, lambda rows, before=before: tell(before + rows))
+            ranks[name] = ranking.ranks(users, threads, partial(_told_after, before, tell))
     backbone.train(was_training)
     return ranks
+
+
+def _told_after(before: int, tell: Callable[[int], None], rows: int) -> None:
+    """Tell of rows of one set after those of the sets before it."""
+    tell(before + rows)
 
 
 @dataclass(frozen=True)
