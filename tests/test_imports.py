@@ -22,6 +22,7 @@ ROOMS = (
         "randomness",
         "storage",
         "environment",
+        "steps",
         "extension",
     },
     {"data"},

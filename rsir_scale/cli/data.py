@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
+from rsir_scale.cli.showing import shown_progress
 from rsir_scale.cli.tables import show
 
-data_app = typer.Typer(help="Prepare, describe, synthesize, spoil and fetch interaction data.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Prepare, describe, synthesize, spoil and fetch interaction data.", no_args_is_help=True, rich_markup_mode=None
+)
 Out = Annotated[str, typer.Option(help="Folder or address (s3://…) to write; must be new or empty.")]
 Column = Annotated[str | None, typer.Option(metavar="NAME", help="With recbole, csv and parquet.")]
 
@@ -31,7 +34,8 @@ def import_log(
     from rsir_scale.data.readers import read_log
 
     log = read_log(log_format, source, user_column=user_column, item_column=item_column, time_column=time_column)
-    prepare(log, out, min_count=min_count, max_length=max_length, drop_duplicates=drop_duplicates)
+    with shown_progress() as tell:
+        prepare(log, out, min_count=min_count, max_length=max_length, drop_duplicates=drop_duplicates, tell=tell)
     _show(out)
 
 

@@ -19,6 +19,7 @@ from rsir_scale.cli.analyse import analyse
 from rsir_scale.cli.data import data_app
 from rsir_scale.cli.doctor import doctor
 from rsir_scale.cli.report import compare, report
+from rsir_scale.cli.showing import shown_progress
 from rsir_scale.cli.study import study_app
 from rsir_scale.cli.tables import show
 from rsir_scale.cli.version import version_lines
@@ -34,8 +35,9 @@ app = typer.Typer(
     name="rsir",
     help="Recursive self-improving recommendation: a recommender that writes, checks and learns from its own data.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    # Plain help: the other kind writes <bool> behind every option that takes no value.
+    rich_markup_mode=None,
 )
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
@@ -173,15 +175,11 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Hash every file of the run again, and check its stored rows with the plain exact reference."""
-    from rsir_scale.loop.progress import ProgressLine
     from rsir_scale.verification.verify import verify as check_run
 
     stored = run_to_write(open_store(run_dir), backbone=backbone, augmenter=augmenter)
-    line = ProgressLine(at_once=False)
-    try:
-        report = check_run(stored, rows_per_iteration=rows, tell=line.update)
-    finally:
-        line.close()
+    with shown_progress() as tell:
+        report = check_run(stored, rows_per_iteration=rows, tell=tell)
     show(report.to_json(), as_json=as_json)
     if not report.ok:
         raise typer.Exit(IntegrityError.exit_code)
@@ -209,7 +207,10 @@ def evaluate(
     """Rank the held-out items again by a stored model, beside what the run recorded."""
     from rsir_scale.outputs.reevaluate import reevaluate
 
-    show(reevaluate(run_to_load(open_store(run_dir), backbone), iteration), as_json=as_json)
+    stored = run_to_load(open_store(run_dir), backbone)
+    with shown_progress() as tell:
+        found = reevaluate(stored, iteration, tell)
+    show(found, as_json=as_json)
 
 
 @app.command()
@@ -226,13 +227,15 @@ def export(
     from rsir_scale.outputs.export import export as write
 
     # The format is checked where its kinds are known.
-    written = write(
-        stored_run(open_store(run_dir)),
-        format=format_name,  # type: ignore[arg-type]
-        out=out,
-        iteration=iteration,
-        synthetic_share=synthetic_share,
-    )
+    with shown_progress() as tell:
+        written = write(
+            stored_run(open_store(run_dir)),
+            format=format_name,  # type: ignore[arg-type]
+            out=out,
+            iteration=iteration,
+            synthetic_share=synthetic_share,
+            tell=tell,
+        )
     typer.echo(str(written), err=True)
 
 
@@ -246,15 +249,12 @@ def recommend(
     backbone: OwnClass = None,
 ) -> None:
     """Write each user's best unseen items, by default from the iteration with the best validation."""
-    from rsir_scale.loop.progress import ProgressLine
     from rsir_scale.outputs.recommend import recommend as write
 
     stored = run_to_load(open_store(run_dir), backbone)
-    wanted, line = None if users is None else _lines(users), ProgressLine(at_once=False)
-    try:
-        written = write(stored, top=top, users=wanted, out=out, iteration=iteration, tell=line.update)
-    finally:
-        line.close()
+    wanted = None if users is None else _lines(users)
+    with shown_progress() as tell:
+        written = write(stored, top=top, users=wanted, out=out, iteration=iteration, tell=tell)
     typer.echo(str(written), err=True)
 
 

@@ -14,7 +14,11 @@ from rsir_scale.cli.tables import show, show_rows
 from rsir_scale.errors import ConfigError
 from rsir_scale.storage.opening import open_store
 
-study_app = typer.Typer(no_args_is_help=True, help="Compare ways of training: arms x seeds x datasets, with controls.")
+study_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Compare ways of training: arms x seeds x datasets, with controls.",
+)
 
 StudyDir = Annotated[str, typer.Argument(metavar="DIR", help="Folder or address of a study.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

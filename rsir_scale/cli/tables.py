@@ -1,6 +1,8 @@
 """What commands print: one JSON object for scripts, or small tables for people."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +10,8 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+_ANY_WIDTH = 10_000
 
 
 def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
@@ -22,7 +26,7 @@ def show(facts: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts, allow_nan=False))
         return
-    console = Console(markup=False, emoji=False)
+    console = _console()
     console.print(_pairs({name: value for name, value in facts.items() if not _is_rows(value)}))
     for name, value in facts.items():
         if _is_rows(value):
@@ -40,7 +44,13 @@ def show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
-    Console(markup=False, emoji=False).print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """The terminal as wide as it is; a file or a pipe, of which nobody knows a width, takes lines as they come."""
+    unknown = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(markup=False, emoji=False, width=_ANY_WIDTH if unknown else None)
 
 
 def _is_rows(value: object) -> bool:

@@ -3,11 +3,13 @@
 Comes in: what a user wrote. Goes out: a resolved `Config`, or a `ConfigError` with key, value and rule.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rsir_scale.config.augmenters import augmenter_class, options_of
 from rsir_scale.config.effect import effective_settings
@@ -19,6 +21,7 @@ _FAULTS_SHOWN = 10
 _FAULT_CHARACTERS = 500
 _KEY_CHARACTERS = 80
 _PAGE = "docs/configuration.md"
+_VALUES = re.compile("'([^']+)'")  # that a message of pydantic's lists
 
 # What each value of a preset's key fills in, by section; `paper` stands for the defaults.
 PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
@@ -185,14 +188,35 @@ def _chosen(raw: Mapping[str, Any], key: str) -> str:
 def _fault(fault: Any) -> str:
     key = ".".join(_name(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"{key} is no setting: see the sections and keys in {_PAGE}"
+        return f"{key} is no setting: {_near(key, _keys())}see the sections and keys in {_PAGE}"
     if fault["type"] == "missing":
         return f"{key} is missing: set it in the config or with --set {key}=…"
     if fault["type"] == "value_error":
         # A section's own rules name their keys; one of a single field does not.
         text = str(fault["msg"]).removeprefix("Value error, ")
         return text if isinstance(fault["input"], Mapping) else f"{key}={shown(fault['input'])}: {text}: see {_PAGE}"
-    return f"{key}={shown(fault['input'])}: {fault['msg']}; see {_PAGE} for what it takes"
+    meant = _near(str(fault["input"]), _VALUES.findall(fault["msg"])) if fault["type"] == "literal_error" else ""
+    return f"{key}={shown(fault['input'])}: {meant}{fault['msg']}; see {_PAGE} for what it takes"
+
+
+def _keys() -> list[str]:
+    """Every section, and every key of a section."""
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    return [
+        *sections,
+        *(
+            f"{name}.{key}"
+            for name, section in sections.items()
+            if isinstance(section, type) and issubclass(section, BaseModel)
+            for key in section.model_fields
+        ),
+    ]
+
+
+def _near(text: str, known: Sequence[str]) -> str:
+    """What a name may have been meant to be, if it comes near one."""
+    near = get_close_matches(text, known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def _name(part: object) -> str:

@@ -20,6 +20,7 @@ from rsir_scale.data.sequences import Float64Array, Sequences, offsets_of
 from rsir_scale.data.split import MIN_TO_HOLD_OUT, keep_last
 from rsir_scale.data.writer import DatasetWriter, refuse_existing, writing
 from rsir_scale.errors import InputError
+from rsir_scale.steps import Step, Tell, silent
 
 BUCKET_INTERACTIONS = 4_000_000
 
@@ -32,6 +33,7 @@ def prepare(
     max_length: int = 50,
     drop_duplicates: bool = False,
     bucket_interactions: int = BUCKET_INTERACTIONS,
+    tell: Tell = silent,
 ) -> DatasetMeta:
     """Prepare a log and write it to the new folder `out`.
 
@@ -44,6 +46,7 @@ def prepare(
         drop_duplicates: keep one of interactions with the same user, item and time (in a log without times: with the
             same user and item).
         bucket_interactions: interactions sorted in memory at a time, and rows of a file; changes no content.
+        tell: is told which step goes on.
 
     Raises:
         InputError: a setting out of range, an `out` that is taken, a log that is empty, has times only here and
@@ -55,11 +58,15 @@ def prepare(
         scratch = folder / "scratch"
         scratch.mkdir()
         raw = scratch / "log.parquet"
+        tell(Step("importing", facts=("reading the log",)))
         log.select(USER_ID, ITEM_ID, TIME, ORDER).sink_parquet(raw, compression="lz4", engine="streaming")
         has_times = _has_times(raw)
+        tell(Step("importing", facts=("sorting users into buckets",)))
         buckets = bucket_log(raw, scratch, bucket_interactions=bucket_interactions, drop_duplicates=drop_duplicates)
         raw.unlink()
+        tell(Step("importing", facts=(f"{min_count}-core",)))
         users, items = _core(buckets, min_count)
+        tell(Step("importing", facts=(f"writing {int(users.sum()):,} users",)))
         writer = DatasetWriter(
             folder, items=int(items.sum()), has_times=has_times, truncation=max_length, min_count=min_count
         )

@@ -7,7 +7,7 @@ would be recommended it. The exact search finds the ranks; a cap lets it leave a
 Shapes: B rows, D width, V items.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +79,12 @@ def rank_targets(backbone: Backbone, evaluation: EvaluationSet, *, mask_history:
 
 @torch.no_grad()  # not inference mode: what a class of the user's keeps from here, training may read
 def rank_sets(
-    backbone: Backbone, sets: Mapping[str, EvaluationSet], *, mask_history: bool, cap: int | None = None
+    backbone: Backbone,
+    sets: Mapping[str, EvaluationSet],
+    *,
+    mask_history: bool,
+    cap: int | None = None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Ranks]:
     """Rank each row's target among all items of the catalogue, which is packed once for all sets.
 
@@ -88,6 +93,7 @@ def rank_sets(
         sets: users, contexts and targets.
         mask_history: whether items of the context cannot be recommended, the target too if it is one.
         cap: the greatest rank that is told apart, at least the largest cutoff; None for all.
+        tell: is told now and then how many rows of all sets are ranked.
 
     Returns:
         By set, int64 ranks in the order of the rows: 1..V, or cap + 1 for all that lie beyond the cap. Masked targets
@@ -100,9 +106,17 @@ def rank_sets(
     backbone.eval()
     ranking = _Ranking(backbone, *packed(backbone), mask_history, cap or backbone.item_count)
     with threads_for_rows() as threads:
-        ranks = {name: ranking.ranks(users, threads) for name, users in sets.items()}
+        ranks: dict[str, Ranks] = {}
+        for name, users in sets.items():
+            before = sum(len(done) for done in ranks.values())
+            ranks[name] = ranking.ranks(users, threads, partial(_told_after, before, tell))
     backbone.train(was_training)
     return ranks
+
+
+def _told_after(before: int, tell: Callable[[int], None], rows: int) -> None:
+    """Tell of rows of one set after those of the sets before it."""
+    tell(before + rows)
 
 
 @dataclass(frozen=True)
@@ -115,12 +129,14 @@ class _Ranking:
     mask_history: bool
     cap: int
 
-    def ranks(self, users: EvaluationSet, threads: Executor) -> Ranks:
-        ranks = np.empty(len(users.targets), dtype=np.int64)
+    def ranks(self, users: EvaluationSet, threads: Executor, tell: Callable[[int], None]) -> Ranks:
+        ranks, done = np.empty(len(users.targets), dtype=np.int64), 0
         for rows in blocks_by_length(users.contexts.lengths, rows=_ROWS_PER_GROUP):
             ask = partial(self._piece_ranks, self._query(users, rows))
             for piece, rank_B in answered(threads, len(rows), ask):
                 ranks[rows[piece]] = rank_B.cpu().numpy()
+                done += len(rank_B)
+                tell(done)
         if self.mask_history:
             items = self.backbone.item_count
             ranks[users.masked()] = self.cap + 1 if self.cap < items else beyond_cutoffs(items)

@@ -20,17 +20,18 @@ from rsir_scale.runs import layout
 from rsir_scale.runs.evaluated import TEST_RANK, VALIDATION_RANK, Evaluation
 from rsir_scale.runs.records import write_entry
 from rsir_scale.runs.run import Run
+from rsir_scale.steps import Tell, counted, silent
 from rsir_scale.storage.base import AlreadyExistsError
 
 
-def evaluate_iteration(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
+def evaluate_iteration(run: Run, iteration: int, backbone: Backbone, tell: Tell = silent) -> Evaluation:
     """Rank, write ranks and metrics, and return what counts: these metrics, or those of an earlier attempt.
 
     Raises:
         StorageFullError: the store took no more bytes.
         IntegrityError: metrics.json is there and damaged.
     """
-    store, evaluation = run.store, _evaluate(run, iteration, backbone)
+    store, evaluation = run.store, _evaluate(run, iteration, backbone, tell)
     with suppress(AlreadyExistsError):
         store.create(layout.metrics(iteration), evaluation.to_bytes())
         return evaluation
@@ -38,10 +39,17 @@ def evaluate_iteration(run: Run, iteration: int, backbone: Backbone) -> Evaluati
     return Evaluation.from_bytes(store.read(key), f"{store.root}/{key}")
 
 
-def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
+def _evaluate(run: Run, iteration: int, backbone: Backbone, tell: Tell) -> Evaluation:
     config, training, held_out = run.config.evaluation, run.dataset.training_sequences(), run.dataset.held_out()
     sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
-    ranks = rank_sets(backbone, sets, mask_history=config.mask_history, cap=config.rank_cap)
+    users = sum(len(each.targets) for each in sets.values())
+    ranks = rank_sets(
+        backbone,
+        sets,
+        mask_history=config.mask_history,
+        cap=config.rank_cap,
+        tell=counted(tell, "evaluating", users, "target"),
+    )
     table = _ranks_table(sets, ranks, config.rank_cap)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
@@ -55,12 +63,12 @@ def _evaluate(run: Run, iteration: int, backbone: Backbone) -> Evaluation:
     metrics: dict[str, float] = {}
     for name, values in ranks.items():
         metrics |= summarise(values, config, prefix=name)
-    users = {name: len(values) for name, values in ranks.items()}
+    ranked = {name: len(values) for name, values in ranks.items()}
     return Evaluation(
         metrics=metrics,
         mask_history=config.mask_history,
         rank_cap=config.rank_cap,
-        users=users,
+        users=ranked,
         masked_targets=masked_targets(sets, config),
         encoder=backbone.encodes_in(),
         ranks=entry,

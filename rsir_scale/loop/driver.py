@@ -28,8 +28,9 @@ from rsir_scale.errors import ConfigError, ResumableError, RsirError
 from rsir_scale.generation.learning import is_to_be_fitted
 from rsir_scale.generation.pool import generate_with_ray
 from rsir_scale.generation.trainer import fit_augmenter_with_ray
+from rsir_scale.loop.line import ProgressLine
 from rsir_scale.loop.preflight import Need, Node, check, check_settings, local_nodes, needs
-from rsir_scale.loop.progress import GenerationLine, ProgressLine, TrainingLine, phase_line
+from rsir_scale.loop.progress import GenerationLine, TrainingLine, phase
 from rsir_scale.loop.recursion import Phases, run_recursion
 from rsir_scale.loop.stop import StoppedError, Stopper
 from rsir_scale.models.repository import try_teacher
@@ -41,6 +42,7 @@ from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.run import Run
 from rsir_scale.runs.teacher import find_teacher, read_teacher
 from rsir_scale.runs.trained import read_model
+from rsir_scale.steps import Step, Tell
 from rsir_scale.training.trainer import train_with_ray
 
 _RELEASE_S = 120.0
@@ -70,7 +72,7 @@ def drive(run: Run, *, line: ProgressLine | None = None) -> None:
             check_settings(config, run.dataset)
             check(config, cluster.nodes())
             _try_new_teacher(run)
-            _drive(run, RayPhases(cluster, shown), stopper)
+            _drive(run, RayPhases(cluster, shown), stopper, shown.update)
         except KeyboardInterrupt:
             shown.close()
             stopper.disarm()
@@ -99,12 +101,12 @@ def _try_new_teacher(run: Run) -> None:
         try_teacher(found)
 
 
-def _drive(run: Run, phases: Phases, stopper: Stopper) -> None:
+def _drive(run: Run, phases: Phases, stopper: Stopper, tell: Tell) -> None:
     with open_run(run.store, run.config, run.dataset) as opened:
         stopper.tell = partial(_tell, opened, RUN_STOPPED)
         stopper.last_line = _again(run)
         try:
-            run_recursion(opened, phases)
+            run_recursion(opened, phases, tell)
         except KeyboardInterrupt:
             _tell(opened, RUN_STOPPED)
             raise
@@ -249,7 +251,7 @@ class RayPhases:
         """Fit theta_k on Ray Train workers."""
         last = run.config.loop.iterations
         shown = TrainingLine(self.line, iteration=iteration, last=last)
-        self.line.update(phase_line(iteration, last, "training", "starting workers"))
+        self.line.update(Step(phase(iteration, last, "training"), facts=("starting workers",)))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[0])
         train_with_ray(run, iteration, shown.update)
@@ -271,7 +273,7 @@ class RayPhases:
             done=shards - len(missing),
             shards=shards,
         )
-        self.line.update(phase_line(plan.iteration, last, "generating", "starting actors"))
+        self.line.update(Step(phase(plan.iteration, last, "generating"), facts=("starting actors",)))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[1])
         generate_with_ray(run, plan.iteration, missing, shown.update)
@@ -281,9 +283,9 @@ class RayPhases:
         """Fit what the augmenter learns on Ray Train workers, if it learns something."""
         if not is_to_be_fitted(augmenter_of(run, iteration)):
             return
-        last, phase = run.config.loop.iterations, "training the augmenter"
-        shown = TrainingLine(self.line, iteration=iteration, last=last, phase=phase)
-        self.line.update(phase_line(iteration, last, phase, "starting workers"))
+        last, name = run.config.loop.iterations, "training the augmenter"
+        shown = TrainingLine(self.line, iteration=iteration, last=last, name=name)
+        self.line.update(Step(phase(iteration, last, name), facts=("starting workers",)))
         self.cluster.connect()
         self.cluster.wait_for(needs(run.config)[0])
         fit_augmenter_with_ray(run, iteration, shown.update)

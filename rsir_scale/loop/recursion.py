@@ -7,6 +7,8 @@ so the same call starts a run, resumes it wherever it stopped, and finds nothing
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from rsir_scale.augmenters.opening import augmenter_of, unread_settings
@@ -16,6 +18,7 @@ from rsir_scale.config.settings import Config
 from rsir_scale.errors import IntegrityError
 from rsir_scale.evaluation.iteration import evaluate_iteration
 from rsir_scale.loop.preflight import check_settings
+from rsir_scale.loop.progress import phase
 from rsir_scale.models.repository import load_trained
 from rsir_scale.runs import events, layout
 from rsir_scale.runs.evaluated import Evaluation, read_evaluation
@@ -36,6 +39,7 @@ from rsir_scale.runs.selection import SELECTION_METRIC
 from rsir_scale.runs.settle import mixture_facts, settle
 from rsir_scale.runs.teacher import read_teacher
 from rsir_scale.runs.trained import has_model, read_model
+from rsir_scale.steps import Step, Tell, silent
 from rsir_scale.storage.base import Store
 
 
@@ -51,8 +55,13 @@ class Phases(Protocol):
         ...
 
 
-def run_recursion(run: HeldRun, phases: Phases) -> None:
+def run_recursion(run: HeldRun, phases: Phases, tell: Tell = silent) -> None:
     """Bring the run to its end: `loop.iterations` generations, or fewer by `loop.patience`.
+
+    Args:
+        run: held by this process.
+        phases: where training and writing run; they show themselves how far they are.
+        tell: is told of evaluation and settling.
 
     Raises:
         ConfigError: the settings cannot work on this dataset; nothing was begun.
@@ -64,10 +73,10 @@ def run_recursion(run: HeldRun, phases: Phases) -> None:
     append_event(run.store, events.RUN_STARTED)
     scores: list[float] = []
     for iteration in range(run.config.loop.iterations + 1):
-        scores.append(_train_and_evaluate(run, phases, iteration))
+        scores.append(_train_and_evaluate(run, phases, iteration, tell))
         if _is_last(run.config, scores):
             break
-        _generate(run, phases, iteration)
+        _generate(run, phases, iteration, tell)
     append_event(run.store, events.RUN_DONE)
 
 
@@ -80,7 +89,7 @@ def _is_last(config: Config, scores: Sequence[float]) -> bool:
     return patience is not None and newest - scores.index(max(scores)) >= patience
 
 
-def _train_and_evaluate(run: HeldRun, phases: Phases, iteration: int) -> float:
+def _train_and_evaluate(run: HeldRun, phases: Phases, iteration: int, tell: Tell) -> float:
     """Return theta_k's validation score; train and evaluate it, and make it count, if that was not done."""
     store, link = run.store, layout.model_link(iteration)
     if store.exists(link):
@@ -89,7 +98,7 @@ def _train_and_evaluate(run: HeldRun, phases: Phases, iteration: int) -> float:
         append_event(store, events.TRAINING_STARTED, {"iteration": iteration})
         run.lease.assert_held()
         phases.train(run, iteration)
-    evaluation = _evaluation(run, iteration)
+    evaluation = _evaluation(run, iteration, tell)
     score = _score(store, layout.metrics(iteration), evaluation.metrics)
     write_link(store, _model_link(run, iteration, evaluation), run.lease)
     return score
@@ -101,12 +110,18 @@ def _score(store: Store, key: str, metrics: Mapping[str, float]) -> float:
     return metrics[SELECTION_METRIC]
 
 
-def _evaluation(run: HeldRun, iteration: int) -> Evaluation:
+def _evaluation(run: HeldRun, iteration: int, tell: Tell) -> Evaluation:
     earlier = read_evaluation(run.store, iteration)
     if earlier is not None:
         return earlier
     append_event(run.store, events.EVALUATION_STARTED, {"iteration": iteration})
-    return evaluate_iteration(run, iteration, load_trained(run, iteration))
+    what = phase(iteration, run.config.loop.iterations, "evaluating")
+    return evaluate_iteration(run, iteration, load_trained(run, iteration), partial(_retold, tell, what))
+
+
+def _retold(tell: Tell, what: str, step: Step) -> None:
+    """Tell of a step under the name of its phase."""
+    tell(replace(step, what=what))
 
 
 def _model_link(run: HeldRun, iteration: int, evaluation: Evaluation) -> ModelLink:
@@ -130,7 +145,7 @@ def _model_link(run: HeldRun, iteration: int, evaluation: Evaluation) -> ModelLi
     )
 
 
-def _generate(run: HeldRun, phases: Phases, iteration: int) -> None:
+def _generate(run: HeldRun, phases: Phases, iteration: int, tell: Tell) -> None:
     """Let theta_k, or the teacher, write from D_k, settle duplicates, and make it count, if that was not done."""
     store = run.store
     if store.exists(layout.generation_link(iteration)):
@@ -140,6 +155,7 @@ def _generate(run: HeldRun, phases: Phases, iteration: int) -> None:
     append_event(store, events.GENERATION_STARTED, {"iteration": iteration, "shards": len(plan.shards)})
     run.lease.assert_held()
     phases.generate(run, plan)
+    tell(Step(phase(iteration, run.config.loop.iterations, "settling duplicates")))
     generation, files = settle(run, plan, augmenter.settle_rules, attempt=layout.new_attempt())
     hits = held_out_hits(run, iteration, files)
     generation = generation.model_copy(update={"counters": generation.counters | hits})

@@ -24,6 +24,7 @@ from rsir_scale.runs.lineage import SequenceFile, part_files, read_columns, read
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.owners import Owners, kept_rows, owners
 from rsir_scale.runs.run import Run
+from rsir_scale.steps import Tell, counted, silent
 
 _ULPS_APART = 16
 
@@ -54,9 +55,11 @@ class AugmentedData:
         run: the run.
         iteration: k.
         synthetic_share: about as many synthetic sequences for each real one, or all, where there are fewer; None: all.
+        tell: is told how many files are read.
     """
 
-    def __init__(self, run: Run, iteration: int, *, synthetic_share: float | None = None) -> None:
+    def __init__(self, run: Run, iteration: int, *, synthetic_share: float | None = None, tell: Tell = silent) -> None:
+        self._tell = tell
         self.dataset = dataset = run.dataset
         self.user_ids = pl.Series(dataset.user_ids(), dtype=pl.String)
         self.item_ids = pl.Series(dataset.item_ids(), dtype=pl.String)
@@ -78,6 +81,12 @@ class AugmentedData:
         Raises:
             IntegrityError: a file of the run is damaged.
         """
+        report = counted(self._tell, "exporting", len(self._files), "file")
+        for number, group in enumerate(self._groups(), start=1):
+            yield group
+            report(number)
+
+    def _groups(self) -> Iterator[Group]:
         users = self.dataset.meta.users
         first, until = np.zeros(users), np.zeros(users)
         for group in self._real():

@@ -18,6 +18,7 @@ from rsir_scale.outputs.staging import appearing
 from rsir_scale.runs.begun import check_dataset
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.run import Run
+from rsir_scale.steps import Tell, silent
 from rsir_scale.storage.base import Store
 
 ExportFormat = Literal["parquet", "csv", "sequences", "recbole"]
@@ -35,6 +36,7 @@ def export(
     out: str | Path,
     iteration: int | None = None,
     synthetic_share: float | None = None,
+    tell: Tell = silent,
 ) -> Path:
     """Write D_k to a new file (or, for RecBole, folder).
 
@@ -47,6 +49,7 @@ def export(
         iteration: k, the data that theta_k trains on; None for all that is written so far.
         synthetic_share: about as many synthetic sequences for each real one, chosen by their ids, or all of them where
             there are fewer; None for all.
+        tell: is told how many files of D_k are read.
 
     Returns:
         The path written.
@@ -65,7 +68,7 @@ def export(
             "for each real one, such as 0.25, or leave it out for all"
         )
     check_dataset(run)
-    data = AugmentedData(run, _iteration(run.store, iteration), synthetic_share=synthetic_share)
+    data = AugmentedData(run, _iteration(run.store, iteration), synthetic_share=synthetic_share, tell=tell)
     with appearing(out) as staging:
         if format == "recbole":
             write_recbole(data, staging, name=Path(out).absolute().name)

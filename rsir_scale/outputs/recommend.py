@@ -8,7 +8,7 @@ The exact search finds the items, so scores are float64 sums and an order holds 
 Shapes: B rows, P recommended items.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,6 @@ from rsir_scale.data.sequences import Int64Array, offsets_of
 from rsir_scale.data.split import put_back
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.rows import answered, encoded, history, packed, threads_for_rows
-from rsir_scale.loop.progress import Meter, duration
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
 from rsir_scale.outputs.staging import appearing
@@ -37,6 +36,7 @@ from rsir_scale.runs.begun import check_dataset, run_to_load
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.run import Run
 from rsir_scale.runs.selection import best_iteration
+from rsir_scale.steps import Tell, counted, silent
 from rsir_scale.storage.opening import open_store
 
 RANK, SCORE = "rank", "score"
@@ -148,7 +148,7 @@ def recommend(
     users: Sequence[str] | None,
     out: str | Path,
     iteration: int | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Tell = silent,
 ) -> Path:
     """Write the best items of users: user_id, item_id, rank (from 1), score; Parquet or CSV by the suffix of `out`.
 
@@ -209,11 +209,11 @@ def _tables(
     contexts: Sequences,
     rows: Int64Array,
     top: int,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> Iterator[pl.DataFrame]:
     user_ids, item_ids = dataset.user_ids(), model.item_ids
     block_rows = max(1, min(_ROWS_PER_BLOCK, _ITEMS_PER_BLOCK // max(1, top)))
-    meter = Meter(len(rows), done=0)
+    report = counted(tell, "recommending", len(rows), "user")
     for first in range(0, max(1, len(rows)), block_rows):
         block = rows[first : first + block_rows]
         items_NP, scores_NP = model.rank(contexts.select(block), top)
@@ -226,9 +226,7 @@ def _tables(
                 SCORE: scores_NP[found],
             }
         )
-        done = first + len(block)
-        left = duration(meter.left_s(done))
-        tell(f"recommending  {done:,}/{len(rows):,} users" + (f"  {left} left" if left else ""))
+        report(first + len(block))
 
 
 def _write_parquet(file: BinaryIO, tables: Iterable[pl.DataFrame]) -> None:

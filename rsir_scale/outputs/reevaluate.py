@@ -11,10 +11,16 @@ from rsir_scale.runs.begun import check_dataset
 from rsir_scale.runs.evaluated import read_evaluation
 from rsir_scale.runs.run import Run
 from rsir_scale.runs.trained import has_model
+from rsir_scale.steps import Tell, counted, silent
 
 
-def reevaluate(run: Run, iteration: int) -> dict[str, Any]:
+def reevaluate(run: Run, iteration: int, tell: Tell = silent) -> dict[str, Any]:
     """Rank all held-out items over the full catalogue by theta_k.
+
+    Args:
+        run: of the model.
+        iteration: k.
+        tell: is told how many users' items are ranked.
 
     Returns:
         `iteration`, `mask_history` and `catalogue` (the protocol), `users` with a validation and a test item,
@@ -35,7 +41,13 @@ def reevaluate(run: Run, iteration: int) -> dict[str, Any]:
     backbone = load_trained(run, iteration)
     sets = {"validation": validation_set(training, held_out), "test": test_set(training, held_out)}
     metrics: dict[str, float] = {}
-    found = rank_sets(backbone, sets, mask_history=protocol.mask_history, cap=protocol.largest_cutoff)
+    found = rank_sets(
+        backbone,
+        sets,
+        mask_history=protocol.mask_history,
+        cap=protocol.largest_cutoff,
+        tell=counted(tell, "evaluating", sum(len(users.targets) for users in sets.values()), "target"),
+    )
     for name, ranks in found.items():
         metrics |= summarise(ranks, protocol, prefix=name)
     recorded = read_evaluation(store, iteration)

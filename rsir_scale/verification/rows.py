@@ -5,7 +5,6 @@ ledger, and how many rows were made again. A shard of which the part or a source
 an iteration whose model or preparation is: its rows would fail for a reason that is named already.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from rsir_scale.runs.commits import CommitRecord, read_commits
 from rsir_scale.runs.lineage import load_slices, located, read_columns
 from rsir_scale.runs.manifest import Manifest
 from rsir_scale.runs.plan import ShardPlan
+from rsir_scale.steps import Step, Tell
 from rsir_scale.verification.faults import Ledger
 
 _RESTS_ON = frozenset({"model", "weights", "search", "clusters", "prepared", "learned"})
@@ -32,7 +32,7 @@ def verify_rows(
     ledger: Ledger,
     *,
     limit: int | None,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> int:
     """Check every row of an iteration's parts.
 
@@ -55,7 +55,7 @@ def verify_rows(
     checker = _Checker(augmenter, plan, ledger)
     first = again = 0
     for number, record in enumerate(commits, start=1):
-        tell(f"iteration {plan.iteration}  verifying  part {number}/{len(commits)}")
+        tell(Step(f"iteration {plan.iteration}  verifying", number, len(commits), "part"))
         rows = record.part.rows or 0
         chosen = (np.arange(first, first + rows) % stride) == 0
         first += rows

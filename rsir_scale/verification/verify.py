@@ -8,7 +8,6 @@ leftovers of attempts that lost are no fault.
 """
 
 import hashlib
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from rsir_scale.runs.manifest import Link, Manifest, ModelLink, link_key, paired
 from rsir_scale.runs.plan import check_files
 from rsir_scale.runs.run import Run
 from rsir_scale.runs.selection import SELECTION_METRIC
+from rsir_scale.steps import Step, Tell, silent
 from rsir_scale.storage.base import Store, sha256_of
 from rsir_scale.verification.faults import Fault, Ledger
 from rsir_scale.verification.generation import check_generation
@@ -64,9 +64,7 @@ class VerifyReport:
         return asdict(self) | {"faults": [asdict(fault) for fault in self.faults]}
 
 
-def verify(
-    run: Run, *, rows_per_iteration: int | None = None, tell: Callable[[str], None] = lambda _: None
-) -> VerifyReport:
+def verify(run: Run, *, rows_per_iteration: int | None = None, tell: Tell = silent) -> VerifyReport:
     """Check a run, finished or under way, against everything that it records.
 
     Args:
@@ -85,7 +83,8 @@ def verify(
     rows = rechecked = 0
     for manifest in manifests:
         earlier_whole = not ledger.damaged
-        for entry in manifest.files:
+        for number, entry in enumerate(manifest.files, start=1):
+            tell(Step(f"iteration {manifest.iteration}  hashing", number, len(manifest.files), "file"))
             _hash(run.store, entry.key, entry.key, entry.sha256, ledger)
         _check_metrics(run.store, manifest, ledger)
         if manifest.generation is None:

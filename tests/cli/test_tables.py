@@ -24,6 +24,14 @@ def test_texts_of_a_row_stand_whole_below_the_table_by_the_name_of_their_row(
     assert any("rows" in line and "7" in line for line in lines)
 
 
+def test_a_pipe_gets_lines_as_long_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    show({"digest": "0" * 200}, as_json=False)
+    assert "0" * 200 in capsys.readouterr().out
+
+
 def test_json_has_every_text_in_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     show(FACTS, as_json=True)
     assert json.loads(capsys.readouterr().out) == FACTS

@@ -7,9 +7,9 @@ from ray._private.authentication.authentication_utils import is_token_auth_enabl
 from rsir_scale.errors import ConfigError, LeaseHeldError, ResumableError, StorageFullError
 from rsir_scale.loop import driver
 from rsir_scale.loop.driver import drive
+from rsir_scale.loop.line import ProgressLine
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.loop.preflight import Node
-from rsir_scale.loop.progress import ProgressLine
 from rsir_scale.runs.lease import Lease
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store

@@ -8,7 +8,7 @@ import ray
 from ray.util import placement_group, remove_placement_group
 
 from rsir_scale.loop.driver import drive
-from rsir_scale.loop.progress import ProgressLine
+from rsir_scale.loop.line import ProgressLine
 from rsir_scale.runs.status import read_status
 from rsir_scale.storage.opening import open_store
 from rsir_scale.training import trainer
