@@ -81,7 +81,7 @@ def drawn(step: Step, stream: TextIO, width: int) -> str:
         width: columns, at least 1.
     """
     console = Console(file=stream, width=width, force_terminal=True, highlight=False, markup=False, emoji=False)
-    left = [step.left] if step.left else []
+    left = [step.left[-width:]] if step.left else []
     room = width - sum(cell_len(text) + _GAP for text in left)
     what = step.what if cell_len(step.what) <= room else set_cell_size(step.what, max(0, room))
     room -= cell_len(what) + _GAP
@@ -91,7 +91,7 @@ def drawn(step: Step, stream: TextIO, width: int) -> str:
     facts, room = _fitting(step.facts[::-1], room)
     bars = [ProgressBar(step.total, step.done, width=bar + max(0, min(room, _LONGEST_BAR - bar)))] if bar else []
     grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
-    grid.add_row(what, *bars, *counts, *facts[::-1], *left)
+    grid.add_row(*([what] if what else []), *bars, *counts, *facts[::-1], *left)
     with console.capture() as captured:
         console.print(grid, end="", no_wrap=True, crop=True)
     return captured.get().rstrip("\n")
