@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.record.result_file import Row, write_rows
-from benchmarks.studies.paired_gain import is_done, run_arm, tell
+from benchmarks.studies.paired_gain import run_arm
 from rsir_scale.config.file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.generation.shard import generate_locally
@@ -36,7 +36,7 @@ THRESHOLDS = (1, 3, 5, 10, 20, 50, 100)
 BASE = "base"
 
 
-class Written(Exception):  # noqa: N818 - no error: what was asked for is there
+class Written(Exception):
     """theta_0 has written, and nothing more is wanted."""
 
 
@@ -44,8 +44,8 @@ class WritingAlone:
     """Phases of a run that ends where its second fit would begin."""
 
     def train(self, run: HeldRun, iteration: int) -> None:
-        """Raise Written."""
-        raise Written
+        """Raise Written: theta_0 is there, and its writing is finished."""
+        raise Written(f"{run.store.root}: theta_{iteration} is not wanted")
 
     def generate(self, run: HeldRun, plan: ShardPlan) -> None:
         """Compute the missing shards one after another."""

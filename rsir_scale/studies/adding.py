@@ -2,7 +2,8 @@
 
 Comes in: a study and the folder of another one. Goes out: how many runs were copied. Both have to compare the same, on
 the same data. The hash of every file that a manifest names is checked while it is copied; what no manifest names stays
-behind; the figures of a cell's lists come along. `run.yaml` comes last: a copy that was stopped does not look finished, and is made again.
+behind, and the figures of a cell's lists come along. `run.yaml` comes last: a copy that was stopped does not look
+finished, and is made again.
 """
 
 from collections.abc import Iterator

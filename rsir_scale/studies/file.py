@@ -202,8 +202,8 @@ def _arm(name: str, settings: Mapping[str, JsonValue]) -> Arm:
         if not _OVERRIDE.fullmatch(key) or key in _SET_BY_THE_STUDY:
             raise ConfigError(
                 f"arms.{name}.{key} is not a setting that an arm may have: write section.key, such as "
-                "generation.augmenter; the study sets seed, data.path, evaluation.cutoffs (cutoffs) and training.threads "
-                "(cell.cpus)"
+                "generation.augmenter; the study sets seed, data.path, evaluation.cutoffs (cutoffs) and "
+                "training.threads (cell.cpus)"
             )
     if control is not None and control not in CONTROLS:
         raise ConfigError(f"arms.{name}.control={control!r} is none of {', '.join(CONTROLS)}")

@@ -2,8 +2,8 @@
 
 Comes in: finished runs of one arm. Goes out: means over them. `updates` are all optimiser updates, theta_0's and the
 augmenter's included, as though the arm had trained its own base; `seconds` are wall time of fitting and writing on the
-machine that made the cell: theta_0's fit, `retrain_seconds` of the fits after it, and `generate_seconds`, within which is
-what an augmenter learned.
+machine that made the cell: theta_0's fit, `retrain_seconds` of the fits after it, and `generate_seconds`, within which
+is what an augmenter learned.
 """
 
 from collections.abc import Sequence
