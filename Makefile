@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs, once: see `setup`.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint house test test-ray test-all test-faults quickstart clean
+.PHONY: help setup lint house test test-ray test-all test-faults paper quickstart clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
@@ -44,6 +44,12 @@ test-all: setup  ## Everything, the slow ones included; what this machine lacks 
 
 test-faults: setup  ## Every fault at every step of the commit protocol, and a thousand interleavings
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.report docs/results/faults.json
+
+MINUTES ?= 60
+WORKERS ?= 2
+paper: setup  ## The paper's tables, as many as fit into MINUTES=60, and docs/paper.md; given again, it goes on
+	$(BIN)/python -m benchmarks.studies.paper --minutes $(MINUTES) --workers $(WORKERS)
+	$(BIN)/python -m benchmarks.studies.paper_page
 
 RAW := data/ml-100k-raw/ml-100k.inter
 PREPARED := data/ml-100k/dataset.json

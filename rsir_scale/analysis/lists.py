@@ -8,7 +8,7 @@ Shapes: N lists, P places of a list, V items.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -47,6 +47,10 @@ class Lists:
         """Look a value of each item up for each place; 0 where a list has no more."""
         values = np.concatenate([[0.0], np.asarray(value_V, dtype=np.float64)])
         return np.asarray(values[self.item_NP])
+
+    def first(self, places: int) -> "Lists":
+        """The same lists, cut to their first places."""
+        return replace(self, item_NP=self.item_NP[:, :places])
 
     def mean(self, value_NP: Values) -> float:
         """The mean over lists of the mean over each list's places; lists without an item do not count."""

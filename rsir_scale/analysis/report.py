@@ -12,15 +12,14 @@ from typing import Any
 
 from rsir_scale.analysis.corpus import corpus_of
 from rsir_scale.analysis.leakage import Leak, against_breakdown, leaks, planted_market, real_noise
-from rsir_scale.analysis.lists import describe, lists_of
+from rsir_scale.analysis.model_lists import describe_model
 from rsir_scale.analysis.sharpness import Minimum, sample_batch
 from rsir_scale.analysis.sharpness import describe as around
 from rsir_scale.analysis.tangent import movement, neighbours
 from rsir_scale.data.dataset import PreparedDataset
 from rsir_scale.errors import InputError
-from rsir_scale.evaluation.evaluate import EvaluationSet, test_set
+from rsir_scale.evaluation.evaluate import test_set
 from rsir_scale.models.repository import load_trained
-from rsir_scale.outputs.recommend import LoadedModel
 from rsir_scale.runs.begun import check_dataset
 from rsir_scale.runs.manifest import Manifest, read_chain
 from rsir_scale.runs.run import Run
@@ -54,7 +53,7 @@ def analyse(run: Run, *, top: int, market_seed: int | None = None, sharpness: bo
     users = test_set(real, dataset.held_out())
     rows = [corpus_of(run, manifest.iteration, real) for manifest in manifests]
     for row in rows:
-        row |= _lists(run, row["iteration"], users, top)
+        row |= describe_model(run, row["iteration"], users, (top,))
     if sharpness:
         for row, minimum in zip(rows, _minima(run, manifests), strict=True):
             row |= minimum
@@ -66,14 +65,6 @@ def analyse(run: Run, *, top: int, market_seed: int | None = None, sharpness: bo
     for row, leak in zip(rows, found, strict=False):  # the last theta_k writes nothing
         row |= _leakage(leak)
     return told | {"real_noise": real_noise(market, real), "breakdown": _breakdown(manifests, found, dataset)}
-
-
-def _lists(run: Run, iteration: int, users: EvaluationSet, top: int) -> dict[str, float]:
-    dataset = run.dataset
-    model = LoadedModel(load_trained(run, iteration), dataset.item_ids(), run.config.evaluation.mask_history)
-    item_NP, _ = model.rank(users.contexts, top)
-    training = dataset.training_sequences()
-    return describe(lists_of(item_NP, users.targets, training, item_count=dataset.meta.items))
 
 
 def _minima(run: Run, manifests: list[Manifest]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 Comes in: a study and the folder of another one. Goes out: how many runs were copied. Both have to compare the same, on
 the same data. The hash of every file that a manifest names is checked while it is copied; what no manifest names stays
-behind. `run.yaml` comes last: a copy that was stopped does not look finished, and is made again.
+behind, and the figures of a cell's lists come along. `run.yaml` comes last: a copy that was stopped does not look
+finished, and is made again.
 """
 
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from rsir_scale.runs.manifest import Manifest, link_key, read_chain
 from rsir_scale.runs.records import FileEntry, read_entry
 from rsir_scale.storage.base import Store
 from rsir_scale.studies.folder import Study, add_seeds, require_same
+from rsir_scale.studies.lists import keep_lists, read_lists
 
 
 def add_cells(study: Study, other: Study) -> tuple[int, int]:
@@ -34,6 +36,9 @@ def add_cells(study: Study, other: Study) -> tuple[int, int]:
     add_seeds(study.store, sorted({cell.seed for cell in missing}))
     for cell in missing:
         copy_run(other.run_store(cell), study.run_store(cell))
+        lists = read_lists(other.store, cell)
+        if lists is not None:
+            keep_lists(study.store, cell.key, lists)
         study.forget_failure(cell)
     return len(missing), len(finished) - len(missing)
 

@@ -113,6 +113,7 @@ def config_of(file: StudyFile, cell: Cell, *, passes: int | None = None) -> Conf
         "data.path": file.datasets[cell.dataset],
         "seed": cell.seed + (AA_SEED if cell.control == "aa" else 0),
         "training.threads": file.cell.cpus,
+        "evaluation.cutoffs": list(file.cutoffs),
         **({} if passes is None else longer_overrides(passes)),
     }
     raw = dict(file.base)

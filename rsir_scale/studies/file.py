@@ -25,7 +25,7 @@ Control = Literal["aa", "longer", "copies", "random"]
 CONTROLS: tuple[Control, ...] = ("aa", "longer", "copies", "random")
 _NEEDED: tuple[Control, ...] = ("aa", "longer")
 _OVERRIDE = re.compile(r"[a-z_]+\.\w+")
-_SET_BY_THE_STUDY = frozenset({"data.path", "training.threads"})
+_SET_BY_THE_STUDY = frozenset({"data.path", "training.threads", "evaluation.cutoffs"})
 _PATHS = frozenset({"model.item_vectors", "generation.teacher"})
 Seed = Annotated[int, NotBool, Field(ge=0, lt=2**62)]
 
@@ -202,7 +202,8 @@ def _arm(name: str, settings: Mapping[str, JsonValue]) -> Arm:
         if not _OVERRIDE.fullmatch(key) or key in _SET_BY_THE_STUDY:
             raise ConfigError(
                 f"arms.{name}.{key} is not a setting that an arm may have: write section.key, such as "
-                "generation.augmenter; the study sets seed, data.path and training.threads (cell.cpus)"
+                "generation.augmenter; the study sets seed, data.path, evaluation.cutoffs (cutoffs) and "
+                "training.threads (cell.cpus)"
             )
     if control is not None and control not in CONTROLS:
         raise ConfigError(f"arms.{name}.control={control!r} is none of {', '.join(CONTROLS)}")

@@ -22,6 +22,7 @@ from rsir_scale.storage.base import AlreadyExistsError, Store
 from rsir_scale.storage.opening import open_store
 from rsir_scale.studies.cells import Cell, cells_of, config_of
 from rsir_scale.studies.file import StudyFile
+from rsir_scale.studies.lists import has_lists
 
 STUDY = "study.json"
 FORMAT_VERSION = 1
@@ -83,6 +84,10 @@ class Study:
         """Whether the cell's run is finished. Raises IntegrityError."""
         store = self.run_store(cell)
         return is_run(store) and read_status(store)["state"] == DONE
+
+    def is_made(self, cell: Cell) -> bool:
+        """Whether nothing is left to do for the cell: its run is finished, and its lists are described."""
+        return self.is_done(cell) and (self.file.cell.where == "ray" or has_lists(self.store, cell))
 
     def failure(self, cell: Cell) -> Failure | None:
         """Why it failed the last time; None where it did not."""

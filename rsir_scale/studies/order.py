@@ -125,7 +125,7 @@ class _Work:
     def __init__(self, study: Study, cells: Sequence[Cell]) -> None:
         self._study = study
         self._cells = {cell.key: cell for cell in cells}
-        self._done = {cell.key for cell in cells if study.is_done(cell)}
+        self._done = {cell.key for cell in cells if study.is_made(cell)}
         self._running: set[str] = set()
         self._held: dict[str, tuple[float, float]] = {}
         self._shared: dict[str, str] = {}

@@ -25,6 +25,7 @@ from rsir_scale.studies.contrasts import (
 from rsir_scale.studies.file import BASE
 from rsir_scale.studies.folder import Study
 from rsir_scale.studies.ledger import ledger_of
+from rsir_scale.studies.lists import CellLists, compared, read_lists
 from rsir_scale.studies.looks import models_digest, record_look, warning_of
 from rsir_scale.studies.ranks import Series, common_seeds
 from rsir_scale.studies.verdict import sentence_for, word_for
@@ -68,8 +69,11 @@ class _Dataset:
     def __init__(self, study: Study, name: str, done: list[Cell]) -> None:
         self._study, self._name = study, name
         stores: dict[str, dict[int, Any]] = {}
+        self._lists: dict[tuple[str, int], CellLists] = {}
         for cell in done:
             stores.setdefault(cell.name, {})[cell.seed] = study.run_store(cell)
+            if (lists := read_lists(study.store, cell)) is not None:
+                self._lists[cell.name, cell.seed] = lists
         self._series = {name: Series(of_seed) for name, of_seed in stores.items()}
         self._kinds = {cell.name: cell for cell in done if not cell.is_base}
 
@@ -102,6 +106,7 @@ class _Dataset:
             "against": against,
             "segments": by_segment(ours, base, groups, metric),
             "curve": curve(ours.series, metric),
+            "lists": self._lists_beside_the_base(cell, ours.iteration, seeds),
             "ledger": self._ledger(ours.series, base.series, seeds),
         }
 
@@ -117,6 +122,13 @@ class _Dataset:
 
     def _groups(self, ids: Any) -> dict[str, Mask_U]:
         return segments_of(open_dataset(self._study.file.datasets[self._name]), ids)
+
+    def _lists_beside_the_base(self, cell: Cell, iteration: int, seeds: tuple[int, ...]) -> dict[str, Any]:
+        both = [seed for seed in seeds if {(cell.name, seed), (BASE, seed)} <= self._lists.keys()]
+        return compared(
+            [self._lists[cell.name, seed].iterations[iteration] for seed in both],
+            [self._lists[BASE, seed].iterations[0] for seed in both],
+        )
 
     def _ledger(self, ours: Series, base: Series, seeds: tuple[int, ...]) -> dict[str, Any]:
         spent, of_base = (ledger_of([series.stores[seed] for seed in seeds]) for series in (ours, base))
