@@ -60,7 +60,7 @@ def bars(name: str, title: str, series: Sequence[Series], axes: Axes, *, stacked
 def points(name: str, title: str, series: Sequence[Series], axes: Axes) -> Figure:
     """Draw named rows, the first on top, each a point with its interval along the x axis; `y` of a series are names."""
     data = [
-        {"type": "scatter", "mode": "markers", "name": one.name, "x": list(one.x), "y": list(one.y)}
+        {"type": "scatter", "mode": "markers", "orientation": "h", "name": one.name, "x": list(one.x), "y": list(one.y)}
         | {"marker": {"color": _colour(place), "size": 9}, "error_x": _interval(one.x, one)}
         for place, one in enumerate(series)
     ]
