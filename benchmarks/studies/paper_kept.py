@@ -67,11 +67,11 @@ def accuracy_lines(figures: Figures) -> Iterator[Line]:
                     yield Line((shown, "script", row), theirs, found[0], found[1])
 
 
-def earlier_gains(name: str, arm: str, against: str = "base") -> tuple[dict[str, Gain], int] | None:
-    """What a script before the studies found of an arm on test."""
+def earlier_gains(name: str, arm: str) -> tuple[dict[str, Gain], int] | None:
+    """What a script before the studies found of an arm against its base on test, and with how many seeds."""
     rows = [
         row
         for row in (results_in(name) or {"rows": []})["rows"]
-        if (row["arm"], row["split"], row["iteration"]) == (arm, "test", 1) and row.get("against", "base") == against
+        if (row["arm"], row["split"], row["iteration"], row.get("against", "base")) == (arm, "test", 1, "base")
     ]
-    return ({row["metric"]: of_row(row) for row in rows}, len(rows[0]["seeds"])) if rows else None
+    return ({row["metric"]: of_row(row) for row in rows}, len(rows[0]["per_seed"])) if rows else None

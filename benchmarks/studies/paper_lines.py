@@ -113,7 +113,12 @@ def interval(gain: Gain) -> str:
     """A gain in per cent with its interval."""
     if gain.low is None or gain.high is None:
         return f"{gain.percent:+.1f} %"
-    return f"{gain.percent:+.1f} % [{gain.low:+.1f}, {gain.high:+.1f}]"
+    return f"{gain.percent:+.1f} % [{_bound(gain.low)}, {_bound(gain.high)}]"
+
+
+def _bound(percent: float) -> str:
+    """One that would be shown as zero gets another digit, for its sign matters."""
+    return f"{percent:+.1f}" if abs(percent) >= 0.05 else f"{percent:+.2f}"
 
 
 def _joined(parts: Iterator[str]) -> str:

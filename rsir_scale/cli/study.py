@@ -121,6 +121,8 @@ def _show_report(found: dict[str, Any]) -> None:
         {"dataset": arm["dataset"]} | line if several else line for arm in found["arms"] for line in _lines(arm, metric)
     ]
     show_rows(metric, rows)
+    if lists := _list_rows(found):
+        show_rows("top-n lists, mean of the seeds", lists)
     for arm in found["arms"]:
         if arm["control"] is None:
             typer.echo(arm["sentence"])
@@ -128,6 +130,20 @@ def _show_report(found: dict[str, Any]) -> None:
         typer.echo(f"the best on {dataset} by validation: {name}")
     for warning in found["warnings"]:
         typer.echo(f"warning: {warning}")
+
+
+def _list_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What lists of each dataset's base and of each arm are like, at the length of the study's metric."""
+    length = f"@{found['metric'].partition('@')[2]}"
+    rows: dict[str, dict[str, Any]] = {}
+    for arm in found["arms"]:
+        figures = {name: entry for name, entry in arm["lists"].items() if name.endswith(length)}
+        if figures:
+            told = f"{arm['dataset']}: " if len(found["choice"]) > 1 else ""
+            base = {name: entry["base"] for name, entry in figures.items()}
+            rows.setdefault(f"{told}base", base)
+            rows[f"{told}{arm['name']}"] = {name: entry["value"] for name, entry in figures.items()}
+    return [{"lists of": name} | row for name, row in rows.items()]
 
 
 def _lines(arm: dict[str, Any], metric: str) -> Iterator[dict[str, Any]]:

@@ -42,7 +42,13 @@ def study_page(report: Report) -> Page:
             *(Claim(text, "warning") for text in report["warnings"]),
             *([Claim(f"Controls are missing: {missing}", "warning")] if missing else []),
         ),
-        sections=(_against_base(report), _against_controls(report), _iterations(report), _costs(report)),
+        sections=(
+            _against_base(report),
+            _against_controls(report),
+            _iterations(report),
+            _top_lists(report),
+            _costs(report),
+        ),
         terms=_TERMS,
     )
 
@@ -156,6 +162,17 @@ def _groups(report: Report) -> Iterator[tuple[Cell, ...]]:
                 entry.get("value"),
                 difference(entry),
             )
+
+
+def _top_lists(report: Report) -> Section:
+    rows = [
+        (arm["name"], arm["dataset"], name, entry["base"], entry["value"])
+        for arm in report["arms"]
+        for name, entry in arm["lists"].items()
+    ]
+    words = "Means over seeds of what the lists of the test users are like." if rows else "No cell kept its lists."
+    table = _table(report, "", ("arm", "dataset", "figure", "base", "arm"), rows, folded=True)
+    return Section("Top-n lists", words, (table,) if rows else ())
 
 
 def _costs(report: Report) -> Section:

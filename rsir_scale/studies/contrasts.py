@@ -14,6 +14,7 @@ from rsir_scale.studies.file import StudyFile
 from rsir_scale.studies.ranks import TEST, VALIDATION, Series, common_seeds
 
 _LEAST_USERS = 10
+_SEVERAL = 2
 Entry = dict[str, Any]
 
 
@@ -66,10 +67,14 @@ def by_segment(ours: Model, theirs: Model, groups: Mapping[str, Mask_U], metric:
     }
 
 
-def curve(series: Series, metric: str) -> list[dict[str, float]]:
-    """Means over seeds and users of every iteration."""
+def curve(series: Series, base: Model, *, metric: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Means over seeds and users of every iteration.
+
+    Where there is more than one iteration after theta_0, `gains` has each one's differences from the base on test, too.
+    They are a description, corrected for nothing: whoever takes the best of them has chosen on test.
+    """
     seeds = sorted(series.stores)
-    return [
+    points = [
         {"iteration": iteration}
         | {
             f"{split}/{metric}": float(_values(Model(series, iteration), seeds, split, metric).mean())
@@ -77,6 +82,14 @@ def curve(series: Series, metric: str) -> list[dict[str, float]]:
         }
         for iteration in range(series.last + 1)
     ]
+    if series.last < _SEVERAL:
+        return points
+    return [{**point, "gains": _gains(series, base, point, names)} for point in points]
+
+
+def _gains(series: Series, base: Model, point: Mapping[str, Any], names: Sequence[str]) -> dict[str, Entry]:
+    ours, seeds = Model(series, point["iteration"]), common_seeds(series, base.series)
+    return {name: _entry(_difference(ours, base, seeds, TEST, name)) for name in names}
 
 
 def with_holm(tables: Sequence[Mapping[str, Entry]]) -> list[dict[str, Entry]]:

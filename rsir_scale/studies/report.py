@@ -105,7 +105,7 @@ class _Dataset:
             "metrics": contrast(ours, base, against=BASE, names=names),
             "against": against,
             "segments": by_segment(ours, base, groups, metric),
-            "curve": curve(ours.series, metric),
+            "curve": curve(ours.series, base, metric=metric, names=names),
             "lists": self._lists_beside_the_base(cell, ours.iteration, seeds),
             "ledger": self._ledger(ours.series, base.series, seeds),
         }

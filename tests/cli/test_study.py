@@ -1,6 +1,8 @@
 """`rsir study`, verb by verb, without Ray: `run` is held to what it refuses and to what it asks of the schedule."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,17 @@ def test_a_study_tells_where_it_stands_and_what_it_found(capsys: pytest.CaptureF
         code, out, _ = call(capsys, "study", verb, tmp_path / "study")
         assert (code, "market" in out) == (0, True)
     assert found["arms"][0]["sentence"] in out
+
+
+def test_a_study_is_reported_without_torch_and_ray(tmp_path: Path) -> None:
+    copy_of_study(tmp_path / "study")
+    script = (
+        "import sys\nfrom rsir_scale.cli.main import main\n"
+        f"try:\n    main(['study', 'report', {str(tmp_path / 'study')!r}, '--json'])\nexcept SystemExit as end:\n"
+        "    assert not end.code\nassert not {'torch', 'ray', 'pandas'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+    assert json.loads(done.stdout)["arms"][0]["lists"].keys() >= {"coverage@10", "gini@5", "serendipity@10"}
 
 
 def test_a_first_study_file_and_another_machine_s_cells(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ def test_an_arm_with_another_augmenter_leaves_the_base_s_options_behind() -> Non
     assert "stride" not in configs["shuffled"].augmenter
 
 
+def test_a_cell_records_metrics_at_the_study_s_cutoffs() -> None:
+    file = study_file(cutoffs=[3, 10], base={"evaluation": {"cutoffs": [7]}})
+    assert {config_of(file, cell).evaluation.cutoffs for cell in cells_of(file, (0,))} == {(3, 10)}
+
+
 def test_a_cell_has_the_threads_of_its_processors() -> None:
     file = study_file(cell={"cpus": 3})
     assert {config_of(file, cell).training.threads for cell in cells_of(file, (0,))} == {3}

@@ -16,6 +16,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an arm without a section": ({"arms": {**ARMS, "x": {"augmenter": "dr4sr"}}}, "arms.x.augmenter.*section.key"),
     "an arm of other data": ({"arms": {**ARMS, "x": {"data.path": "elsewhere"}}}, "arms.x.data.path"),
     "an arm with a seed": ({"arms": {**ARMS, "x": {"seed": 3}}}, "arms.x.seed"),
+    "an arm with cutoffs": ({"arms": {**ARMS, "x": {"evaluation.cutoffs": [3]}}}, "evaluation.cutoffs .cutoffs."),
     "an arm called base": ({"arms": {**ARMS, "base": {}}}, "every study has"),
     "a name that is a path": ({"datasets": {"../up": "data"}}, r"\.\./up"),
     "a seed twice": ({"seeds": [1, 1]}, "names one twice"),

@@ -82,6 +82,9 @@ def test_an_arm_is_charged_for_its_base_and_for_what_it_wrote(found: dict[str, A
     assert rsir["price"]["updates"] == 2.0
     assert rsir["trials"] == 59 + 1  # every user is tried once
     assert arm(found, "aa")["ledger"]["trials"] == 0
+    assert rsir["pairs"] > rsir["sequences"] > 0
+    base_seconds = rsir["seconds"] / rsir["price"]["seconds"]
+    assert rsir["seconds"] == pytest.approx(base_seconds + rsir["retrain_seconds"] + rsir["generate_seconds"])
 
 
 def test_the_choice_is_the_best_by_validation_base_and_controls_included(found: dict[str, Any]) -> None:
@@ -109,6 +112,9 @@ def test_the_iteration_that_stands_for_an_arm_is_the_best_by_validation_and_neve
     scores = [_metrics(study, "rsir", 0, number)["validation/NDCG@10"] for number in range(3)]
     best = max((1, 2), key=lambda number: (scores[number], -number))
     assert chosen(series, "NDCG@10").iteration == best
+    entry = arm(report_of(study), "rsir")
+    assert entry["curve"][best]["gains"]["NDCG@10"]["mean"] == pytest.approx(entry["metrics"][TEST]["mean"])
+    assert entry["curve"][0]["gains"]["NDCG@10"]["mean"] == 0.0
 
 
 def test_a_study_under_way_is_reported_with_what_is_missing_and_a_later_look_is_told(tmp_path: Path) -> None:
