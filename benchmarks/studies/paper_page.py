@@ -20,8 +20,8 @@ from benchmarks.studies.paper_tables import SECTIONS, Section
 
 PAGE = ROOT / "docs" / "paper.md"
 OTHERS = (
-    ("counts of sequences", "Table 4", FILE, "sequence_counts"),
-    ("weak to strong", "Fig. 4", "teachers-toys.json", "weak_to_strong"),
+    ("counts of sequences", "Table 4", FILE, "benchmarks.studies.sequence_counts"),
+    ("weak to strong", "Fig. 4", "teachers-toys.json", "benchmarks.studies.weak_to_strong"),
 )
 OF_ALL = "make paper MINUTES=60 WORKERS=2"
 
@@ -100,7 +100,7 @@ def _studies() -> Iterator[str]:
         state = "not run" if found is None else f"[finished](results/paper/{study.name}.json), seeds: {seeds}"
         yield f"| [{study.name}](../{study.path}) | {study.shows} | {state} |"
     for name, shows, file, script in OTHERS:
-        command = f"`python -m benchmarks.studies.{script} run …`"
+        command = f"`python -m {script} run …`"
         yield f"| {name} | {shows} | {_state(file, command)} |"
 
 

@@ -1,9 +1,9 @@
-"""The tables of gains in README.md and docs/results.md, made from the JSON files that the studies leave.
+"""The tables of gains in docs/results.md, made from the JSON files that the studies leave.
 
     python -m benchmarks.studies.results_tables
 
-writes their rows anew; a test holds the pages to them, so that no figure is copied by hand. A gain is bold where it is
-one of three seeds or more and its interval holds no zero, without correction for several metrics.
+writes their rows again; a test holds the page to them, so that no figure is copied by hand. A gain is bold where it is
+one of three seeds or more and its interval excludes zero, without correction for several metrics.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.record.result_file import Row
 
 ROOT = Path(__file__).parents[2]
-README, PAGE, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "results"
+PAGE, RESULTS = ROOT / "docs" / "results.md", ROOT / "docs" / "results"
 DATASETS = ("Toys", "Beauty", "Sports", "Yelp")
 METRICS = ("NDCG@10", "Recall@10")
 RSIR = "rsir-retrain"
@@ -43,37 +43,31 @@ PAPER: dict[tuple[str, str], tuple[Pair, Pair | None, Pair]] = {
 
 def main() -> None:
     """Write the rows of all tables."""
-    for page in {page for page, _ in tables()}:
-        page.write_text(rewritten(page))
+    PAGE.write_text(rewritten(PAGE.read_text()))
 
 
-def rewritten(page: Path) -> str:
-    """A page with the rows of its tables made anew."""
-    text = page.read_text()
-    for (place, header), rows in tables().items():
-        if place == page:
-            before, _, after = text.partition(f"{header}\n")
-            separator, *rest = after.splitlines(keepends=True)
-            below = list(dropwhile(lambda line: line.startswith("|"), rest))
-            text = "".join([before, f"{header}\n", separator, *(f"{row}\n" for row in rows), *below])
+def rewritten(text: str) -> str:
+    """The page's text with the rows of its tables written again."""
+    for header, rows in tables().items():
+        before, _, after = text.partition(f"{header}\n")
+        separator, *rest = after.splitlines(keepends=True)
+        below = list(dropwhile(lambda line: line.startswith("|"), rest))
+        text = "".join([before, f"{header}\n", separator, *(f"{row}\n" for row in rows), *below])
     return text
 
 
-def tables() -> dict[tuple[Path, str], list[str]]:
-    """Rows by page and header."""
+def tables() -> dict[str, list[str]]:
+    """Rows by header."""
     return {
-        (README, "| | seeds | base: NDCG@10 / Recall@10 | with RSIR | RSIR against longer training |"): [
+        "| test | seeds | base | RSIR against the base | against longer training | against copies |": [
             _line(name, rows, "test") for name, rows in _studies()
         ],
-        (PAGE, "| test | seeds | base | RSIR against the base | against longer training | against copies |"): [
-            _line(name, rows, "test", copies=True) for name, rows in _studies()
+        "| validation | seeds | base | RSIR against the base | against longer training | against copies |": [
+            _line(name, rows, "validation") for name, rows in _studies()
         ],
-        (PAGE, "| validation | seeds | base | RSIR against the base | against longer training | against copies |"): [
-            _line(name, rows, "validation", copies=True) for name, rows in _studies()
-        ],
-        (PAGE, "| | seeds | base | RSIR | paper's | RSIR-FT | paper's |"): paper_rows(),
-        (PAGE, f"| test, teacher | {' | '.join(SIZES)} | mean lift |"): teacher_rows("test"),
-        (PAGE, f"| validation, teacher | {' | '.join(SIZES)} | mean lift |"): teacher_rows("validation"),
+        "| | seeds | base | RSIR | paper's | RSIR-FT | paper's |": paper_rows(),
+        f"| test, teacher | {' | '.join(SIZES)} | mean lift |": teacher_rows("test"),
+        f"| validation, teacher | {' | '.join(SIZES)} | mean lift |": teacher_rows("validation"),
     }
 
 
@@ -127,11 +121,11 @@ def _read(path: Path) -> list[Row]:
     return rows
 
 
-def _line(name: str, rows: list[Row], split: str, *, copies: bool = False) -> str:
+def _line(name: str, rows: list[Row], split: str) -> str:
     own = _pick(rows, RSIR, "base", split)
     longer, passes = LONGER[name]
     cells = [name, str(len(own[0]["seeds"])), _base(own), _gains(own)]
-    for other, told in ((longer, f"{passes} passes"), *([(COPIES, "")] if copies else [])):
+    for other, told in ((longer, f"{passes} passes"), (COPIES, "")):
         found = _pick(rows, RSIR, other, split)
         seeds = _numbers(found) if found and found[0]["seeds"] != own[0]["seeds"] else ""
         more = "; ".join(part for part in (told, seeds) if part)

@@ -27,7 +27,8 @@ from rsir_scale.storage.base import Store
 
 TEST, VALIDATION = "test", "validation"
 COLUMNS: Mapping[str, str] = {TEST: TEST_RANK, VALIDATION: VALIDATION_RANK}
-GAIN, LOSS, OPEN = "a gain is shown", "a loss is shown", "no gain is shown"
+GAIN, ON_TEST_ALONE = "a gain is shown", "a gain is shown on test alone"
+LOSS, OPEN = "a loss is shown", "no gain is shown"
 NO_CONTROL = (
     "No control was run: longer training may do as much. "
     "`rsir study init DATASET --out FILE` begins a study that compares both."
@@ -47,9 +48,9 @@ class Compared:
 
     @property
     def word(self) -> str:
-        """What test shows."""
+        """What test shows; a gain that validation does not point to is told apart."""
         if self.test.low > 0.0:
-            return GAIN
+            return GAIN if self.validation.mean > 0.0 else ON_TEST_ALONE
         return LOSS if self.test.high < 0.0 else OPEN
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rsir_scale.analysis.significance import Difference
-from rsir_scale.analysis.verdict import GAIN, LOSS, OPEN, Compared, Verdict, told, verdict_of
+from rsir_scale.analysis.verdict import GAIN, LOSS, ON_TEST_ALONE, OPEN, Compared, Verdict, told, verdict_of
 from rsir_scale.config.settings import EvaluationConfig
 from rsir_scale.errors import IntegrityError
 from rsir_scale.runs.evaluated import read_evaluation
@@ -25,8 +25,12 @@ def verdict(run: TinyRun, **evaluation: object) -> Verdict:
 
 @pytest.mark.parametrize(("low", "high", "word"), [(0.1, 0.2, GAIN), (-0.2, -0.1, LOSS), (-0.1, 0.2, OPEN)])
 def test_test_alone_has_the_word(low: float, high: float, word: str) -> None:
-    assert Compared("NDCG@10", interval(low, high), interval(-0.1, 0.1)).word == word
+    assert Compared("NDCG@10", interval(low, high), interval(-0.1, 0.2)).word == word
     assert Compared("NDCG@10", interval(-0.1, 0.1), interval(low, high)).word == OPEN
+
+
+def test_a_gain_that_validation_does_not_point_to_is_told_apart() -> None:
+    assert Compared("NDCG@10", interval(0.1, 0.2), interval(-0.2, 0.1)).word == ON_TEST_ALONE
 
 
 def test_a_difference_is_told_in_per_cent_of_the_base_and_as_it_is_where_that_is_nothing() -> None:
