@@ -50,7 +50,7 @@ class Finding:
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False) -> None:
-    """Say what is installed here, what is missing, and what to do about it."""
+    """Say what is installed here, and what is missing."""
     found = list(findings())
     broken = any(finding.state == BROKEN for finding in found)
     if as_json:

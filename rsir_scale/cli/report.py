@@ -18,7 +18,7 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="CSV or TSV of item_id and title, for the examples of a run.")
     ] = None,
 ) -> None:
-    """Write what a run or a study found as one HTML page, which needs no network."""
+    """Write what a run or a study found as one HTML page."""
     from rsir_scale.report.page import write_page
     from rsir_scale.report.run_page import run_page
     from rsir_scale.report.study_page import study_page
@@ -39,7 +39,7 @@ def compare(
     directories: Annotated[list[str], typer.Argument(metavar="RUN RUN…", help="Folders or addresses of runs.")],
     html: Html,
 ) -> None:
-    """Write runs side by side as one HTML page; of each the iteration with the best validation stands for it."""
+    """Write runs side by side as one HTML page."""
     from rsir_scale.report.comparison import comparison_page
     from rsir_scale.report.page import write_page
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,10 +45,10 @@ def test_the_setting_decides_what_is_masked_wherever_a_stored_model_is_ranked(tm
     asked: list[bool] = []
 
     def listening(
-        backbone: Backbone, sets: dict[str, EvaluationSet], *, mask_history: bool, cap: int | None
+        backbone: Backbone, sets: dict[str, EvaluationSet], *, mask_history: bool, cap: int | None, **more: Any
     ) -> dict[str, npt.NDArray[np.int64]]:
         asked.append(mask_history)
-        return rank_sets(backbone, sets, mask_history=mask_history, cap=cap)
+        return rank_sets(backbone, sets, mask_history=mask_history, cap=cap, **more)
 
     for module in (iteration, reevaluate):
         monkeypatch.setattr(module, "rank_sets", listening)
