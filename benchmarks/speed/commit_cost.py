@@ -38,6 +38,7 @@ from rsir_scale.loop import recursion
 from rsir_scale.loop.local import LocalPhases
 from rsir_scale.runs.manifest import read_manifest
 from rsir_scale.runs.open_run import HeldRun, open_run
+from rsir_scale.steps import silent
 from rsir_scale.storage.opening import open_store
 
 PROTOCOL: dict[str, list[tuple[ModuleType, str]]] = {
@@ -128,7 +129,7 @@ def main() -> None:
 def train(folder: Path, config: Config, dataset: PreparedDataset) -> None:
     """Leave a run with a trained and evaluated theta_0, and no plan."""
     with open_run(open_store(folder), config, dataset) as run:
-        recursion._train_and_evaluate(run, Written(), 0)
+        recursion._train_and_evaluate(run, Written(), 0, silent)
 
 
 def write(trained: Path, folder: Path, config: Config, dataset: PreparedDataset) -> Row:
