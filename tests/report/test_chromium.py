@@ -14,6 +14,7 @@ from tests.report.test_page import comparison_text, run_text, study_text
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(700),  # a browser starts in seconds, on a busy machine in minutes
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 # Beside the page's own: counts what was asked of a network.
@@ -28,7 +29,7 @@ def opened(page: str, folder: Path, *flags: str) -> tuple[str, str]:
     file.write_text(page.replace("</body>", COUNTING))
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
     logged = ["--enable-logging=stderr", "--dump-dom", *flags, file.as_uri()]
-    done = subprocess.run([*command, *logged], capture_output=True, text=True, check=True, timeout=200)
+    done = subprocess.run([*command, *logged], capture_output=True, text=True, check=True, timeout=600)
     return done.stdout, done.stderr
 
 
