@@ -4,8 +4,9 @@
 
 Each study of `configs/paper/` is given to `rsir study run`, which is stopped when the time is up, and whose next call
 goes on. Studies that were begun are in order of the time that `rsir study status` says is left, the others by a guess.
-The report of each finished study is kept in `docs/results/paper/`, from which `paper_page` writes docs/paper.md. At the
-end stands what is left, with the command that goes on. `--only NAME …` runs these alone.
+The report of each study whose begun seeds are done is kept in `docs/results/paper/`, from which `paper_page` writes
+docs/paper.md. At the end stands what is left, with the command that goes on. `--only NAME …` runs these alone; with
+`--minutes 0` nothing runs, and what is done is kept.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def main() -> None:
         if not run(study, arguments.out, workers=arguments.workers, until=end):
             failed.add(study.name)
     for study in wanted:
-        if is_finished(study, arguments.out):
+        if is_complete(study, arguments.out):
             keep(study, arguments.out)
     tell_what_is_left(wanted, arguments.out, arguments.workers)
 
@@ -67,10 +68,16 @@ def begun(study: PaperStudy, out: Path) -> Study | None:
     return read_study(store) if store.exists(STUDY) else None
 
 
-def is_finished(study: PaperStudy, out: Path) -> bool:
-    """Whether every cell of it is made."""
+def is_complete(study: PaperStudy, out: Path) -> bool:
+    """Whether every cell of the seeds that were begun is done: a report of them can be kept."""
     found = begun(study, out)
-    return found is not None and all(found.is_made(cell) for cell in found.cells())
+    return found is not None and all(found.is_done(cell) for cell in found.cells())
+
+
+def is_finished(study: PaperStudy, out: Path) -> bool:
+    """Whether it is complete, with all seeds of its file."""
+    found = begun(study, out)
+    return found is not None and set(study.read().seeds) <= {*found.seeds()} and is_complete(study, out)
 
 
 def seconds_left(study: PaperStudy, out: Path) -> float:
