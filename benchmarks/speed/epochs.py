@@ -7,17 +7,22 @@ Both fit the same data with the same settings on one thread, in turns, a process
 the median of `--repeats` epochs after a first one, `cpu_epoch_s` what the process worked of it, which others on the
 machine disturb less; `times_before` and `times_before_cpu` are medians of the rounds' ratios. The draws of dropout
 differ between the versions, so losses are alike and not the same: epochs whose losses part by more than a hundredth are
-no result. Rows of the file that this does not measure stay.
+no result. `--rectools` adds so many epochs of RecTools' SASRec (`rectools.py`) right after ours, with the loss and the
+negatives of the preset, and `times_ours`, how many of our epochs one of theirs takes. Rows of the file that this does
+not measure stay.
 """
 
 import argparse
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.record.machine import commit, environment
 from benchmarks.record.result_file import Row, read_rows, write_rows
+from benchmarks.speed.rectools import ENVIRONMENT, rectools_epochs
 from benchmarks.speed.turns import BEFORE, ROOT, Worker, clocked
+from rsir_scale.config.file import load_config
 
 SCRIPT = Path(__file__).with_name("epoch_worker.py")
 BACKBONES = ("sasrec", "cl4srec", "semantic_id", "hstu")
@@ -33,11 +38,15 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=BACKBONES)
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="of both sides")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rectools", type=int, default=0, metavar="EPOCHS", help="of RecTools, beside our SASRec")
+    parser.add_argument("--env", type=Path, default=ENVIRONMENT, help="RecTools'; made where it is not there")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     for preset in arguments.presets:
         for backbone in arguments.backbones:
             measured = measure(preset, backbone, arguments)
+            if backbone == "sasrec" and arguments.rectools:
+                measured.append(rectools_row(preset, arguments, ours_s=float(measured[0]["epoch_s"])))
             for row in measured:
                 print(row, flush=True)
             if arguments.json:
@@ -76,6 +85,24 @@ def measure(preset: str, backbone: str, arguments: argparse.Namespace) -> list[R
         }
         for name in workers
     ]
+
+
+def rectools_row(preset: str, arguments: argparse.Namespace, *, ours_s: float) -> Row:
+    """Time RecTools' epochs. Raises SystemExit: see `rectools_epochs`."""
+    config = load_config(ROOT / CONFIGS[preset], [f"training.preset={preset}", *arguments.overrides])
+    found = rectools_epochs(config, epochs=arguments.rectools, environment=arguments.env)
+    epoch_s = statistics.median(found["epoch_s"])
+    return {
+        "implementation": "rectools",
+        "preset": preset,
+        "backbone": "sasrec",
+        "threads": 1,
+        "cpu": environment()["cpu"],
+        "epoch_s": round(epoch_s, 3),
+        "times_ours": round(epoch_s / ours_s, 1),
+        "epochs_s": [round(seconds, 3) for seconds in found["epoch_s"]],
+        "training_loss": found["losses"],
+    }
 
 
 def rename(figure: str) -> str:

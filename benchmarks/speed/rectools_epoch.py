@@ -1,4 +1,4 @@
-"""Epochs of RecTools' SASRec on sequences of a file, timed. Runs in RecTools' own environment; see `training.py`.
+"""Epochs of RecTools' SASRec on sequences of a file, timed. Runs in RecTools' own environment; see `rectools.py`.
 
 Comes in: an .npz with `items` and `offsets`, and the settings as JSON. Goes out: one line of JSON with the seconds and
 the mean loss of each epoch and the sequences seen in it. Nothing of this project is imported here.
@@ -75,7 +75,7 @@ def main() -> None:
         dropout_rate=settings["dropout"],
         session_max_len=settings["max_length"],
         loss=settings["loss"],
-        n_negatives=settings["negatives"] or 1,
+        n_negatives=settings["negatives"],
         gbce_t=settings["gbce_calibration"],
         lr=settings["learning_rate"],
         batch_size=settings["batch_size"],

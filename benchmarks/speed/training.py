@@ -17,14 +17,11 @@ before the table was made. `settings_for` says what the fit of a catalogue is se
 """
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -38,9 +35,10 @@ import torch
 from benchmarks.record.machine import commit
 from benchmarks.record.result_file import Row, read_rows, write_rows
 from benchmarks.speed.catalogue_step import measure_step
+from benchmarks.speed.rectools import rectools_epochs
 from rsir_scale.config.file import load_config
 from rsir_scale.config.settings import TrainingConfig
-from rsir_scale.data.dataset import Sequences, open_dataset
+from rsir_scale.data.dataset import open_dataset
 from rsir_scale.evaluation.evaluate import EvaluationSet
 from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
@@ -50,15 +48,8 @@ from rsir_scale.training.iteration import training_task
 from rsir_scale.training.recommender import Recommender
 from rsir_scale.training.worker import Worker
 
-ROOT = Path(__file__).parents[2]
-REQUIREMENTS = Path(__file__).with_name("rectools-requirements.txt")
-# Our name of a loss, its name there, negatives.
-LOSSES = {
-    "sampled_softmax": ("sampled_softmax", 256),
-    "cross_entropy": ("softmax", None),
-    "bce": ("BCE", 1),
-    "gbce": ("gBCE", 256),
-}
+# Losses and their negatives.
+LOSSES = {"sampled_softmax": 256, "cross_entropy": None, "bce": 1, "gbce": 256}
 GBCE_CALIBRATION = 0.75
 # Of every catalogue size: the same batch and negatives.
 STEP_SETTINGS = [
@@ -88,12 +79,9 @@ def measure_ours(arguments: argparse.Namespace, loss: str) -> Row | None:
     if loss not in get_args(TrainingConfig.model_fields["loss"].annotation):
         print(f"training.loss={loss} is not among those of this version: no row of ours")
         return None
-    negatives = LOSSES[loss][1]
     overrides = [
         *(f"model.{key}={value}" for key, value in {"feed_forward": 64, "norm": "pre"}.items()),
-        *(f"training.{key}={value}" for key, value in {"loss": loss, "max_epochs": arguments.epochs}.items()),
-        *(["training.logq_correction=false", f"training.negatives={negatives}"] if negatives else []),
-        *([f"training.gbce_calibration={GBCE_CALIBRATION}"] if loss == "gbce" else []),
+        *(f"training.max_epochs={arguments.epochs}", *_loss_settings(loss)),
         *arguments.overrides,
     ]
     return _in_fresh_process(fit_ours, arguments.config, overrides) | _named("ours", loss)
@@ -119,52 +107,20 @@ def fit_ours(config_path: str, overrides: list[str]) -> Row:
 
 def measure_rectools(arguments: argparse.Namespace, loss: str) -> Row:
     """RecTools' row of a loss. Raises SystemExit: it did not see each sequence once an epoch."""
-    config = load_config(arguments.config, arguments.overrides)
-    sequences = open_dataset(config.data.path).training_sequences()
-    sequences = latest(sequences.select(trainable_rows(sequences)), config.data.max_length + 1)
-    theirs, negatives = LOSSES[loss]
-    settings = {
-        **{key: getattr(config.model, key) for key in ("width", "blocks", "heads", "dropout")},
-        "max_length": config.data.max_length,
-        "learning_rate": config.training.learning_rate,
-        "batch_size": config.training.batch_size,
-        "loss": theirs,
-        "negatives": negatives,
-        "gbce_calibration": GBCE_CALIBRATION,
-        "epochs": arguments.rectools_epochs,
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        np.savez(f"{folder}/sequences.npz", items=sequences.items, offsets=sequences.offsets)
-        command = [str(rectools_python(arguments.env)), "-m", "benchmarks.speed.rectools_epoch"]
-        command += ["--data", f"{folder}/sequences.npz", "--settings", json.dumps(settings)]
-        here = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=here)
-    if done.returncode:
-        raise SystemExit(f"RecTools failed:\n{done.stderr[-3000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    if set(found["sequences"]) != {len(sequences)}:
-        raise SystemExit(f"RecTools saw {found['sequences']} sequences an epoch, not {len(sequences)}: no result")
-    row = _epochs(found["epoch_s"], found["losses"], len(sequences), config.training.batch_size)
+    config = load_config(arguments.config, [*arguments.overrides, *_loss_settings(loss)])
+    found = rectools_epochs(config, epochs=arguments.rectools_epochs, environment=arguments.env)
+    row = _epochs(found["epoch_s"], found["losses"], found["sequences"], config.training.batch_size)
     return row | _named("rectools", loss)
 
 
-def rectools_python(folder: Path) -> Path:
-    """The interpreter of RecTools' environment, which is made where the requirements are not those it was made of."""
-    python, stamp = folder.absolute() / "bin" / "python", folder / "requirements.sha256"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making {folder} from {REQUIREMENTS.name}", flush=True)
-        venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)], check=True)
-        stamp.write_text(wanted)
-    return python
-
-
-def latest(sequences: Sequences, most: int) -> Sequences:
-    """The latest items of each sequence, as our batches have them."""
-    lengths = np.minimum(sequences.lengths, most)
-    kept = np.arange(len(sequences.items)) >= np.repeat(sequences.offsets[1:] - lengths, sequences.lengths)
-    return Sequences(sequences.ids, np.concatenate([[0], np.cumsum(lengths)]), sequences.items[kept])
+def _loss_settings(loss: str) -> list[str]:
+    """The settings of a loss, for both sides."""
+    negatives = LOSSES[loss]
+    return [
+        f"training.loss={loss}",
+        *(["training.logq_correction=false", f"training.negatives={negatives}"] if negatives else []),
+        *([f"training.gbce_calibration={GBCE_CALIBRATION}"] if loss == "gbce" else []),
+    ]
 
 
 def _epochs(seconds: list[float], losses: list[float], sequences: int, batch_size: int) -> Row:
@@ -178,7 +134,7 @@ def _epochs(seconds: list[float], losses: list[float], sequences: int, batch_siz
 
 
 def _named(implementation: str, loss: str) -> Row:
-    negatives = LOSSES[loss][1]
+    negatives = LOSSES[loss]
     return {"implementation": implementation, "loss": loss, "threads": 1, "commit": commit()} | (
         {"negatives": negatives} if negatives else {}
     )

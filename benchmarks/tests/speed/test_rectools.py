@@ -1,6 +1,6 @@
 """Both sides of the timing of training do the same work."""
 
-from benchmarks.speed.training import latest
+from benchmarks.speed.rectools import latest
 from benchmarks.tests.small_market import market
 
 
