@@ -1,8 +1,9 @@
 """Settings that hold for every test, made before any numeric library is imported."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Generator
+from multiprocessing.util import Finalize
 
 # Several processes with a thread for each core starve one another on small machines; one thread also fixes the order of
 # floating-point sums, on which digests rest.
@@ -22,13 +23,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 pytest_plugins = ["devtools.s3_fixtures", "tests.ray.cluster"]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_cmdline_main() -> Generator[None, int | None, int | None]:
+def pytest_configure() -> None:
     """Delete the temporary folders of this process when it ends; `tmp_path`, which pytest keeps for a while, aside."""
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    with tempfile.TemporaryDirectory(prefix="rsir-tests-", ignore_cleanup_errors=True) as folder:
-        tempfile.tempdir = folder
-        return (yield)
+    tempfile.tempdir = tempfile.mkdtemp(prefix="rsir-tests-")
+    # After multiprocessing has deleted its own, which lies in it (-100).
+    Finalize(None, shutil.rmtree, (tempfile.tempdir,), {"ignore_errors": True}, exitpriority=-200)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
