@@ -13,6 +13,7 @@ from rsir_scale.errors import InputError
 from rsir_scale.outputs.recommend import LoadedModel, load_model, recommend
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.selection import SELECTION_METRIC
+from rsir_scale.steps import Step
 from rsir_scale.storage.opening import open_store
 from tests.evaluation.worlds import LastItemBackbone
 from tests.loop.tiny_run import ITEMS, TinyRun, interactions, tiny_run
@@ -73,9 +74,10 @@ def test_asking_for_nobody_gives_an_empty_table(tmp_path: Path) -> None:
 
 def test_progress_ends_with_all_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rsir_scale.outputs.recommend._ROWS_PER_BLOCK", 25)
-    told: list[str] = []
+    told: list[Step] = []
     _written(tiny_run(), tmp_path, tell=told.append)
-    assert [line.split("  ")[:2] for line in told] == [["recommending", f"{done}/60 users"] for done in (25, 50, 60)]
+    assert [step.what for step in told] == ["recommending"] * 3
+    assert [(step.done, step.total) for step in told] == [(25, 60), (50, 60), (60, 60)]
 
 
 @pytest.mark.parametrize("candidates", [1, 1 << 20])

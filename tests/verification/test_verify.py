@@ -32,6 +32,7 @@ from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.plan import read_plan
 from rsir_scale.runs.records import FileEntry, Record, entry_of
 from rsir_scale.runs.selection import SELECTION_METRIC
+from rsir_scale.steps import Step
 from rsir_scale.storage.opening import open_store
 from rsir_scale.verification.faults import Ledger
 from rsir_scale.verification.rows import verify_rows
@@ -118,11 +119,12 @@ def test_a_limit_scores_fewer_rows_of_each_iteration(limit: int) -> None:
 
 def test_each_part_is_told_before_it_is_checked() -> None:
     run = tiny_run()
-    told: list[str] = []
+    told: list[Step] = []
     verify(run, rows_per_iteration=1, tell=told.append)
-    parts = [len(read_plan(run.store, iteration).shards) for iteration in (0, 1)]
-    assert len(told) == sum(parts)
-    assert told[parts[0] - 1] == f"iteration 0  verifying  part {parts[0]}/{parts[0]}"
+    for iteration in (0, 1):
+        parts = len(read_plan(run.store, iteration).shards)
+        steps = [step for step in told if step.what == f"iteration {iteration}  verifying"]
+        assert [(step.done, step.total) for step in steps] == [(part, parts) for part in range(1, parts + 1)]
 
 
 def _flip(path: Path, place: int) -> None:
