@@ -55,7 +55,7 @@ def nearest(found: Counts, stated: int) -> int:
 
 
 def _table(figures: Figures, measured: Sequence[tuple[str, str, str, Counts]]) -> Iterator[str]:
-    yield "| data, backbone | paper | reading | nearest tau | there | against the paper | tau: sequences |"
+    yield "| data, backbone | paper | reading | nearest tau tried | there | against the paper | tau: sequences |"
     yield "|---|---|---|---|---|---|---|"
     for backbone, dataset, reading, found in measured:
         sequences, pairs = figures["counts"][backbone][dataset]
@@ -80,11 +80,12 @@ def _in_words(figures: Figures, measured: Sequence[tuple[str, str, str, Counts]]
         near = sum(_is_near(found[taus[b, d]]["sequences"], figures["counts"][b][d][0]) for b, d, found in own)
         told = ", ".join(f"{d} with {b} at {tau}" for (b, d), tau in taus.items())
         said.append(
-            f"Under `{reading}` {near} of {len(own)} counts come within a quarter of the paper's at some tau of its "
-            f"grid; nearest are {told}."
+            f"Under `{reading}` {near} of {len(own)} counts come within a quarter of the paper's at some tau that "
+            f"was tried; nearest are {told}."
         )
-    same = "Where these differ, no single tau gives the paper's table: its counts say little about which tau it had."
-    return " ".join([*said, same])
+        if len(set(taus.values())) > 1:
+            said.append("So no single tau gives the paper's table.")
+    return " ".join(said)
 
 
 def _is_near(ours: int, stated: int) -> bool:
