@@ -15,6 +15,7 @@ from rsir_scale.runs.open_run import HeldRun
 from rsir_scale.runs.plan import ShardPlan
 from rsir_scale.runs.run import Run
 from rsir_scale.runs.status import read_status
+from rsir_scale.steps import silent
 from rsir_scale.storage.opening import open_store
 from tests.generation import fragile
 from tests.loop.tiny_run import tiny_run
@@ -31,7 +32,7 @@ class Overtaken(LocalPhases):
 def test_a_driver_that_was_overtaken_makes_nothing_count_and_leaves_no_event(tmp_path: Path) -> None:
     tiny, store = tiny_run(), open_store(tmp_path / "run")
     with pytest.raises(ResumableError, match="another driver took this run over"):
-        _drive(Run(store, tiny.dataset, tiny.config), Overtaken(), Stopper("resume it"))
+        _drive(Run(store, tiny.dataset, tiny.config), Overtaken(), Stopper("resume it"), silent)
     assert not store.exists(layout.generation_link(0))
     assert RUN_FAILED not in {event["event"] for event in read_events(store)}
 
@@ -42,7 +43,7 @@ def test_the_last_line_names_the_run_and_a_class_of_the_users(tmp_path: Path, ba
     model = tiny.config.model.model_copy(update={"backbone": backbone})
     config = tiny.config.model_copy(update={"model": model})
     with pytest.raises(KeyboardInterrupt):
-        _drive(Run(open_store(tmp_path / "a run"), tiny.dataset, config), Interrupted(), stopper)
+        _drive(Run(open_store(tmp_path / "a run"), tiny.dataset, config), Interrupted(), stopper, silent)
     assert stopper.last_line == f"rsir resume '{tmp_path}/a run'{more}"
     assert is_run(open_store(tmp_path / "a run"))
 
@@ -74,6 +75,7 @@ def test_what_an_overtaken_driver_misses_is_no_damage(tmp_path: Path) -> None:
                 Run(open_store(tmp_path / str(overtaken)), tiny.dataset, tiny.config),
                 Missing(overtaken=overtaken),
                 Stopper("resume it"),
+                silent,
             )
         last = read_events(open_store(tmp_path / str(overtaken)))[-1]
         assert (last["event"] == RUN_FAILED) is not overtaken

@@ -63,7 +63,7 @@ def test_a_run_out_of_patience_is_done_and_a_raised_patience_lets_it_go_on(tmp_p
 
     def falling(*given: object) -> float:
         train(*given)  # type: ignore[arg-type]
-        return FALLING[int(given[-1])]  # type: ignore[call-overload]
+        return FALLING[int(given[2])]  # type: ignore[call-overload]
 
     monkeypatch.setattr(recursion, "_train_and_evaluate", falling)
 

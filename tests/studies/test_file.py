@@ -5,9 +5,11 @@ import pytest
 import yaml
 
 from rsir_scale.errors import ConfigError
+from rsir_scale.studies.cells import cells_of, config_of
 from rsir_scale.studies.file import load_study_file, parse_study_file
 from tests.studies.world import ARMS, raw_study, study_file
 
+ROOT = Path(__file__).parents[2]
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no A/A": ({"arms": {"rsir": {}, "longer": {"control": "longer"}}}, "no control aa.*without_controls"),
     "no longer training": ({"arms": {"rsir": {}, "aa": {"control": "aa"}}}, "no control longer"),
@@ -74,3 +76,12 @@ def test_a_base_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("base: nowhere.yaml\n")
     with pytest.raises(ConfigError, match=r"config 'nowhere\.yaml' cannot be read"):
         load_study_file(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "paper").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_of_the_paper_resolves_and_says_how_to_run_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    file = load_study_file(path)
+    for cell in cells_of(file, file.seeds[:1]):
+        assert config_of(file, cell).data.path in file.datasets.values()
+    assert f"rsir study run configs/paper/{path.name}" in path.read_text()
