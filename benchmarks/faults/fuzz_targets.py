@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from rsir_scale.augmenters.rsir.rows import EVIDENCE
 from rsir_scale.config.file import apply_overrides, load_config, resolve
+from rsir_scale.data.asked import Asked
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.readers import read_log
 from rsir_scale.data.synthetic import synthesize
@@ -119,7 +121,12 @@ def _logs(folder: Path) -> Iterator[tuple[str, Target]]:
     }
 
     def reader(name: str, log_format: str) -> Callable[[bytes], object]:
-        return lambda data: read_log(log_format, _written(folder / name, data)).collect(engine="streaming")
+        def read(data: bytes) -> None:
+            with TemporaryDirectory(dir=folder) as scratch:
+                log = read_log(_written(folder / name, data), Path(scratch), Asked(log_format))
+                log.frame.collect(engine="streaming")
+
+        return read
 
     for log_format, (name, seeds) in kinds.items():
         yield f"log: {log_format}", Target(seeds, reader(name, log_format))

@@ -18,6 +18,7 @@ import typer
 from rsir_scale.cli.analyse import analyse
 from rsir_scale.cli.data import data_app
 from rsir_scale.cli.doctor import doctor
+from rsir_scale.cli.recommend import recommend
 from rsir_scale.cli.report import compare, report
 from rsir_scale.cli.showing import shown_progress
 from rsir_scale.cli.study import study_app
@@ -26,7 +27,7 @@ from rsir_scale.cli.version import version_lines
 from rsir_scale.config.file import load_config
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.environment import settle_ray
-from rsir_scale.errors import InputError, IntegrityError, ResumableError, RsirError, shown
+from rsir_scale.errors import IntegrityError, ResumableError, RsirError
 from rsir_scale.runs.begun import read_config, run_to_load, run_to_write, stored_run
 from rsir_scale.runs.run import Run
 from rsir_scale.storage.opening import open_store
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
+app.command()(recommend)
 app.command()(analyse)
 app.command()(report)
 app.command()(compare)
@@ -239,25 +241,6 @@ def export(
     typer.echo(str(written), err=True)
 
 
-@app.command()
-def recommend(
-    run_dir: RunDir,
-    out: Annotated[str, typer.Option(help="File to write; must not exist.")],
-    top: Annotated[int, typer.Option(help="Items a user.")] = 10,
-    users: Annotated[Path | None, typer.Option(help="File of user ids, one a line; default all.")] = None,
-    iteration: Iteration = None,
-    backbone: OwnClass = None,
-) -> None:
-    """Write each user's best unseen items, by default from the iteration with the best validation."""
-    from rsir_scale.outputs.recommend import recommend as write
-
-    stored = run_to_load(open_store(run_dir), backbone)
-    wanted = None if users is None else _lines(users)
-    with shown_progress() as tell:
-        written = write(stored, top=top, users=wanted, out=out, iteration=iteration, tell=tell)
-    typer.echo(str(written), err=True)
-
-
 def _drive(asked: Run) -> None:
     settle_ray()
     from rsir_scale.analysis.verdict import verdict_of
@@ -269,18 +252,3 @@ def _drive(asked: Run) -> None:
     for sentence in verdict_of(store, read_chain(store), asked.config.evaluation).sentences:
         typer.echo(sentence)
     typer.echo(f"Next: rsir report {shlex.quote(store.root)} --html report.html")
-
-
-def _lines(path: Path) -> list[str]:
-    from rsir_scale.data.text_files import check_text
-
-    way_out = "name a text file with one user id a line"
-    try:
-        if not path.is_file():
-            raise InputError(f"--users {shown(str(path))} is no file: {way_out}")
-        check_text(path)
-        # An id may hold what else ends a line for Python, such as U+2028.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-        return [line for line in lines if line]
-    except (OSError, ValueError) as error:
-        raise InputError(f"--users {shown(str(path))} cannot be read ({str(error)[:200]}): {way_out}") from error

@@ -1,4 +1,4 @@
-"""A log as integers on disk, in buckets of neighbouring users, each sorted by user, time and file order.
+"""A log as integers on disk, in buckets of neighbouring users, each sorted by user, label, time and file order.
 
 Sorting a log larger than memory by user would need all of it at once; buckets of whole users need one at a time. Comes
 in: the lazy frame of `readers`. Goes out: `Buckets`, files in a scratch folder plus the two vocabularies. Codes count
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -16,34 +17,50 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsir_scale.data.schema import ITEM_ID, ORDER, TIME, USER_ID
+from rsir_scale.data.splitting import LABEL
 
 USER_CODE = "user_code"
 ITEM_CODE = "item_code"
-_SCHEMA = pa.schema([(USER_CODE, pa.int64()), (ITEM_CODE, pa.int64()), (TIME, pa.float64()), (ORDER, pa.int64())])
+Duplicates = Literal["keep", "first", "last", "exact"]
+_SCHEMA = pa.schema(
+    [(USER_CODE, pa.int64()), (ITEM_CODE, pa.int64()), (TIME, pa.float64()), (LABEL, pa.int8()), (ORDER, pa.int64())]
+)
 _MAX_BUCKETS = 512  # open files
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """Files in the order of their users, and the ids (String) that codes stand for."""
+    """A log as files.
+
+    Attributes:
+        files: in the order of their users.
+        user_ids: the ids (String) that codes stand for.
+        item_ids: likewise of items.
+        duplicates: interactions that were left out as such.
+    """
 
     files: tuple[Path, ...]
     user_ids: pl.Series
     item_ids: pl.Series
+    duplicates: int
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Each bucket in turn: user_code, item_code, time; sorted by user, then oldest first."""
+        """Each bucket in turn: user_code, item_code, time, label; sorted by user and label, then oldest first."""
         return (pl.read_parquet(file, glob=False) for file in self.files)
 
 
-def bucket_log(log: Path, scratch: Path, *, bucket_interactions: int, drop_duplicates: bool) -> Buckets:
+def bucket_log(
+    log: Path, scratch: Path, *, bucket_interactions: int, duplicates: Duplicates, label: pl.Expr
+) -> Buckets:
     """Encode a log (Parquet: user_id, item_id, time, order), spread it over buckets and sort each.
 
     Args:
         log: the file.
         scratch: an existing folder for the buckets.
         bucket_interactions: interactions that a bucket aims at; a user is never split.
-        drop_duplicates: keep the first of interactions with the same user, item and time.
+        duplicates: which interactions with the same user and item stay: all; the first or the last; or of those that
+            have the same time too, the first (exact).
+        label: of an interaction, from the columns of the log.
     """
     user_ids, user_counts = _vocabulary(log, USER_ID)
     item_ids, _ = _vocabulary(log, ITEM_ID)
@@ -51,12 +68,11 @@ def bucket_log(log: Path, scratch: Path, *, bucket_interactions: int, drop_dupli
     size = max(bucket_interactions, -(-total // _MAX_BUCKETS))
     bucket_of_user = (np.cumsum(user_counts) - 1) // size
     encoded = scratch / "encoded.parquet"
-    _encode(log, encoded, user_ids, item_ids)
+    _encode(log, encoded, user_ids, item_ids, label)
     files = _spread(encoded, scratch, bucket_of_user)
     encoded.unlink()
-    for file in files:
-        _sort(file, drop_duplicates=drop_duplicates)
-    return Buckets(files, user_ids, item_ids)
+    left_out = sum(_sort(file, duplicates) for file in files)
+    return Buckets(files, user_ids, item_ids, left_out)
 
 
 def _vocabulary(log: Path, column: str) -> tuple[pl.Series, np.ndarray]:
@@ -65,11 +81,11 @@ def _vocabulary(log: Path, column: str) -> tuple[pl.Series, np.ndarray]:
     return table[column], table["count"].to_numpy().astype(np.int64)
 
 
-def _encode(log: Path, encoded: Path, user_ids: pl.Series, item_ids: pl.Series) -> None:
+def _encode(log: Path, encoded: Path, user_ids: pl.Series, item_ids: pl.Series, label: pl.Expr) -> None:
     users = pl.LazyFrame({USER_ID: user_ids, USER_CODE: np.arange(len(user_ids))})
     items = pl.LazyFrame({ITEM_ID: item_ids, ITEM_CODE: np.arange(len(item_ids))})
     rows = pl.scan_parquet(log, glob=False).join(users, on=USER_ID).join(items, on=ITEM_ID)
-    rows.select(USER_CODE, ITEM_CODE, pl.col(TIME).cast(pl.Float64), ORDER).sink_parquet(
+    rows.select(USER_CODE, ITEM_CODE, pl.col(TIME).cast(pl.Float64), label.alias(LABEL), ORDER).sink_parquet(
         encoded, compression="lz4", engine="streaming"
     )
 
@@ -90,8 +106,12 @@ def _spread(encoded: Path, scratch: Path, bucket_of_user: np.ndarray) -> tuple[P
     return tuple(files)
 
 
-def _sort(file: Path, *, drop_duplicates: bool) -> None:
-    rows = pl.read_parquet(file, glob=False).sort(USER_CODE, TIME, ORDER)
-    if drop_duplicates:
-        rows = rows.unique([USER_CODE, ITEM_CODE, TIME], keep="first", maintain_order=True)
-    rows.drop(ORDER).write_parquet(file, compression="lz4")
+def _sort(file: Path, duplicates: Duplicates) -> int:
+    """Sort a bucket in place; returns how many interactions were left out as duplicates."""
+    rows = pl.read_parquet(file, glob=False).sort(USER_CODE, LABEL, TIME, ORDER)
+    kept = rows
+    if duplicates != "keep":
+        same = [USER_CODE, ITEM_CODE, TIME] if duplicates == "exact" else [USER_CODE, ITEM_CODE]
+        kept = rows.unique(same, keep="last" if duplicates == "last" else "first", maintain_order=True)
+    kept.drop(ORDER).write_parquet(file, compression="lz4")
+    return len(rows) - len(kept)

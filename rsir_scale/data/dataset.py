@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from rsir_scale.data import schema
 from rsir_scale.data.columns_check import PARQUET_ERRORS, Bounds, fault_of
+from rsir_scale.data.funnel import Funnel
 from rsir_scale.data.sequences import (
     Float64Array,
     Int32Array,
@@ -47,7 +48,7 @@ __all__ = [
     "stats",
 ]
 
-FileKind = Literal["train", "heldout", "users", "items"]
+FileKind = Literal["train", "heldout", "users", "items", "dropped_users", "dropped_items"]
 _ANY_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 _MAKE_ONE = "make one with `rsir data import … --out DIR` or `rsir data synthesize … --out DIR`"
 
@@ -95,13 +96,16 @@ class DatasetMeta(BaseModel):
         ge=0, le=1, description="training interactions that repeat an earlier item of their row"
     )
     has_times: bool
+    split: str = Field(default="leave-one-out", description="how validation and test items were chosen")
+    log: Funnel | None = Field(default=None, description="what became of the log's rows; none for other datasets")
     noise: Noise | None = Field(default=None, description="what `rsir data noise` did; none for other datasets")
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the content, however split into files")
     files: tuple[DatasetFile, ...]
 
     @model_validator(mode="after")
     def _files_hold_all(self) -> "DatasetMeta":
-        rows = {kind: sum(file.rows for file in self.files if file.kind == kind) for kind in get_args(FileKind)}
+        kinds = [kind for kind in get_args(FileKind) if not kind.startswith("dropped_")]
+        rows = {kind: sum(file.rows for file in self.files if file.kind == kind) for kind in kinds}
         expected = {"train": self.users, "heldout": self.users, "users": self.users, "items": self.items}
         if rows != expected:
             raise ValueError(f"its files have {rows} rows, its facts ask for {expected}")
@@ -191,6 +195,13 @@ class PreparedDataset:
     def user_ids(self) -> npt.NDArray[np.object_]:
         """The log's user ids as str; entry i belongs to sequence_id i."""
         return _texts(self._tables("users", [schema.USER_ID]))
+
+    def dropped_ids(self, kind: Literal["users", "items"]) -> frozenset[str]:
+        """Ids of the log that are below the k-core; empty where none are, or where the dataset does not say."""
+        name: FileKind = "dropped_users" if kind == "users" else "dropped_items"
+        column = schema.USER_ID if kind == "users" else schema.ITEM_ID
+        tables = [self._table(file, [column]) for file in self.files(name)]
+        return frozenset(str(text) for table in tables for text in table.column(0).to_pylist())
 
     def _tables(self, kind: FileKind, columns: list[str]) -> pa.Table:
         return pa.concat_tables([self._table(file, columns) for file in self.files(kind)])

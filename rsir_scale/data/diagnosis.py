@@ -5,40 +5,41 @@ the file is read once more, slowly, up to that line. Rows and lines differ where
 """
 
 import csv
-import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from rsir_scale.data.line_formats import REVIEW_KEYS
-from rsir_scale.data.text_files import open_log
+from rsir_scale.data.asked import Asked
+from rsir_scale.data.json_format import REVIEW_KEYS
 
 
-def locate_fault(log_format: str, path: Path) -> str:
+def locate_fault(asked: Asked, path: Path) -> str:
     """Say what is wrong on which line, as `line N: …`; an empty string where nothing is found."""
     try:
-        with io.TextIOWrapper(open_log(path), encoding="utf-8-sig", newline="") as file:
-            if log_format == "amazon-json":
-                return _first_bad_json(file)
-            if log_format in ("csv", "recbole", "movielens"):
-                return _first_odd_row(file, quoted=log_format != "recbole")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if asked.log_format == "amazon-json":
+                return _first_bad_json(file, REVIEW_KEYS)
+            if asked.log_format == "jsonl":
+                return _first_bad_json(file, [key for key in (asked.user, asked.item, asked.time) if key])
+            if asked.log_format in ("csv", "recbole", "movielens"):
+                return _first_odd_row(file, quoted=asked.log_format != "recbole" and asked.quoted)
     except (OSError, UnicodeDecodeError) as error:
         return str(error)
     return ""
 
 
-def _first_bad_json(file: TextIO) -> str:
+def _first_bad_json(file: TextIO, keys: Sequence[str]) -> str:
     for number, line in enumerate(file, start=1):
         try:
             review = json.loads(line, parse_constant=_refuse) if line.strip() else {}
         except (ValueError, RecursionError) as error:
             return f"line {number}: {line.strip()[:80]!r} is not JSON ({error})"
-        if not isinstance(review, dict) or any(isinstance(review.get(key), dict | list) for key in REVIEW_KEYS):
-            return f"line {number}: {line.strip()[:80]!r} is no review with {', '.join(REVIEW_KEYS)} as text or numbers"
+        if not isinstance(review, dict) or any(isinstance(review.get(key), dict | list) for key in keys):
+            return f"line {number}: {line.strip()[:80]!r} is no object with {', '.join(keys)} as text or numbers"
     return ""
 
 
@@ -46,12 +47,14 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
 
-def line_of(log_format: str, path: Path, row: int) -> int:
+def line_of(asked: Asked, path: Path, row: int) -> int:
     """The line of a log on which a row begins, the header being row 1; where each line is a row, they are the same."""
-    if log_format not in ("csv", "recbole") and not (log_format == "movielens" and ".csv" in path.suffixes):
+    table = asked.log_format in ("csv", "recbole") or (asked.log_format == "movielens" and path.suffix == ".csv")
+    if not table or not (asked.header or asked.quoted):
         return row
-    with suppress(csv.Error), io.TextIOWrapper(open_log(path), encoding="utf-8-sig", newline="") as file:
-        for number, (first_line, _, _) in enumerate(_rows(file, quoted=log_format != "recbole"), start=1):
+    quoted = asked.log_format != "recbole" and asked.quoted
+    with suppress(csv.Error), path.open(encoding="utf-8-sig", newline="") as file:
+        for number, (first_line, _, _) in enumerate(_rows(file, quoted=quoted), start=1):
             if number == row:
                 return first_line
     return row

@@ -23,13 +23,14 @@ def k_core(
         batches: gives the log anew at each call, as batches of user codes and item codes (from 0), one a row.
         users: number of user codes.
         items: number of item codes.
-        min_count: interactions that each user and each item must keep; 0 and 1 drop nothing.
+        min_count: interactions that each user and each item must keep; 1 drops those without any,
+            0 nothing.
 
     Returns:
         bool[users] and bool[items]: who stays. Both are all False where there is no k-core.
     """
     user_stays, item_stays = np.ones(users, dtype=np.bool_), np.ones(items, dtype=np.bool_)
-    while min_count > 1:
+    while min_count > 0:
         user_counts, item_counts = np.zeros(users, dtype=np.int64), np.zeros(items, dtype=np.int64)
         for user_codes, item_codes in batches():
             kept = user_stays[user_codes] & item_stays[item_codes]

@@ -15,7 +15,7 @@ import polars as pl
 
 from rsir_scale.data.dataset import DatasetMeta, HeldOut, Noise, PreparedDataset
 from rsir_scale.data.sequences import Float64Array, Int64Array, Sequences
-from rsir_scale.data.split import put_back
+from rsir_scale.data.split import LEAVE_ONE_OUT, put_back
 from rsir_scale.data.writer import DatasetWriter, refuse_existing, writing
 from rsir_scale.errors import InputError
 from rsir_scale.randomness import Purpose, uniforms
@@ -53,13 +53,16 @@ def add_noise(dataset: PreparedDataset, out: str | Path, *, share: float, seed: 
             has_times=meta.has_times,
             truncation=meta.truncation,
             min_count=meta.min_count,
+            split=meta.split,
         )
+        held = None if meta.split == LEAVE_ONE_OUT else held_out.test > 0
         whole = put_back(noisy, held_out.validation, held_out.test)
         times = _whole_times(dataset, training, held_out) if meta.has_times else None
         ends = np.cumsum([file.rows for file in dataset.training_files()])
         for first, stop in zip([0, *ends[:-1]], ends, strict=True):
             among = slice(int(whole.offsets[first]), int(whole.offsets[stop]))
-            writer.add(whole.select(np.arange(first, stop)), None if times is None else times[among])
+            own_times = None if times is None else times[among]
+            writer.add(whole.select(np.arange(first, stop)), own_times, None if held is None else held[first:stop])
         user_ids, item_ids = (pl.Series(ids, dtype=pl.String) for ids in (dataset.user_ids(), dataset.item_ids()))
         return writer.finish(user_ids=user_ids, item_ids=item_ids, noise=noise)
 

@@ -1,8 +1,8 @@
-"""An interaction log in Parquet → the same raw lazy frame as from `line_formats`: user_id, item_id, time, line, fault.
+"""An interaction log in Parquet → a `Raw` of frames, batch by batch.
 
-The file is read by Arrow, batch by batch: what is damaged or made to harm ends there in an error, where Polars' own
-reader ends in a panic now and then. Ids are text or integers. A float is refused, for 7 would become `7.0` and NaN an
-item; so is all that has no one text. `line` is the row, from 1.
+The file is read by Arrow, in the calling thread: what is damaged or made to harm ends there in an error, where Polars'
+own reader ends in a panic now and then. Ids are text, integers, or floats that are whole, as pandas makes of integers
+with gaps; what has no one text is refused. `line` is the row, from 1.
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
-from polars.io.plugins import register_io_source
 
-from rsir_scale.data.line_formats import FAULT, LINE
-from rsir_scale.data.schema import ITEM_ID, TIME, USER_ID
-from rsir_scale.data.table_formats import Columns, Wanted
+from rsir_scale.data.asked import Asked, Part
+from rsir_scale.data.columns import Columns, resolve
+from rsir_scale.data.raw import LINE, Raw, raw_columns
 from rsir_scale.data.text_files import FREE_BYTES, MAX_RATIO
 from rsir_scale.errors import InputError, shown
 
@@ -31,79 +31,143 @@ _TEXT = (
     kinds.is_fixed_size_binary,
 )
 _ROW_BYTES = 3  # of an interaction as text, at the least
+_SAMPLE_ROWS = 50
+_MAX_WHOLE = 2.0**53  # above which floats skip integers
 
 
-def scan_parquet(source: str, wanted: Wanted) -> pl.LazyFrame:
-    """Any Parquet file; times are numbers, dates or text that is a number."""
-    with pq.ParquetFile(source) as file:
-        _refuse_bomb(source, file)
+def scan_parquet(part: Part, asked: Asked) -> Raw:
+    """Any Parquet file; times are numbers, dates or text."""
+    with pq.ParquetFile(part.path) as file:
+        _refuse_bomb(part, file)
         schema = file.schema_arrow
-    columns = wanted.resolve(schema.names, source)
-    for name in (columns.user, columns.item):
-        _refuse_other_ids(source, name, schema.field(name).type)
-    time_arrow, time_polars = _time_types(source, None if columns.time is None else schema.field(columns.time).type)
-    types = {USER_ID: pl.String(), ITEM_ID: pl.String(), TIME: time_polars}
-
-    def batches(
-        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
-    ) -> Iterator[pl.DataFrame]:
-        for frame in _frames(source, columns, time_arrow, n_rows):
-            chosen = frame.match_to_schema(types).select(with_columns or list(types))
-            yield chosen if predicate is None else chosen.filter(predicate)
-
-    rows = register_io_source(batches, schema=types, is_pure=True).with_row_index(LINE, offset=1)
-    return rows.with_columns(pl.col(LINE).cast(pl.Int64), pl.lit(None, dtype=pl.String).alias(FAULT))
+        plain = [field.name for field in schema if not kinds.is_nested(field.type)]
+        rows = _first_rows(file, plain) if len(set(schema.names)) == len(schema.names) else {}
+    # Spark writes a column as a folder, or in the file: the file's own counts.
+    columns = resolve(asked, list(dict.fromkeys([*part.constants])) + schema.names, part.name, rows=rows)
+    constants = {name: value for name, value in part.constants.items() if name not in schema.names}
+    for name in {columns.user, columns.item} - set(constants):
+        _refuse_other_ids(part.name, name, schema.field(name).type)
+    if columns.time is not None and columns.time not in constants:
+        _refuse_other_times(part.name, schema.field(columns.time).type)
+    return Raw(_frames(part, columns, asked, constants), columns)
 
 
-def _frames(source: str, columns: Columns, time_type: pa.DataType, rows: int | None) -> Iterator[pl.DataFrame]:
-    with pq.ParquetFile(source) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=columns.names(), use_threads=False):
+def _first_rows(file: pq.ParquetFile, names: list[str]) -> dict[str, list[object]]:
+    batch = next(file.iter_batches(_SAMPLE_ROWS, columns=names, use_threads=False), None)
+    if batch is None:
+        return {}
+    return {
+        name: batch.column(name).cast(pa.string(), safe=False).to_pylist() for name in names if _castable(batch, name)
+    }
+
+
+def _castable(batch: pa.RecordBatch, name: str) -> bool:
+    kind = batch.column(name).type
+    return kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_temporal(kind) or kinds.is_string(kind)
+
+
+def _frames(part: Part, columns: Columns, asked: Asked, constants: dict[str, str]) -> Iterator[pl.DataFrame]:
+    line = 1
+    wanted = [name for name in columns.names() if name not in constants]
+    picked = raw_columns(
+        user=pl.col("user"), item=pl.col("item"), time=pl.col("time"), asked=asked, fault=pl.col("odd")
+    )
+    with pq.ParquetFile(part.path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False):
             # Text that is no UTF-8 passes Arrow's reader, and nothing after it.
             batch.validate(full=True)
-            found = batch.slice(0, rows)
-            rows = None if rows is None else rows - len(found)
-            ids = {USER_ID: columns.user, ITEM_ID: columns.item}
-            arrays = {name: found.column(of).cast(pa.string()) for name, of in ids.items()}
-            times = pa.nulls(len(found)) if columns.time is None else found.column(columns.time)
-            # Nanoseconds lose what is below a microsecond; seconds and milliseconds must not go round.
-            fine = kinds.is_timestamp(times.type) and times.type.unit == "ns"
-            safe = kinds.is_timestamp(time_type) and not fine
-            yield pl.DataFrame(pl.from_arrow(pa.table(arrays | {TIME: times.cast(time_type, safe=safe)})))
-            if rows == 0:
-                return
+            size = len(batch)
+            found = {name: batch.column(name) for name in wanted}
+            found |= {name: pa.array([value] * size, pa.string()) for name, value in constants.items()}
+            users, items = found[columns.user], found[columns.item]
+            arrays = {name: found[name].cast(pa.string()) for name in columns.others} | {
+                "user": _ids(users),
+                "item": _ids(items),
+                "time": pa.nulls(size) if columns.time is None else _times(found[columns.time]),
+                "odd": pc.coalesce(_odd(users, columns.user), _odd(items, columns.item)),
+                LINE: pa.array(range(line, line + size), pa.int64()),
+            }
+            yield pl.DataFrame(pl.from_arrow(pa.table(arrays))).select(*picked, LINE)
+            line += size
 
 
-def _refuse_bomb(source: str, file: pq.ParquetFile) -> None:
+def _ids(values: pa.Array) -> pa.Array:
+    """Ids as text; a float that is whole is its integer, and one that is none is null, as NaN is."""
+    if not kinds.is_floating(values.type):
+        return values.cast(pa.string())
+    doubles = values.cast(pa.float64())
+    integers = pc.if_else(_whole(doubles), doubles, pa.scalar(None, pa.float64()))
+    return integers.cast(pa.int64()).cast(pa.string())
+
+
+def _odd(values: pa.Array, name: str) -> pa.Array:
+    """In words, floats that are no integers; null elsewhere."""
+    if not kinds.is_floating(values.type):
+        return pa.nulls(len(values), pa.string())
+    doubles = values.cast(pa.float64())
+    faulty = pc.and_(pc.invert(_whole(doubles)), pc.invert(pc.is_null(doubles, nan_is_null=True)))
+    words = pc.binary_join_element_wise(
+        f"{name} is the double",
+        doubles.cast(pa.string()),
+        "which is no whole number: write ids as text or as integers, or name another column",
+        " ",
+    )
+    return pc.if_else(faulty, words, pa.scalar(None, pa.string()))
+
+
+def _whole(doubles: pa.Array) -> pa.Array:
+    whole = pc.and_(pc.equal(doubles, pc.floor(doubles)), pc.less(pc.abs(doubles), _MAX_WHOLE))
+    return pc.fill_null(whole, False)
+
+
+def _times(values: pa.Array) -> pa.Array:
+    """Numbers as Float64, dates as seconds since 1970, text as it is."""
+    kind = values.type
+    if kinds.is_date(kind) or kinds.is_timestamp(kind):
+        # Nanoseconds lose what is below a microsecond; seconds and milliseconds must not go round.
+        fine = kinds.is_timestamp(kind) and kind.unit == "ns"
+        return pc.divide(values.cast(pa.timestamp("us"), safe=not fine).cast(pa.int64()).cast(pa.float64()), 1e6)
+    if kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind):
+        return values.cast(pa.float64(), safe=False)
+    return values if kinds.is_null(kind) else values.cast(pa.string())
+
+
+def _refuse_bomb(part: Part, file: pq.ParquetFile) -> None:
     metadata = file.metadata
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     unpacked = max(sum(group.total_byte_size for group in groups), _ROW_BYTES * metadata.num_rows)
-    allowed = max(FREE_BYTES, MAX_RATIO * Path(source).stat().st_size)
+    allowed = max(FREE_BYTES, MAX_RATIO * Path(part.path).stat().st_size)
     if unpacked > allowed:
         raise InputError(
-            f"{source} unpacks to {unpacked} bytes or more, above {MAX_RATIO} times its size, which no log does: look "
-            "at it, and write it anew if it is to be trusted"
+            f"{part.name} unpacks to {unpacked} bytes or more, above {MAX_RATIO} times its size, which no log does: "
+            "look at it, and write it again if it is to be trusted"
         )
 
 
 def _refuse_other_ids(source: str, name: str, kind: pa.DataType) -> None:
     inner = kind.value_type if kinds.is_dictionary(kind) else kind
-    if not (kinds.is_integer(inner) or kinds.is_null(inner) or any(is_text(inner) for is_text in _TEXT)):
+    known = (kinds.is_integer, kinds.is_floating, kinds.is_null, *_TEXT)
+    if not any(is_known(inner) for is_known in known):
         raise InputError(
             f"{source}: ids of column {shown(name)} are of type {shown(str(kind))}: write them as text or as integers, "
             "or name another column"
         )
 
 
-def _time_types(source: str, kind: pa.DataType | None) -> tuple[pa.DataType, pl.DataType]:
-    if kind is None or kinds.is_null(kind):
-        return pa.null(), pl.Null()
-    if kinds.is_date(kind) or kinds.is_timestamp(kind):
-        return pa.timestamp("us"), pl.Datetime("us")
-    if kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind):
-        return pa.float64(), pl.Float64()
-    if kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind):
-        return pa.string(), pl.String()
-    raise InputError(
-        f"{source}: the time column is of type {shown(str(kind))}, not a number or a date: name another one with "
-        "--time-column"
+def _refuse_other_times(source: str, kind: pa.DataType) -> None:
+    known = (
+        kinds.is_null,
+        kinds.is_date,
+        kinds.is_timestamp,
+        kinds.is_integer,
+        kinds.is_floating,
+        kinds.is_decimal,
+        kinds.is_string,
+        kinds.is_large_string,
+        kinds.is_string_view,
     )
+    if not any(is_known(kind) for is_known in known):
+        raise InputError(
+            f"{source}: the time column is of type {shown(str(kind))}, not a number or a date: name another one with "
+            "--time-column"
+        )

@@ -1,169 +1,194 @@
-"""Any interaction log → one lazy frame: user_id, item_id (text), time (number or null), order (position in the file).
+"""Any interaction log → one frame: user_id, item_id (text), time (number or null), order; and what became of its rows.
 
-`read_log` finds the reader of a format, checks every line once, and hands on a lazy frame that streams; it keeps no
-log in memory and writes nothing. Checking costs one pass, and buys that what comes after it cannot meet a bad line:
-the first one stops the import, named with file, line and value. Blank lines count as lines and are skipped.
+`read_log` writes each part once as raw columns to a scratch folder, judges all rows by one rule for ids (`ids`), times
+(`times`) and missing values, and hands on a lazy frame over what is good; no log is kept in memory. Every row is read,
+dropped for a reason that is counted, or handed on. Rows that cannot be read stop the import, the first ten named with
+file and line, or with `skip_bad_rows` are listed in a file.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from rsir_scale.data import line_formats, parquet_format, table_formats
+from rsir_scale.data import json_format, judging, line_formats, parquet_format, table_formats
+from rsir_scale.data.asked import Asked, Part
 from rsir_scale.data.diagnosis import line_of, locate_fault
-from rsir_scale.data.line_formats import FAULT, LINE
-from rsir_scale.data.schema import ITEM_ID, ORDER, TIME, USER_ID
-from rsir_scale.data.table_formats import Wanted
-from rsir_scale.data.text_files import check_text
-from rsir_scale.errors import InputError, shown
-from rsir_scale.storage.opening import usable_path
+from rsir_scale.data.judging import PART, REASON
+from rsir_scale.data.layouts import asked_by_layout
+from rsir_scale.data.parts import parts_of
+from rsir_scale.data.raw import KEPT, LINE, Raw
+from rsir_scale.data.schema import GIVEN, ITEM_ID, ORDER, TIME, USER_ID
+from rsir_scale.data.times import Span
+from rsir_scale.errors import InputError
 
-_NAMED_COLUMNS: dict[str, Callable[[str, Wanted], pl.LazyFrame]] = {
-    "recbole": table_formats.scan_recbole,
-    "csv": table_formats.scan_csv,
-    "parquet": parquet_format.scan_parquet,
-}
-_FIXED_COLUMNS: dict[str, Callable[[str], pl.LazyFrame]] = {
+_READERS: dict[str, Callable[[Part, Asked], Raw]] = {
     "sequences": line_formats.scan_sequences,
     "pairs": line_formats.scan_pairs,
-    "amazon-json": line_formats.scan_amazon_json,
-    "amazon-csv": line_formats.scan_amazon_csv,
+    "recbole": table_formats.scan_recbole,
+    "amazon-json": json_format.scan_amazon_json,
+    "amazon-csv": table_formats.scan_amazon_csv,
+    "movielens": table_formats.scan_movielens,
+    "csv": table_formats.scan_csv,
+    "jsonl": json_format.scan_jsonl,
+    "parquet": parquet_format.scan_parquet,
 }
-_MOVIELENS: dict[str, Callable[[str], pl.LazyFrame]] = {
-    ".data": line_formats.scan_movielens_data,
-    ".dat": line_formats.scan_movielens_dat,
-    ".csv": table_formats.scan_movielens_csv,
-}
-FORMATS = ("sequences", "pairs", "recbole", "amazon-json", "amazon-csv", "movielens", "csv", "parquet")
-_NUMBER = "number"
-_MAX_ID_BYTES = 1024
+FORMATS = tuple(_READERS)
+_NAMED = ("recbole", "csv", "jsonl", "parquet")
+_SHOWN_FAULTS = 10
 _REASON_CHARACTERS = 300
 
 
-def read_log(
-    log_format: str,
-    source: str | Path,
-    *,
-    user_column: str | None = None,
-    item_column: str | None = None,
-    time_column: str | None = None,
-) -> pl.LazyFrame:
-    """Read an interaction log, checking every line of it.
+@dataclass(frozen=True)
+class Log:
+    """A log, read and judged.
+
+    Attributes:
+        frame: user_id, item_id (String), time (Float64, null throughout where there are none), order (Int64), and
+            given (Int8: 0 training, 1 validation, 2 test) where splits were given.
+        read: rows of the files.
+        dropped: how many were left out, by reason.
+        filtered: how many `where` left out.
+        span: of its times; None where it has none.
+        notes: what the user should know, in sentences.
+        skipped: file with the rows that were skipped; None where none were.
+    """
+
+    frame: pl.LazyFrame
+    read: int
+    dropped: dict[str, int]
+    filtered: int
+    span: Span | None
+    notes: tuple[str, ...]
+    skipped: Path | None
+
+
+def read_log(source: str | Path, scratch: Path, asked: Asked, *, given: bool = False) -> Log:
+    """Read an interaction log, judging every row of it.
 
     Args:
-        log_format: one of `FORMATS`.
-        source: the file; text may be gzipped, and is held to `text_files` first.
-        user_column: with recbole, csv and parquet; default user_id.
-        item_column: likewise; default item_id.
-        time_column: likewise; default timestamp where the file has it, else the order of the file counts.
-
-    Returns:
-        A lazy frame in file order with columns user_id, item_id (String), time (Float64; null throughout where the log
-        has none) and order (Int64, increasing).
+        source: a file, a folder, a glob or an address; what is packed is unpacked (`parts`).
+        scratch: an existing folder that outlives the frame.
+        asked: how to read it.
+        given: whether there is a file each for training, validation and test.
 
     Raises:
-        InputError: no such file, format or column; an empty log; a line that is not what the format says.
+        InputError: no such file, format, layout or column; an empty log; rows that are not what the format says.
     """
-    path = _existing_file(source)
-    if log_format in FORMATS and log_format != "parquet":
-        try:
-            check_text(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error}): name a file that you may read") from error
-    with _parser_errors(log_format, path):
-        raw = _scan(log_format, path, Wanted(user_column, item_column, time_column))
-        time_type = raw.collect_schema()[TIME]
-        numbered = raw.with_columns(_as_number(time_type, path).alias(_NUMBER))
-        _refuse_first_fault(numbered, log_format, path, has_times=time_type != pl.Null)
-    log = numbered.select(USER_ID, ITEM_ID, pl.col(_NUMBER).alias(TIME)).with_row_index(ORDER)
-    return log.with_columns(pl.col(ORDER).cast(pl.Int64))
-
-
-@contextmanager
-def _parser_errors(log_format: str, path: Path) -> Iterator[None]:
-    """Turn what Polars or Arrow says of a file into an InputError that names it and, if possible, the line."""
-    try:
-        yield
-    except pl.exceptions.NoDataError as error:
-        raise _empty(path) from error
-    except (pl.exceptions.PolarsError, pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        reason = locate_fault(log_format, path) or str(error).split("\n")[0][:_REASON_CHARACTERS]
-        raise InputError(
-            f"{path} is not readable as {log_format} ({reason}): check --format, and that the file is whole"
-        ) from error
-
-
-def _existing_file(source: str | Path) -> Path:
-    usable_path(source)
-    path = Path(source)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not an interaction log: name one file")
-    if not path.exists():
-        raise InputError(f"{path} does not exist: name the file of an interaction log")
-    if not path.is_file():
-        raise InputError(f"{path} is a pipe or a device, and a log is read more than once: write it to a file first")
-    return path
-
-
-def _scan(log_format: str, path: Path, wanted: Wanted) -> pl.LazyFrame:
-    if log_format in _NAMED_COLUMNS:
-        return _NAMED_COLUMNS[log_format](str(path), wanted)
-    if log_format not in FORMATS:
-        raise InputError(f"format {log_format!r} is unknown: choose one of {', '.join(FORMATS)}")
-    if wanted != Wanted():
-        raise InputError(
-            f"format {log_format} has fixed columns: leave --user-column, --item-column and --time-column out"
-        )
-    if log_format in _FIXED_COLUMNS:
-        return _FIXED_COLUMNS[log_format](str(path))
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if suffix not in _MOVIELENS:
-        raise InputError(
-            f"{path} ends in {suffix!r}: a MovieLens file ends in one of {', '.join(_MOVIELENS)}: rename it"
-        )
-    return _MOVIELENS[suffix](str(path))
-
-
-def _as_number(time_type: pl.DataType, path: Path) -> pl.Expr:
-    time = pl.col(TIME)
-    if time_type == pl.String:
-        return time.str.strip_chars().cast(pl.Float64, strict=False)
-    if time_type in (pl.Datetime, pl.Date):
-        return time.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
-    if time_type == pl.Null or time_type.is_numeric():
-        return time.cast(pl.Float64)
-    raise InputError(f"{path}: the time column is of type {time_type}, not a number or a date: name another one")
-
-
-def _refuse_first_fault(numbered: pl.LazyFrame, log_format: str, path: Path, *, has_times: bool) -> None:
-    if numbered.head(1).collect(engine="streaming").is_empty():
-        raise _empty(path)
-    lengths = [pl.col(name).str.len_bytes().fill_null(0) for name in (USER_ID, ITEM_ID)]
-    bad_id = pl.any_horizontal(~length.is_between(1, _MAX_ID_BYTES) for length in lengths)
-    bad_time = ~pl.col(_NUMBER).is_finite().fill_null(False) if has_times else pl.lit(False)
-    faulty = numbered.filter(pl.col(FAULT).is_not_null() | bad_id | bad_time).head(1).collect(engine="streaming")
-    if not faulty.is_empty():
-        row = faulty.row(0, named=True)
-        line = line_of(log_format, path, row[LINE])
-        raise InputError(f"{path}, line {line}: {row[FAULT] or _what_is_wrong(row)}")
-
-
-def _what_is_wrong(row: dict[str, object]) -> str:
-    for name in (USER_ID, ITEM_ID):
-        if not row[name]:
-            return f"{name} is missing or empty: give it a value, or take the line out"
-        if len(str(row[name]).encode()) > _MAX_ID_BYTES:
-            return (
-                f"{name} {shown(row[name])} is longer than {_MAX_ID_BYTES} bytes: check --format, or give a shorter one"
-            )
-    return (
-        f"time {shown(row[TIME])} is not a finite number: give a number such as epoch seconds, "
-        "or leave the time column out so that the file's order counts"
+    asked = _settled(asked)
+    parts = parts_of(source, scratch, text=asked.log_format != "parquet", given=given)
+    raws = [_written(part, asked, scratch / f"raw-{number:05d}.parquet") for number, part in enumerate(parts)]
+    columns = [raw.columns for raw, _ in raws if raw is not None]
+    staged = [(number, path) for number, (_, path) in enumerate(raws) if path.exists()]
+    if not staged:
+        raise _empty(str(source))
+    rows = judging.judged(_together(staged, parts), asked, columns[0])
+    counts = judging.counts_of(rows)
+    if not counts["read"]:
+        raise _empty(str(source))
+    faulty = rows.filter(pl.col(REASON).is_not_null())
+    if counts["bad"] and not asked.skip_bad_rows:
+        raise _bad_rows(faulty.head(_SHOWN_FAULTS).collect(engine="streaming"), counts["bad"], parts, asked)
+    good = rows.filter(pl.col(KEPT) & pl.col(REASON).is_null())
+    span = judging.span(good, str(source))
+    kept = [USER_ID, ITEM_ID, TIME, *([GIVEN] if given else [])]
+    if not judging.count(good):
+        raise InputError(f"{source}: no row of {counts['read']} is left: look at --where, --missing-ids and the format")
+    skipped = _list_skipped(faulty, parts, scratch) if counts["bad"] else None
+    return Log(
+        frame=good.select(kept).with_row_index(ORDER).with_columns(pl.col(ORDER).cast(pl.Int64)),
+        read=counts["read"],
+        dropped=judging.dropped(rows),
+        filtered=counts["filtered"],
+        span=span,
+        notes=judging.notes(counts, asked, columns[0], has_times=span is not None),
+        skipped=skipped,
     )
 
 
-def _empty(path: Path) -> InputError:
-    return InputError(f"{path} holds no interaction: name a log that is not empty")
+def _settled(asked: Asked) -> Asked:
+    """Fill in a layout, and refuse options that the format does not know."""
+    settled = asked_by_layout(asked.layout, asked) if asked.layout else asked
+    if settled.log_format not in FORMATS:
+        raise InputError(f"format {settled.log_format!r} is unknown: choose one of {', '.join(FORMATS)}")
+    if settled.log_format not in _NAMED and (settled.user or settled.item or settled.time):
+        raise InputError(
+            f"format {settled.log_format} has fixed columns: leave --user-column, --item-column and --time-column out"
+        )
+    if settled.time is not None and settled.no_times:
+        raise InputError(f"--time-column {settled.time} and --no-times contradict each other: give one of them")
+    if not settled.header and settled.log_format != "csv":
+        raise InputError(f"--no-header is for --format csv, and this is {settled.log_format}: leave it out")
+    if settled.where and settled.log_format in ("sequences", "pairs"):
+        raise InputError(f"format {settled.log_format} has no column for --where: leave it out")
+    return settled
+
+
+def _written(part: Part, asked: Asked, target: Path) -> tuple[Raw | None, Path]:
+    with _parser_errors(part, asked):
+        try:
+            raw = _READERS[asked.log_format](part, asked)
+        except pl.exceptions.NoDataError:
+            return None, target
+        raw.write(target)
+    return raw, target
+
+
+@contextmanager
+def _parser_errors(part: Part, asked: Asked) -> Iterator[None]:
+    """Turn what Polars or Arrow says of a file into an InputError that names it and, if possible, the line."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        reason = locate_fault(asked, part.path) or str(error).split("\n")[0][:_REASON_CHARACTERS]
+        raise InputError(
+            f"{part.name} is not readable as {asked.log_format} ({reason}): check --format, and that the file is whole"
+        ) from error
+
+
+def _together(staged: list[tuple[int, Path]], parts: tuple[Part, ...]) -> pl.LazyFrame:
+    """All parts in order; where their times are of different types, as text."""
+    frames = [
+        pl.scan_parquet(path, glob=False).with_columns(
+            pl.lit(number, dtype=pl.Int32).alias(PART), pl.lit(parts[number].given, dtype=pl.Int8).alias(GIVEN)
+        )
+        for number, path in staged
+    ]
+    if len({frame.collect_schema()[TIME] for frame in frames}) > 1:
+        frames = [frame.with_columns(pl.col(TIME).cast(pl.String)) for frame in frames]
+    return pl.concat(frames)
+
+
+def _bad_rows(first: pl.DataFrame, bad: int, parts: tuple[Part, ...], asked: Asked) -> InputError:
+    told = []
+    for row in first.iter_rows(named=True):
+        part = parts[row[PART]]
+        told.append((part.name, line_of(asked, part.path, row[LINE]), row[REASON]))
+    name, line, reason = told[0]
+    if bad == 1:
+        return InputError(f"{name}, line {line}: {reason}")
+    others = "; ".join(
+        f"{'' if other == name else f'{other}, '}line {number}: {str(why).partition(':')[0]}"
+        for other, number, why in told[1:]
+    )
+    return InputError(
+        f"{name}, line {line}: {reason}; {others}{'; …' if bad > len(told) else ''} ({bad} bad rows in all): correct "
+        "them, or give --skip-bad-rows to leave them out and list them"
+    )
+
+
+def _list_skipped(faulty: pl.LazyFrame, parts: tuple[Part, ...], scratch: Path) -> Path:
+    target = scratch / "skipped.csv"
+    names = pl.LazyFrame({PART: pl.Series(range(len(parts)), dtype=pl.Int32), "file": [part.name for part in parts]})
+    listed = faulty.join(names, on=PART, how="left").select(
+        "file", LINE, pl.col(REASON), USER_ID, ITEM_ID, pl.col(judging.AS_WRITTEN).cast(pl.String).alias(TIME)
+    )
+    listed.sink_csv(target, engine="streaming")
+    return target
+
+
+def _empty(name: str) -> InputError:
+    return InputError(f"{name} holds no interaction: name a log that is not empty")

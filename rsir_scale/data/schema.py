@@ -10,6 +10,9 @@ FORMAT_VERSION = 1
 DATASET_FILE = "dataset.json"
 USERS_FILE = "users.parquet"
 ITEMS_FILE = "items.parquet"
+DROPPED_USERS_FILE = "dropped_users.parquet"
+DROPPED_ITEMS_FILE = "dropped_items.parquet"
+SKIPPED_FILE = "skipped.csv"
 TRAIN_FOLDER = "train"
 HELDOUT_FOLDER = "heldout"
 
@@ -18,6 +21,7 @@ USER_ID = "user_id"
 ITEM_ID = "item_id"
 TIME = "time"
 ORDER = "order"
+GIVEN = "given"
 
 # A prepared dataset.
 USER_INDEX = "user_index"
@@ -32,6 +36,8 @@ VALIDATION_TIME = "validation_time"
 TEST_TIME = "test_time"
 
 USERS_SCHEMA = pa.schema([(USER_INDEX, pa.int64()), (USER_ID, pa.string())])
+DROPPED_USERS_SCHEMA = pa.schema([(USER_ID, pa.string())])
+DROPPED_ITEMS_SCHEMA = pa.schema([(ITEM_ID, pa.string())])
 ITEMS_SCHEMA = pa.schema([(ITEM_INDEX, pa.int32()), (ITEM_ID, pa.string())])
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rsir_scale.data.sequences import Int32Array, Int64Array, Sequences, offsets_of
 
 MIN_TO_HOLD_OUT = 3
+LEAVE_ONE_OUT = "leave-one-out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +33,15 @@ class Split:
     test: Int32Array
 
 
-def leave_one_out(sequences: Sequences) -> Split:
-    """Split whole sequences, none of them empty."""
+def hold_out_last(sequences: Sequences, held_out: npt.NDArray[np.bool_] | None = None) -> Split:
+    """Split whole sequences, none of them empty: the last item of a row is for test, the one before it for validation.
+
+    Args:
+        sequences: N whole sequences.
+        held_out: bool[N], whose last two items are held out; None: leave-one-out, of everyone with 3 items or more.
+    """
     lengths = sequences.lengths
-    held_out = lengths >= MIN_TO_HOLD_OUT
+    held_out = lengths >= MIN_TO_HOLD_OUT if held_out is None else held_out
     last = sequences.offsets[1:] - 1
     in_training = np.ones(len(sequences.items), dtype=np.bool_)
     in_training[last[held_out]] = False
@@ -52,7 +58,7 @@ def leave_one_out(sequences: Sequences) -> Split:
 
 
 def put_back(training: Sequences, validation: npt.NDArray[np.integer], test: npt.NDArray[np.integer]) -> Sequences:
-    """Return whole sequences again: `leave_one_out` undone.
+    """Return whole sequences again: `hold_out_last` undone.
 
     Args:
         training: N sequences.

@@ -42,6 +42,11 @@ class Tally:
         self._repeats += repeats(training)
         self._seen[training.items] = True
 
+    @property
+    def interactions(self) -> int:
+        """Of the users added so far, held-out ones included."""
+        return self._interactions
+
     def facts(self) -> Facts:
         """The figures; lengths are of whole truncated sequences, density is pairs over users times items."""
         return Facts(

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +25,9 @@ import pyarrow.parquet as pq
 from rsir_scale.data import schema
 from rsir_scale.data.dataset import DatasetFile, DatasetMeta, FileKind, Noise
 from rsir_scale.data.fingerprint import Fingerprint
+from rsir_scale.data.funnel import Funnel
 from rsir_scale.data.sequences import Float64Array, Sequences, to_list_array
-from rsir_scale.data.split import Split, leave_one_out
+from rsir_scale.data.split import LEAVE_ONE_OUT, Split, hold_out_last
 from rsir_scale.data.statistics import Tally
 from rsir_scale.errors import InputError
 from rsir_scale.randomness import content_hashes
@@ -39,24 +41,37 @@ _ROW_GROUP = 8192
 class DatasetWriter:
     """Writes one dataset; use it inside `writing`."""
 
-    def __init__(self, folder: Path, *, items: int, has_times: bool, truncation: int, min_count: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        items: int,
+        has_times: bool,
+        truncation: int,
+        min_count: int,
+        split: str = LEAVE_ONE_OUT,
+    ) -> None:
         self._folder = folder
         self._has_times = has_times
         self._truncation = truncation
         self._min_count = min_count
+        self._split = split
         self._files: list[DatasetFile] = []
         self._parts = 0
         self._tally = Tally(items)
         self._fingerprint = Fingerprint()
 
-    def add(self, sequences: Sequences, times: Float64Array | None) -> None:
+    def add(
+        self, sequences: Sequences, times: Float64Array | None, held_out: npt.NDArray[np.bool_] | None = None
+    ) -> None:
         """Write the next users as one training and one held-out file.
 
         Args:
             sequences: whole truncated sequences, ids ascending and following those added before, none empty.
             times: aligned with `sequences.items`; None where the log has no times.
+            held_out: whose last two items are held out; None for leave-one-out.
         """
-        split = leave_one_out(sequences)
+        split = hold_out_last(sequences, held_out)
         name = f"part-{self._parts:05d}.parquet"
         self._write(f"{schema.TRAIN_FOLDER}/{name}", "train", self._training_table(split, times))
         self._write(f"{schema.HELDOUT_FOLDER}/{name}", "heldout", self._heldout_table(split, times))
@@ -64,8 +79,30 @@ class DatasetWriter:
         self._tally.add(sequences, split.training)
         self._fingerprint.update(split.training, split.validation, split.test)
 
-    def finish(self, *, user_ids: pl.Series, item_ids: pl.Series, noise: Noise | None = None) -> DatasetMeta:
-        """Write the vocabularies (String, in index order) and, last, `dataset.json`, with the noise that is in it."""
+    def add_dropped(self, *, user_ids: pl.Series, item_ids: pl.Series) -> None:
+        """Write the ids (String) that are below the k-core, where there are any, so that they are known as such."""
+        if len(user_ids):
+            users = pa.table([_strings(user_ids)], schema=schema.DROPPED_USERS_SCHEMA)
+            self._write(schema.DROPPED_USERS_FILE, "dropped_users", users)
+        if len(item_ids):
+            items = pa.table([_strings(item_ids)], schema=schema.DROPPED_ITEMS_SCHEMA)
+            self._write(schema.DROPPED_ITEMS_FILE, "dropped_items", items)
+
+    def interactions(self) -> int:
+        """How many were added so far, held-out ones included."""
+        return self._tally.interactions
+
+    def finish(
+        self, *, user_ids: pl.Series, item_ids: pl.Series, noise: Noise | None = None, log: Funnel | None = None
+    ) -> DatasetMeta:
+        """Write the vocabularies (String, in index order) and, last, `dataset.json`.
+
+        Args:
+            user_ids: of the dataset's users.
+            item_ids: of the catalogue.
+            noise: that is in it.
+            log: what became of the log's rows.
+        """
         users = pa.table({schema.USER_INDEX: np.arange(len(user_ids)), schema.USER_ID: _strings(user_ids)})
         items = pa.table({schema.ITEM_INDEX: np.arange(1, len(item_ids) + 1), schema.ITEM_ID: _strings(item_ids)})
         self._write(schema.USERS_FILE, "users", users.cast(schema.USERS_SCHEMA))
@@ -78,6 +115,8 @@ class DatasetWriter:
             truncation=self._truncation,
             min_count=self._min_count,
             has_times=self._has_times,
+            split=self._split,
+            log=log,
             noise=noise,
             fingerprint=self._fingerprint.hexdigest(user_ids=user_ids, item_ids=item_ids, truncation=self._truncation),
             files=tuple(self._files),
@@ -161,6 +200,8 @@ def _upload(folder: Path, store: Store) -> None:
     moved = [file.model_copy(update={"path": f"{attempt}/{file.path}"}) for file in meta.files]
     for file, there in zip(meta.files, moved, strict=True):
         store.put_new(there.path, (folder / file.path).read_bytes())
+    if (folder / schema.SKIPPED_FILE).exists():
+        store.put_new(f"{attempt}/{schema.SKIPPED_FILE}", (folder / schema.SKIPPED_FILE).read_bytes())
     store.create(schema.DATASET_FILE, _to_json(meta.model_copy(update={"files": tuple(moved)})))
 
 

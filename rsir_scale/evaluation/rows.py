@@ -42,10 +42,20 @@ def threads_for_rows() -> Iterator[Executor]:
         torch.set_num_threads(threads)
 
 
-def packed(backbone: Backbone) -> tuple[ExactItemSearch, torch.device]:
-    """Return the exact search over the model's items, and where they are. Raises DivergedError: one is not finite."""
+def packed(backbone: Backbone, allowed: npt.NDArray[np.int64] | None = None) -> tuple[ExactItemSearch, torch.device]:
+    """Return the exact search over the model's items, and where they are.
+
+    Args:
+        backbone: the model.
+        allowed: indices of the only items to search, ascending, which are then 1, 2, … to the search; None for all.
+
+    Raises:
+        DivergedError: an item vector is not finite.
+    """
     items_VD = backbone.item_vectors().detach()
     _require_numbers(items_VD[1:], "an item")
+    if allowed is not None:
+        items_VD = items_VD[np.concatenate([np.zeros(1, np.int64), allowed])]
     return exact_search(items_VD), items_VD.device
 
 

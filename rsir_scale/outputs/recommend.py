@@ -1,16 +1,17 @@
 """Putting the best iteration to use: top items for the users of the log, or for any list of items.
 
-Comes in: a finished iteration. Goes out: ranked items with scores, under the log's own ids. This is use, not
-evaluation: a user's context is all that is known of them, held-out items included, and which iteration is best is
+Comes in: a finished iteration and a request. Goes out: ranked items with scores, under the log's own ids. This is use,
+not evaluation: a user's context is all that is known of them, held-out items included, and which iteration is best is
 decided by validation NDCG@20 alone. Items of the context are not recommended where `evaluation.mask_history` is set.
 The exact search finds the items, so scores are float64 sums and an order holds to the last bit.
 
 Shapes: B rows, P recommended items.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -22,14 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from rsir_scale.data.dataset import PreparedDataset, Sequences
-from rsir_scale.data.schema import ITEM_ID, USER_ID
+from rsir_scale.data.dataset import Sequences
+from rsir_scale.data.schema import ITEM_ID
 from rsir_scale.data.sequences import Int64Array, offsets_of
-from rsir_scale.data.split import put_back
 from rsir_scale.errors import InputError
 from rsir_scale.evaluation.rows import answered, encoded, history, packed, threads_for_rows
 from rsir_scale.models.base import Backbone
 from rsir_scale.models.repository import load_trained
+from rsir_scale.outputs.requests import Request, Unknown, allowed_items, for_sessions, for_users
 from rsir_scale.outputs.staging import appearing
 from rsir_scale.ranking.base import ExactItemSearch, SearchQuery, SearchResult
 from rsir_scale.runs.begun import check_dataset, run_to_load
@@ -44,7 +45,6 @@ _ROWS_PER_BLOCK = 1 << 13  # whose queries are held at once
 _ITEMS_PER_BLOCK = 1 << 22  # recommended items that are held at once, before they are written
 _CANDIDATES_PER_PIECE = 1 << 20  # of one thread
 _SUFFIXES = (".parquet", ".csv")
-_SCHEMA = pa.schema([(USER_ID, pa.string()), (ITEM_ID, pa.string()), (RANK, pa.int32()), (SCORE, pa.float32())])
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,13 @@ class LoadedModel:
         backbone: in evaluation mode.
         item_ids: str[V]; entry j belongs to item index j + 1.
         mask_history: whether items of the context cannot be recommended.
+        allowed: item indices that may be recommended, ascending; None for all.
     """
 
     backbone: Backbone
     item_ids: npt.NDArray[np.object_]
     mask_history: bool
+    allowed: Int64Array | None = None
 
     def recommend(self, item_ids: Sequence[Sequence[str]], top: int) -> list[list[tuple[str, float]]]:
         """Rank the catalogue for each context.
@@ -93,18 +95,32 @@ class LoadedModel:
             raise InputError(
                 f"top={top} is not in 1..{self.backbone.item_count}, the catalogue: choose a number in that range"
             )
-        items, scores = np.empty((len(contexts), top), np.int64), np.empty((len(contexts), top), np.float32)
+        width = top if self.allowed is None else min(top, len(self.allowed))
+        items, scores = np.zeros((len(contexts), top), np.int64), np.zeros((len(contexts), top), np.float32)
         rows = np.arange(len(contexts))
         with threads_for_rows() as threads:
             for first in range(0, len(rows), _ROWS_PER_BLOCK):
-                for part, found in self._rank_block(contexts, rows[first : first + _ROWS_PER_BLOCK], top, threads):
-                    items[part] = found.candidate_BP.cpu().numpy()
-                    scores[part] = found.candidate_score_BP.cpu().numpy()
+                for part, found in self._rank_block(contexts, rows[first : first + _ROWS_PER_BLOCK], width, threads):
+                    items[part, :width] = self._index_of(found.candidate_BP.cpu()).numpy()
+                    scores[part, :width] = found.candidate_score_BP.cpu().numpy()
         return items, scores
 
     @cached_property
     def _packed(self) -> tuple[ExactItemSearch, torch.device]:
-        return packed(self.backbone)
+        return packed(self.backbone, self.allowed)
+
+    @cached_property
+    def _places(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """From item index to place among the allowed ones (0: none), and back; None where all are allowed."""
+        if self.allowed is None:
+            return None
+        back_P = torch.cat([torch.zeros(1, dtype=torch.int64), torch.from_numpy(self.allowed)])
+        place_V = torch.zeros(self.backbone.item_count + 1, dtype=torch.int64)
+        place_V[back_P] = torch.arange(len(back_P))
+        return place_V, back_P
+
+    def _index_of(self, place_BP: torch.Tensor) -> torch.Tensor:
+        return place_BP if self._places is None else self._places[1][place_BP]
 
     def _rank_block(
         self, contexts: Sequences, rows: Int64Array, top: int, threads: Executor
@@ -112,6 +128,8 @@ class LoadedModel:
         search, device = self._packed
         query_BD = encoded(self.backbone, contexts, rows, device=device)
         banned_BL = history(contexts, rows, masked=self.mask_history, device=device)
+        if self._places is not None:
+            banned_BL = self._places[0].to(device)[banned_BL]
 
         def best(piece: slice) -> SearchResult:
             asked = SearchQuery.for_best(query_BD[piece], banned_BL[piece])
@@ -145,18 +163,26 @@ def recommend(
     run: Run,
     *,
     top: int,
-    users: Sequence[str] | None,
     out: str | Path,
+    users: Sequence[str] | None = None,
+    sessions: Mapping[str, Sequence[str]] | None = None,
+    unknown: Unknown = "refuse",
+    allow: Sequence[str] | None = None,
+    deny: Sequence[str] = (),
     iteration: int | None = None,
     tell: Tell = silent,
 ) -> Path:
-    """Write the best items of users: user_id, item_id, rank (from 1), score; Parquet or CSV by the suffix of `out`.
+    """Write the best items: user_id or session_id, item_id, rank (from 1), score; Parquet or CSV by `out`.
 
     Args:
         run: on the dataset that it was made from.
         top: items for each user, 1..V.
+        out: a path that does not exist, ending in .parquet or .csv. What was skipped stands beside it, as CSV.
         users: the log's user ids, in the order wanted; None for all.
-        out: a path that does not exist, ending in .parquet or .csv.
+        sessions: item ids by name, oldest first, in place of users.
+        unknown: whether unknown ids are refused or skipped.
+        allow: item ids, of which alone recommendations come; None for the whole catalogue.
+        deny: item ids that are not recommended.
         iteration: None for the best by validation NDCG@20.
         tell: is told how far it is.
 
@@ -164,19 +190,40 @@ def recommend(
         The path written.
 
     Raises:
-        InputError: an unknown user, iteration or suffix, `top` out of range, or `out` exists.
+        InputError: an unknown id that is refused, an unknown iteration or suffix, `top` out of range, no item that may
+            be recommended, users and sessions at once, or `out` exists.
         IntegrityError: a file is damaged.
     """
     if Path(out).suffix not in _SUFFIXES:
         raise InputError(f"{out} ends in neither {' nor '.join(_SUFFIXES)}: name a file that does")
-    rows = _user_rows(run.dataset, users)
-    model = _load(run, iteration)
-    held_out = run.dataset.held_out()
-    contexts = put_back(run.dataset.training_sequences(), held_out.validation, held_out.test)
-    with appearing(out) as staging, staging.open("wb") as file:
-        write = _write_parquet if Path(out).suffix == ".parquet" else _write_csv
-        write(file, _tables(model, run.dataset, contexts, rows, top, tell))
+    if users is not None and sessions is not None:
+        raise InputError("--users and --sessions were both given: give one of them")
+    dataset = run.dataset
+    allowed, unlisted = allowed_items(dataset, allow=allow, deny=deny, unknown=unknown)
+    request = (
+        for_users(dataset, users, unknown=unknown)
+        if sessions is None
+        else for_sessions(dataset, sessions, unknown=unknown)
+    )
+    skipped = (*unlisted, *request.skipped)
+    model = replace(_load(run, iteration), allowed=allowed)
+    with ExitStack() as outputs:
+        if skipped:
+            listed = outputs.enter_context(appearing(skipped_beside(out)))
+            pl.DataFrame([asdict(skip) for skip in skipped]).write_csv(listed)
+        staging = outputs.enter_context(appearing(out))
+        with staging.open("wb") as file:
+            tables = _tables(model, request, top, tell)
+            if Path(out).suffix == ".parquet":
+                _write_parquet(file, tables, request.column)
+            else:
+                _write_csv(file, tables)
     return Path(out)
+
+
+def skipped_beside(out: str | Path) -> Path:
+    """Where the ids that were skipped are listed, if any were."""
+    return Path(out).with_suffix(".skipped.csv")
 
 
 def _load(run: Run, iteration: int | None, *, device: str = "cpu") -> LoadedModel:
@@ -193,34 +240,17 @@ def _load(run: Run, iteration: int | None, *, device: str = "cpu") -> LoadedMode
     return LoadedModel(backbone, run.dataset.item_ids(), run.config.evaluation.mask_history)
 
 
-def _user_rows(dataset: PreparedDataset, users: Sequence[str] | None) -> Int64Array:
-    if users is None:
-        return np.arange(dataset.meta.users)
-    index = {user: place for place, user in enumerate(dataset.user_ids().tolist())}
-    unknown = next((user for user in users if user not in index), None)
-    if unknown is not None:
-        raise InputError(f"user {unknown!r} is not in the dataset {dataset.path}: name users of its log")
-    return np.array([index[user] for user in users], dtype=np.int64)
-
-
-def _tables(
-    model: LoadedModel,
-    dataset: PreparedDataset,
-    contexts: Sequences,
-    rows: Int64Array,
-    top: int,
-    tell: Tell,
-) -> Iterator[pl.DataFrame]:
-    user_ids, item_ids = dataset.user_ids(), model.item_ids
+def _tables(model: LoadedModel, request: Request, top: int, tell: Tell) -> Iterator[pl.DataFrame]:
+    names, item_ids, count = request.names, model.item_ids, len(request.contexts)
     block_rows = max(1, min(_ROWS_PER_BLOCK, _ITEMS_PER_BLOCK // max(1, top)))
-    report = counted(tell, "recommending", len(rows), "user")
-    for first in range(0, max(1, len(rows)), block_rows):
-        block = rows[first : first + block_rows]
-        items_NP, scores_NP = model.rank(contexts.select(block), top)
+    report = counted(tell, "recommending", count, "user")
+    for first in range(0, max(1, count), block_rows):
+        block = np.arange(first, min(first + block_rows, count))
+        items_NP, scores_NP = model.rank(request.contexts.select(block), top)
         found = items_NP > 0
         yield pl.DataFrame(
             {
-                USER_ID: pl.Series(np.repeat(user_ids[block], top)[found.ravel()], dtype=pl.String),
+                request.column: pl.Series(np.repeat(names[block], top)[found.ravel()], dtype=pl.String),
                 ITEM_ID: pl.Series(item_ids[items_NP[found] - 1], dtype=pl.String),
                 RANK: np.broadcast_to(np.arange(1, top + 1, dtype=np.int32), found.shape)[found],
                 SCORE: scores_NP[found],
@@ -229,10 +259,12 @@ def _tables(
         report(first + len(block))
 
 
-def _write_parquet(file: BinaryIO, tables: Iterable[pl.DataFrame]) -> None:
-    with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+def _write_parquet(file: BinaryIO, tables: Iterable[pl.DataFrame], column: str) -> None:
+    columns = [(column, pa.string()), (ITEM_ID, pa.string()), (RANK, pa.int32()), (SCORE, pa.float32())]
+    schema = pa.schema(columns)
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for table in tables:
-            writer.write_table(table.to_arrow().cast(_SCHEMA))
+            writer.write_table(table.to_arrow().cast(schema))
 
 
 def _write_csv(file: BinaryIO, tables: Iterable[pl.DataFrame]) -> None:

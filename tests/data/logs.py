@@ -1,10 +1,15 @@
 """Small interaction logs for the data room's tests, and a preparation written the slow, obvious way."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 from hypothesis import strategies as st
+
+from rsir_scale.data.asked import Asked
+from rsir_scale.data.readers import Log, read_log
 
 Interaction = tuple[str, str, float]
 
@@ -18,6 +23,13 @@ def interactions(draw: st.DrawFn, *, max_size: int = 60) -> list[Interaction]:
         st.integers(0, 6).map(float),
     )
     return draw(st.lists(row, min_size=1, max_size=max_size))
+
+
+def read(log_format: str, source: str | Path, **options: object) -> Log:
+    """What `read_log` gives, in memory."""
+    with TemporaryDirectory() as scratch:
+        log = read_log(source, Path(scratch), Asked(log_format, **options))  # type: ignore[arg-type]
+        return replace(log, frame=log.frame.collect().lazy())
 
 
 def as_log(rows: list[Interaction], *, with_times: bool = True) -> pl.LazyFrame:

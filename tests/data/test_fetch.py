@@ -10,8 +10,8 @@ from rsir_scale.data import fetch as fetch_module
 from rsir_scale.data.dataset import stats
 from rsir_scale.data.fetch import fetch
 from rsir_scale.data.prepare import prepare
-from rsir_scale.data.readers import read_log
 from rsir_scale.errors import InputError, IntegrityError
+from tests.data.logs import read
 
 CONTENT = b"user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n"
 MEMBER = "recbole/dataset_example/ml-100k/ml-100k.inter"
@@ -81,6 +81,6 @@ def test_an_unknown_name_and_an_unwritable_folder_are_input_errors(tmp_path: Pat
 @pytest.mark.network
 def test_movielens_100k_is_the_real_one(tmp_path: Path) -> None:
     source = fetch("ml-100k", tmp_path)
-    prepare(read_log("recbole", source), tmp_path / "prepared", min_count=0, max_length=1000)
+    prepare(read("recbole", source).frame, tmp_path / "prepared", min_count=0, max_length=1000)
     facts = stats(tmp_path / "prepared")
     assert (facts["users"], facts["items"], facts["interactions"]) == (943, 1682, 100_000)

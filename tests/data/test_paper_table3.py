@@ -7,7 +7,7 @@ import pytest
 
 from rsir_scale.data.dataset import stats
 from rsir_scale.data.prepare import prepare
-from rsir_scale.data.readers import read_log
+from tests.data.logs import read
 
 FOLDER = Path(os.environ.get("RSIR_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data")
 
@@ -27,7 +27,7 @@ def test_import_gives_the_figures_of_table_3(
     source = FOLDER / f"{name}.txt"
     if not source.is_file():
         pytest.skip(f"{source.name} is not in {FOLDER}: set RSIR_DATA_DIR to the folder of the paper's four datasets")
-    prepare(read_log("sequences", source), tmp_path / name)
+    prepare(read("sequences", source).frame, tmp_path / name)
     found = stats(tmp_path / name)
     assert (found["users"], found["items"]) == (users, items)
     assert (found["training_pairs"], found["training_items"]) == (training_pairs, training_items)

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from rsir_scale.data.dataset import PreparedDataset, open_dataset
 from rsir_scale.data.prepare import prepare
-from rsir_scale.data.readers import read_log
 from rsir_scale.data.writer import writing
 from rsir_scale.errors import InputError, StorageFullError
 from rsir_scale.randomness import content_hashes
-from tests.data.logs import Interaction, as_log, interactions, naive_prepare
+from tests.data.logs import Interaction, as_log, interactions, naive_prepare, read
 
 few = settings(max_examples=25, deadline=None)
 
@@ -121,7 +120,7 @@ def test_ties_in_time_keep_the_order_of_the_file(tmp_path: Path) -> None:
 def test_exact_duplicates_stay_unless_asked_to_go(tmp_path: Path) -> None:
     rows = [("u", "a", 1.0), ("u", "b", 2.0), ("u", "a", 1.0), ("u", "a", 3.0)]
     prepare(as_log(rows), tmp_path / "all", min_count=0)
-    prepare(as_log(rows), tmp_path / "distinct", min_count=0, drop_duplicates=True)
+    prepare(as_log(rows), tmp_path / "distinct", min_count=0, duplicates="exact")
     assert wholes(open_dataset(tmp_path / "all")) == {"u": ["a", "a", "b", "a"]}
     assert wholes(open_dataset(tmp_path / "distinct")) == {"u": ["a", "b", "a"]}
 
@@ -129,7 +128,7 @@ def test_exact_duplicates_stay_unless_asked_to_go(tmp_path: Path) -> None:
 def test_duplicates_go_before_the_k_core_counts(tmp_path: Path) -> None:
     rows = [("u", "a", 1.0)] * 5
     with pytest.raises(InputError, match="every user is below the k-core"):
-        prepare(as_log(rows), tmp_path / "out", drop_duplicates=True)
+        prepare(as_log(rows), tmp_path / "out", duplicates="exact")
 
 
 def test_catalogue_holds_items_that_only_truncation_or_holding_out_removed(tmp_path: Path) -> None:
@@ -231,5 +230,5 @@ def test_a_log_with_times_here_and_there_is_refused(tmp_path: Path) -> None:
 def test_a_k_core_leaves_a_file_that_is_one_already_unchanged(tmp_path: Path) -> None:
     source = tmp_path / "log.txt"
     source.write_text("".join(f"{user} 1 2 3 4 5\n" for user in range(1, 6)))
-    prepare(read_log("sequences", source), tmp_path / "out")
+    prepare(read("sequences", source).frame, tmp_path / "out")
     assert wholes(open_dataset(tmp_path / "out")) == {str(user): list("12345") for user in range(1, 6)}

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from rsir_scale.config.file import resolve
 from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.prepare import prepare
-from rsir_scale.data.readers import read_log
 from rsir_scale.data.sequences import Sequences, offsets_of
 from rsir_scale.errors import InputError, StorageFullError
 from rsir_scale.loop.local import LocalPhases
@@ -29,6 +28,7 @@ from rsir_scale.runs.lineage import load, training_files
 from rsir_scale.runs.open_run import open_run
 from rsir_scale.runs.owners import owners
 from rsir_scale.storage.opening import open_store
+from tests.data.logs import read
 from tests.loop.tiny_run import TinyRun, interactions, tiny_dataset, tiny_run
 
 Rows = dict[str, list[tuple[str, float]]]
@@ -233,7 +233,7 @@ def test_cutting_predictions_into_pieces_changes_nothing(tmp_path: Path, monkeyp
 
 def test_an_export_can_be_imported_again(tmp_path: Path) -> None:
     run = tiny_run()
-    log = read_log("csv", _exported(run, tmp_path, "csv"))
+    log = read("csv", _exported(run, tmp_path, "csv")).frame
     meta = prepare(log, tmp_path / "again", min_count=0)
     again = open_dataset(tmp_path / "again")
     assert meta.users == len(_expected(run, 2))

@@ -11,6 +11,7 @@ import torch
 import rsir_scale
 from rsir_scale.errors import InputError
 from rsir_scale.outputs.recommend import LoadedModel, load_model, recommend
+from rsir_scale.outputs.requests import read_sessions
 from rsir_scale.runs.manifest import read_chain
 from rsir_scale.runs.selection import SELECTION_METRIC
 from rsir_scale.steps import Step
@@ -55,6 +56,54 @@ def test_the_best_iteration_by_validation_ranks_everything_known_of_each_user(tm
         assert not set(rows["item_id"]) & set(log[str(user)])
         assert rows["rank"].to_list() == [1, 2, 3, 4, 5]
         assert rows["score"].is_sorted(descending=True)
+
+
+def test_sessions_with_unknown_items_a_ban_and_a_list_get_what_a_plain_search_gives(tmp_path: Path) -> None:
+    run, model = tiny_run(), load_model(tiny_run().path)
+    rng = np.random.default_rng(5)
+    known = model.item_ids.tolist()
+    sessions = {
+        f"s{place}": [str(item) for item in rng.choice([*known, "never"], size=rng.integers(1, 6))]
+        for place in range(40)
+    }
+    allow, deny = known[2:], known[5:7]
+    frame = _written(run, tmp_path, sessions=sessions, unknown="skip", allow=[*allow, "new"], deny=deny, top=4)
+    expected = {}
+    for name, items in sessions.items():
+        context = [item for item in items if item in known]
+        if context:
+            ranked = _naive(model, context, len(known))
+            expected[name] = [item for item in ranked if item in allow and item not in deny][:4]
+    got = frame.group_by("session_id", maintain_order=True).agg("item_id")
+    assert dict(got.iter_rows()) == {name: items for name, items in expected.items() if items}
+    skipped = pl.read_csv(tmp_path / "top.skipped.csv")
+    assert set(skipped["id"]) >= {"never", "new"}
+    assert set(skipped.filter(kind="item")["why"]) == {"not in the dataset"}
+
+
+def test_unknown_ids_are_refused_unless_they_are_to_be_skipped(tmp_path: Path) -> None:
+    run = tiny_run()
+    with pytest.raises(InputError, match=r"item 'never' \(s\) is not in the dataset .*--unknown skip"):
+        _written(run, tmp_path, sessions={"s": ["101", "never"]})
+    frame = _written(run, tmp_path, users=["u7", "nobody"], unknown="skip")
+    assert frame["user_id"].unique().to_list() == ["u7"]
+    with pytest.raises(InputError, match="leave no item"):
+        _written(run, tmp_path, "b.csv", deny=load_model(run.path).item_ids.tolist())
+
+
+def test_sessions_are_read_alike_from_every_form(tmp_path: Path) -> None:
+    rows = [("b", "x2", 5), ("a", "x1", 9), ("a", "x3", 2), ("b", "x2", 7)]
+    text = "".join(f"{name},{item},{time}\n" for name, item, time in rows)
+    (tmp_path / "s.csv").write_text("session_id,item_id,timestamp\n" + text)
+    pl.DataFrame(rows, schema=["session_id", "item_id", "timestamp"], orient="row").write_parquet(
+        tmp_path / "s.parquet"
+    )
+    (tmp_path / "s.jsonl").write_text(
+        '{"session_id": "b", "items": ["x2", "x2"]}\n{"session_id": "a", "items": ["x3", "x1"]}\n'
+    )
+    (tmp_path / "s.txt").write_text("b x2 x2\na x3 x1\n")
+    for name in ("s.csv", "s.parquet", "s.jsonl", "s.txt"):
+        assert list(read_sessions(tmp_path / name).items()) == [("b", ["x2", "x2"]), ("a", ["x3", "x1"])]
 
 
 def test_csv_says_what_parquet_says_and_users_come_in_the_order_asked(tmp_path: Path) -> None:
