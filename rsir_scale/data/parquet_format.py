@@ -63,7 +63,8 @@ def _first_rows(file: pq.ParquetFile, names: list[str]) -> dict[str, list[object
 
 def _castable(batch: pa.RecordBatch, name: str) -> bool:
     kind = batch.column(name).type
-    return kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_temporal(kind) or kinds.is_string(kind)
+    known = (kinds.is_integer, kinds.is_floating, kinds.is_temporal, kinds.is_string)
+    return any(is_known(kind) for is_known in known)
 
 
 def _frames(part: Part, columns: Columns, asked: Asked, constants: dict[str, str]) -> Iterator[pl.DataFrame]:

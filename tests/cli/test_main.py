@@ -327,7 +327,7 @@ def test_tables_show_names_as_they_are(capsys: pytest.CaptureFixture[str], folde
     assert "m[/b] :star: [a]" in "".join(out.split("\n"))
 
 
-@pytest.mark.parametrize("command", ["export", "recommend", "fetch", "import"])
+@pytest.mark.parametrize("command", ["export", "recommend", "fetch"])
 def test_an_address_is_no_path_of_this_disk(
     capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -336,7 +336,6 @@ def test_an_address_is_no_path_of_this_disk(
         "export": ["export", run, "--out", address],
         "recommend": ["recommend", run, "--out", address],
         "fetch": ["data", "fetch", "ml-100k", "--out", address],
-        "import": ["data", "import", address, "--format", "csv", "--out", tmp_path / "data"],
     }[command]
     monkeypatch.chdir(tmp_path)
     code, _, err = call(capsys, *arguments)
