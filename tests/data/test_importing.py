@@ -23,6 +23,7 @@ from rsir_scale.data.dataset import open_dataset
 from rsir_scale.data.importing import Imported, import_files
 from rsir_scale.data.where import conditions
 from rsir_scale.errors import InputError
+from rsir_scale.storage.opening import open_store
 from tests.data.logs import read
 
 USERS, ITEMS = 4, 5
@@ -275,3 +276,22 @@ def test_no_reader_gives_polars_a_python_source() -> None:
     package = Path(__file__).resolve().parents[2] / "rsir_scale"
     callers = [path for path in package.rglob("*.py") if "register_io_source" in path.read_text(encoding="utf-8")]
     assert callers == []
+
+
+def test_an_object_and_a_prefix_of_parts_are_read_from_a_bucket(tmp_path: Path, bucket: str, reference: str) -> None:
+    store = open_store(f"{bucket}/logs")
+    header, *rows = lines().splitlines()
+    store.put("whole.csv.gz", gzip.compress(lines().encode()))
+    for part in range(2):
+        store.put(f"parts/{part}.csv", "\n".join([header, *rows[8 * part : 8 * part + 8], ""]).encode())
+    for place, name in enumerate(("whole.csv.gz", "parts")):
+        imported = import_files(
+            f"{bucket}/logs/{name}",
+            tmp_path / str(place),
+            CSV,
+            min_count=0,
+            max_length=50,
+            duplicates="keep",
+            split="leave-one-out",
+        )
+        assert imported.meta.fingerprint == reference
