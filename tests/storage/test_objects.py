@@ -25,7 +25,10 @@ class TestAWholeBucket(StoreContract):
         return partial(open_store, bucket)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Others are met by the runs of `tests/loop/test_on_s3.py`.
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in ("lost", "torn") else pytest.mark.slow) for kind in KINDS]
+)
 def test_half_of_all_requests_may_go_wrong(server: S3Server, bucket: str, kind: str) -> None:
     store = ObjectStore(f"{bucket}/run")
     server.fail(0.5, [kind], seed=1)

@@ -39,7 +39,7 @@ def first_part(run: TinyRun) -> Part:
     "run",
     [
         pytest.param({"keep": "prefixes"}, id="every prefix"),
-        pytest.param({"start_vouches": True}, id="the start vouches"),
+        pytest.param({"start_vouches": True}, id="the start vouches", marks=pytest.mark.slow),
         pytest.param({"mode": "random"}, id="a coin"),
         pytest.param(
             {"mode": "random", "reading": "released", "remaining": "after_choice"},
