@@ -54,7 +54,7 @@ class ResumableError(RsirError):
 
 
 class DivergedError(ResumableError):
-    """A fit's loss, a weight or a score is no number; the last good state is kept."""
+    """A fit's loss, a weight or a score is not a number; the last good state is kept."""
 
 
 class LeaseHeldError(ResumableError):

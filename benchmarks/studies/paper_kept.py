@@ -1,7 +1,7 @@
 """What was measured here for the paper's tables: reports of finished studies, and what scripts before them left.
 
 Comes in: names of files in `docs/results/`. Goes out: arms, gains, and the rows of Tables 1 and 5, which several parts
-of the page read. A file that is not there is no error: nothing was run.
+of the page read. A file that is not there is not an error: nothing was run.
 """
 
 import json

@@ -11,7 +11,7 @@ A trials file is a list of names, each with the overrides that it tries:
 
 A trial's row is written when its fit has ended; a trial whose row is there is skipped. A fit that was stopped goes on
 from its last validation: its state lies in `--state`, under a name made of its settings and data, and is removed with
-the row. A fit whose loss is no number leaves a row that says so. Several processes may share `--out`, if each has
+the row. A fit whose loss is not a number leaves a row that says so. Several processes may share `--out`, if each has
 trials of its own.
 """
 

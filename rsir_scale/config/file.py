@@ -188,7 +188,7 @@ def _chosen(raw: Mapping[str, Any], key: str) -> str:
 def _fault(fault: Any) -> str:
     key = ".".join(_name(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"{key} is no setting: {_near(key, _keys())}see the sections and keys in {_PAGE}"
+        return f"{key} is not a setting: {_near(key, _keys())}see the sections and keys in {_PAGE}"
     if fault["type"] == "missing":
         return f"{key} is missing: set it in the config or with --set {key}=…"
     if fault["type"] == "value_error":

@@ -79,7 +79,7 @@ def _absent(name: str, present: Sequence[str], source: str, asked: Asked) -> Inp
         )
     known = like(present)
     layout = f"; these are the columns of --layout {known}" if known else ""
-    header = "" if name in asked.conditions_on() else "; if its first line is no header, give --no-header as well"
+    header = "" if name in asked.conditions_on() else "; if its first line is not a header, give --no-header as well"
     return InputError(
         f"{source} has no column {shown(name)}; it has {there}: name its columns with --user-column, --item-column and "
         f"--time-column{header}{layout}"

@@ -39,12 +39,12 @@ def _first_bad_json(file: TextIO, keys: Sequence[str]) -> str:
         except (ValueError, RecursionError) as error:
             return f"line {number}: {line.strip()[:80]!r} is not JSON ({error})"
         if not isinstance(review, dict) or any(isinstance(review.get(key), dict | list) for key in keys):
-            return f"line {number}: {line.strip()[:80]!r} is no object with {', '.join(keys)} as text or numbers"
+            return f"line {number}: {line.strip()[:80]!r} is not an object with {', '.join(keys)} as text or numbers"
     return ""
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def line_of(asked: Asked, path: Path, row: int) -> int:

@@ -2,7 +2,7 @@
 
 Comes in: a plain text file. Goes out: a `Raw`. Some data sets of 2014 to 2018 write Python's own texts in place of JSON
 (`{'a': 1}` or `{u'a': 1}`); these are read line by line, more slowly. Numbers become text as they are written; a value
-that is a list or an object is no id, and is found by `diagnosis`. Keys may differ by line: those of the first lines say
+that is a list or an object is not an id: `diagnosis` finds it. Keys may differ by line: those of the first lines say
 what is there.
 """
 
@@ -72,7 +72,7 @@ def _object(text: str, source: str, line: int, *, python: bool) -> dict[str, obj
             f"{source}, line {line}: {text[:80]!r} is not JSON ({error}): write one object a line"
         ) from error
     if not isinstance(found, dict):
-        raise InputError(f"{source}, line {line}: {text[:80]!r} is no object: write one object a line")
+        raise InputError(f"{source}, line {line}: {text[:80]!r} is not an object: write one object a line")
     return found
 
 

@@ -110,7 +110,7 @@ def _odd(values: pa.Array, name: str) -> pa.Array:
     words = pc.binary_join_element_wise(
         f"{name} is the double",
         doubles.cast(pa.string()),
-        "which is no whole number: write ids as text or as integers, or name another column",
+        "which is not a whole number: write ids as text or as integers, or name another column",
         " ",
     )
     return pc.if_else(faulty, words, pa.scalar(None, pa.string()))

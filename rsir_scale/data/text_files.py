@@ -54,7 +54,7 @@ def copied(member: Member, target: Path, *, text: bool) -> None:
     """Unpack a member to a new file; text is checked on its way, so that a bomb ends early.
 
     Raises:
-        InputError: it is broken, unpacks to more than `MAX_RATIO` times its size, or is no text where text is wanted.
+        InputError: it is broken, unpacks to more than `MAX_RATIO` times its size, or is not text where text is wanted.
     """
     blocks = _blocks(member)
     with target.open("wb") as file:
@@ -105,7 +105,7 @@ def _refuse_nul(name: str, block: bytes, lines: int) -> None:
     if place >= 0:
         line = lines + block.count(b"\n", 0, place)
         raise InputError(
-            f"{name}, line {line} holds NUL (a zero byte), so it is no text: convert it, if it is UTF-16, or check "
+            f"{name}, line {line} holds NUL (a zero byte), so it is not text: convert it, if it is UTF-16, or check "
             "--format"
         )
 

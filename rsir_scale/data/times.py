@@ -121,11 +121,11 @@ def moment(text: str, span: Span) -> float:
     """A date that the user gives, as a number in the log's own unit.
 
     Raises:
-        InputError: it is no date, or the unit of the log cannot be told.
+        InputError: it is not a date, or the unit of the log cannot be told.
     """
     seconds = pl.DataFrame({"t": [text]}).select(_iso_seconds(pl.col("t"))).item()
     if seconds is None:
-        raise InputError(f"{shown(text)} is no date: write one such as 2024-01-31 or 2024-01-31T12:00:00Z")
+        raise InputError(f"{shown(text)} is not a date: write one such as 2024-01-31 or 2024-01-31T12:00:00Z")
     if span.unit is None:
         raise InputError(
             f"the log's times, {span.shown()}, cannot be compared with a date: give a share, such as time:0.1, instead"

@@ -1,7 +1,7 @@
 """Conditions on an interaction, as `--where` takes them: `event=purchase`, `rating>=4`, `day>=2024-01-01`.
 
 Comes in: text. Goes out: a Polars expression over columns of text. Where the wanted value is a number, numbers are
-compared, and what is no number fails; else text is compared with text, which is right for ISO dates.
+compared, and what is not a number fails; else text is compared with text, which is right for ISO dates.
 """
 
 import math
@@ -61,8 +61,8 @@ def _condition(text: str) -> Condition:
     found = _FORM.fullmatch(text)
     if found is None:
         raise InputError(
-            f"--where {shown(text)} is no condition: write COLUMN=VALUE, or another of {' '.join(_COMPARE)}, such as "
-            "'rating>=4'"
+            f"--where {shown(text)} is not a condition: write COLUMN=VALUE, or another of {' '.join(_COMPARE)}, such "
+            "as 'rating>=4'"
         )
     column, operator, value = found.groups()
     return Condition(column.strip(), operator, value.strip())

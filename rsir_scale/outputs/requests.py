@@ -128,7 +128,7 @@ def read_ids(path: Path, option: str) -> list[str]:
     """Ids of a text file, one a line, by the rule for ids.
 
     Raises:
-        InputError: it is no text file.
+        InputError: it is not a text file.
     """
     lines = [line for line in _text_lines(path, option, "name a text file with one id a line") if line.strip()]
     return pl.DataFrame({ITEM_ID: pl.Series(lines, dtype=pl.String)}).select(clean_id(ITEM_ID))[ITEM_ID].to_list()
@@ -193,7 +193,7 @@ def _of_words(line: str, where: str) -> tuple[str, list[str]]:
 def _text_lines(path: Path, option: str, way_out: str) -> Iterator[str]:
     try:
         if not path.is_file():
-            raise InputError(f"{option} {shown(str(path))} is no file: {way_out}")
+            raise InputError(f"{option} {shown(str(path))} is not a file: {way_out}")
         check_text(path)
         # An id may hold what else ends a line for Python, such as U+2028.
         yield from path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")

@@ -45,7 +45,7 @@ def time_taken(finished: Finished) -> Section:
 
 
 def phase_seconds(timings: Mapping[str, float], evaluation_s: float | None = None) -> dict[str, float]:
-    """An iteration's seconds by the names of its phases; what an augmenter learns is no part of writing here."""
+    """An iteration's seconds by the names of its phases; what an augmenter learns is not part of writing here."""
     known = dict(timings) | ({} if evaluation_s is None else {"evaluate_s": evaluation_s})
     if "learn_s" in known and "generate_s" in known:
         known["generate_s"] = max(0.0, known["generate_s"] - known["learn_s"])

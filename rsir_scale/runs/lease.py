@@ -198,4 +198,6 @@ def _when(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
     except (OverflowError, ValueError, OSError) as error:
-        raise IntegrityError(f"lease time {seconds} is no time: remove the lease folder if no driver runs") from error
+        raise IntegrityError(
+            f"{seconds} is not a time of a lease: remove the lease folder if no driver runs"
+        ) from error

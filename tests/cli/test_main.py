@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 LOGS = {
     "an item id that is no integer": ("sequences", "1 2 3\n2 4 five\n", "five"),
     "an empty log": ("csv", "", "no interaction"),
-    "a time that is no number": ("csv", "user_id,item_id,timestamp\n1,2,soon\n", "soon"),
+    "a time that is not a number": ("csv", "user_id,item_id,timestamp\n1,2,soon\n", "soon"),
     "a missing column": ("csv", "user_id,thing\n1,2\n", "item_id"),
     "every user below the k-core": ("pairs", "1 2\n2 3\n", "min-count"),
 }
@@ -79,7 +79,7 @@ def test_a_missing_log_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 
 SETTINGS = {
-    "an unknown key": ("generation.actor=2", "generation.actor is no setting"),
+    "an unknown key": ("generation.actor=2", "generation.actor is not a setting"),
     "a value out of range": ("training.batch_size=0", "training.batch_size=0"),
     "no key": ("nonsense", "section.key=value"),
     "a threshold not below the catalogue": ("fidelity.rank_threshold=40", "fidelity.rank_threshold=40"),

@@ -327,9 +327,9 @@ def test_overrides_leave_their_argument_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["training.bacth_size=3"], "training.bacth_size is no setting: did you mean training.batch_size?"),
+        (["training.bacth_size=3"], "training.bacth_size is not a setting: did you mean training.batch_size?"),
         (["training.loss=crossentropy"], "did you mean cross_entropy?"),
-        (["trainnig.batch_size=3"], "trainnig is no setting: did you mean training?"),
+        (["trainnig.batch_size=3"], "trainnig is not a setting: did you mean training?"),
         (["data.path=null"], "data.path"),
         (["training.batch_size=0"], "training.batch_size=0"),
         (["training.batch_size=many"], "training.batch_size='many'"),

@@ -136,7 +136,7 @@ REFUSED: dict[str, tuple[str, Asked, tuple[str, ...]]] = {
         lines(header="user_id,item_id,created_at"), CSV, ("'created_at' looks like times", "--no-times")
     ),
     "times under a name that says nothing": (lines(header="user_id,item_id,x"), CSV, ("'x' looks like times",)),
-    "no header": (lines(header=""), CSV, ("no header", "--no-header")),
+    "no header": (lines(header=""), CSV, ("not a header", "--no-header")),
     "the item first": (lines("B00000000{i},A00000000000{u},5.0,{t}", ""), Asked("amazon-csv"),
                        ("has the item first", "--layout amazon-2018", "--layout amazon-2014")),
     "two units": (lines().replace("1400000997", "1400000997000"), CSV, ("seconds", "milliseconds", "--no-times")),
@@ -226,7 +226,7 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
     [
         ("time:2031-01-01", "leaves nothing on one side"),
         ("time:1.5", "between 0 and 1"),
-        ("time:soon", "no date"),
+        ("time:soon", "not a date"),
         ("random", "unknown"),
     ],
 )

@@ -84,7 +84,7 @@ class Process:
         self._stopped.release()
 
     def _before(self, operation: str, key: str) -> None:
-        # The lease's own thread is no part of the game.
+        # The lease's own thread is not part of the game.
         if threading.current_thread() is not self._thread:
             return
         self.at = (operation, key)

@@ -93,7 +93,7 @@ HEADERS = {
         "fields missing": Log(
             kind, added(kind, "77"), (f"{'movieId' if kind == 'movielens-csv' else 'item_id'} is missing",)
         ),
-        "a byte that is no text in the header": Log(kind, b"\xff" + clean(kind), ("line 1", r"b'\xff'")),
+        "a byte that is not text in the header": Log(kind, b"\xff" + clean(kind), ("line 1", r"b'\xff'")),
     }.items()
 }
 REVIEWS = {

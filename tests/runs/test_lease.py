@@ -211,5 +211,5 @@ def test_damaged_lease_is_named(tmp_path: Path) -> None:
         Lease(store).acquire()
     record = LeaseRecord(holder=_elsewhere(), since=1e300, expires_at=1e300)
     store.put(layout.lease(0), record.to_bytes())
-    with pytest.raises(IntegrityError, match="is no time"):
+    with pytest.raises(IntegrityError, match="is not a time"):
         Lease(store).acquire()

@@ -73,7 +73,7 @@ def test_arms_share_a_base_where_training_agrees_and_not_under_another_seed() ->
 
 def test_an_override_that_no_section_has_names_its_cell() -> None:
     file = study_file(arms={**ARMS, "odd": {"model.height": 3}})
-    with pytest.raises(ConfigError, match=r"config of odd: model\.height is no setting"):
+    with pytest.raises(ConfigError, match=r"config of odd: model\.height is not a setting"):
         config_of(file, next(cell for cell in cells_of(file, (0,)) if cell.name == "odd"))
 
 

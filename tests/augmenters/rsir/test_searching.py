@@ -280,7 +280,7 @@ def test_a_stored_model_that_is_not_finite_is_refused_by_the_logs_own_id_before_
 
 
 def _damage(run: TinyRun, *, item_index: int, value: float) -> None:
-    """Give theta_0 a weight that is no number, with a hash that fits: as a training that diverged leaves it."""
+    """Give theta_0 a weight that is not a number, with a hash that fits: as a training that diverged leaves it."""
     model = read_model(run.store, 0)
     tensors = assemble(read_pieces(run.store, model.weights))
     tensors["items.weight"][item_index, 3] = value
