@@ -1,7 +1,7 @@
-"""How far a long step is, told by whoever works to whoever shows it.
+"""How far a long step is, told by the code that works to the code that shows it.
 
 Comes in: what is done, out of what. Goes out: a `Step`. A worker takes a `Tell` and calls it now and then; what becomes
-of that, a bar on a terminal or a line in a log, is the business of `loop.progress`.
+of that, a bar on a terminal or a line in a log, is the business of `loop.line`.
 """
 
 import time

@@ -127,8 +127,8 @@ def _as_given(parts: list[Part], source: str) -> list[Part]:
     labels = {part.given for part in labelled}
     if labels != {0, 1, 2}:
         raise InputError(
-            f"{source}: --split given wants a file each for training, validation and test, whose names begin with "
-            f"train, valid and test; found {', '.join(shown(Path(part.name).name) for part in parts[:9])}"
+            f"{source}: --split given wants a file each for training, validation and test, whose names hold the "
+            f"words train, valid and test; found {', '.join(shown(Path(part.name).name) for part in parts[:9])}"
         )
     return sorted(labelled, key=lambda part: part.given)
 

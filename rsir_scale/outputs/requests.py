@@ -131,7 +131,7 @@ def read_ids(path: Path, option: str) -> list[str]:
         InputError: it is not a text file.
     """
     lines = [line for line in _text_lines(path, option, "name a text file with one id a line") if line.strip()]
-    return pl.DataFrame({ITEM_ID: pl.Series(lines, dtype=pl.String)}).select(clean_id(ITEM_ID))[ITEM_ID].to_list()
+    return _clean(lines)
 
 
 def read_sessions(path: Path) -> dict[str, list[str]]:
@@ -146,7 +146,7 @@ def read_sessions(path: Path) -> dict[str, list[str]]:
     parse = _of_json if path.suffix in (".jsonl", ".json", ".ndjson") else _of_words
     for number, line in enumerate(_text_lines(path, "--sessions", _FORM), start=1):
         if line.strip():
-            name, items = parse(line, f"--sessions {path}, line {number}")
+            (name, *items) = _clean(parse(line, f"--sessions {path}, line {number}"))
             if name in sessions:
                 raise InputError(f"--sessions {path}, line {number}: session {shown(name)} is there twice: join them")
             sessions[name] = items
@@ -175,19 +175,33 @@ def _of_table(path: Path) -> dict[str, list[str]]:
     return dict(first.sort("first").select(USER_ID, ITEM_ID).iter_rows())
 
 
-def _of_json(line: str, where: str) -> tuple[str, list[str]]:
+def _clean(ids: list[str]) -> list[str]:
+    return pl.DataFrame({ITEM_ID: pl.Series(ids, dtype=pl.String)}).select(clean_id(ITEM_ID))[ITEM_ID].to_list()
+
+
+def _of_json(line: str, where: str) -> list[str]:
+    """The session's id, then its items'."""
     try:
         found = json.loads(line)
-        return str(found[SESSION_ID]).strip(), [str(item).strip() for item in found["items"]]
+        name, items = found[SESSION_ID], found["items"]
     except (ValueError, RecursionError, TypeError, KeyError) as error:
         raise InputError(f"{where}: {shown(line)} has no session_id and items ({error}): {_FORM}") from error
+    if not isinstance(items, list):
+        raise InputError(
+            f"{where}: items={shown(str(items))} is not a list: write items as ['a', 'b'], in double quotes"
+        )
+    for one in (name, *items):
+        if isinstance(one, bool) or not isinstance(one, str | int | float):
+            raise InputError(f"{where}: the id {shown(str(one))} is neither text nor a number: {_FORM}")
+    return [str(one) for one in (name, *items)]
 
 
-def _of_words(line: str, where: str) -> tuple[str, list[str]]:
-    name, *items = line.split()
-    if not items:
-        raise InputError(f"{where}: session {shown(name)} has no item: {_FORM}")
-    return name, items
+def _of_words(line: str, where: str) -> list[str]:
+    """The session's id, then its items'."""
+    ids = line.split()
+    if len(ids) < 2:
+        raise InputError(f"{where}: session {shown(ids[0])} has no item: {_FORM}")
+    return ids
 
 
 def _text_lines(path: Path, option: str, way_out: str) -> Iterator[str]:

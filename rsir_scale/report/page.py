@@ -1,8 +1,8 @@
 """A page as one HTML file with its styles and scripts, which sends no request; for phones, dark screens and paper.
 
 Comes in: a `blocks.Page`. Goes out: text. Every value is escaped: names of runs, arms and items are their author's. The
-page forbids itself the network by its content security policy. Tables hold what figures show, for whoever has scripts
-switched off.
+page forbids itself the network by its content security policy. Tables hold what figures show, for
+readers without scripts.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The page of a run: `rsir report RUN --html FILE`.
 
-Comes in: a run's store, and a file of titles. Goes out: a `blocks.Page`: the verdict on top, for whoever reads one
+Comes in: a run's store, and a file of titles. Goes out: a `blocks.Page`: the verdict on top, for readers of one
 sentence; then accuracy, fits, what was written, for whom it helps, examples, time, and where all of it comes from.
 """
 

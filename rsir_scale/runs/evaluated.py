@@ -1,7 +1,7 @@
 """The record of how theta_k did, without theta_k: its metrics, and the rank of each user's held-out items.
 
 Comes in: a run's store. Goes out: what `metrics.json` holds, and the table of ranks that it names. How ranks come about
-is the business of `evaluation`; this needs no torch, so that whoever compares finished models can read them at once.
+is the business of `evaluation`; this needs no torch, so finished models are compared at once.
 """
 
 import pyarrow as pa

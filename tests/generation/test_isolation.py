@@ -67,7 +67,7 @@ def test_a_child_writes_what_this_process_writes(run: TinyRun, writers: list[Iso
         there = writers[0](some)
         assert _same(there, here(some))
         assert len(there)
-        assert (there.encoder, there.search.split("/")[0]) == ("anew/torch", "exact")
+        assert (there.encoder, there.search.split("/")[0]) == ("uncached/torch", "exact")
         assert there.counters["steps"] > 0
 
 

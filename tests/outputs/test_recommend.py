@@ -106,6 +106,20 @@ def test_sessions_are_read_alike_from_every_form(tmp_path: Path) -> None:
         assert list(read_sessions(tmp_path / name).items()) == [("b", ["x2", "x2"]), ("a", ["x3", "x1"])]
 
 
+def test_ids_of_sessions_and_of_lists_follow_the_rule_for_ids(tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text('{"session_id": 7, "items": [2.0, " x ", 3]}\n')
+    (tmp_path / "s.txt").write_text("7.0 2.0 x 3\n")
+    for name in ("s.jsonl", "s.txt"):
+        assert read_sessions(tmp_path / name) == {"7": ["2", "x", "3"]}
+
+
+@pytest.mark.parametrize(("items", "said"), [('"abc"', "items='abc' is not a list"), ("[true]", "'True' is neither")])
+def test_items_that_are_no_ids_are_refused(tmp_path: Path, items: str, said: str) -> None:
+    (tmp_path / "s.jsonl").write_text(f'{{"session_id": "a", "items": {items}}}\n')
+    with pytest.raises(InputError, match=f"line 1: .*{said}"):
+        read_sessions(tmp_path / "s.jsonl")
+
+
 def test_csv_says_what_parquet_says_and_users_come_in_the_order_asked(tmp_path: Path) -> None:
     run = tiny_run()
     whole = _written(run, tmp_path, iteration=1)

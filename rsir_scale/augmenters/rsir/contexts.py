@@ -70,7 +70,7 @@ class ContextTree:
         self._backbone = backbone
         self._memory = backbone.memory() if longest <= backbone.max_length else None
         self._nodes = 0
-        self.name = f"anew/{backbone.encodes_in()}" if self._memory is None else f"tree/{self._memory.blocks.name}"
+        self.name = f"uncached/{backbone.encodes_in()}" if self._memory is None else f"tree/{self._memory.blocks.name}"
 
     def grow(self, rows: DecodingRows) -> tuple[DecodingRows, Contexts]:
         """Encode what is new; see `Tree`."""

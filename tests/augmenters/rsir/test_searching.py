@@ -125,7 +125,7 @@ def test_the_manifest_says_what_was_decided_and_what_scanned(semantics: str) -> 
     assert manifest.generation is not None
     assert [name.split("/")[0] for name in manifest.generation.searches] == ["clustered"]
     # This market's longest sequences are longer than its model reads, so that nothing can be kept.
-    assert manifest.generation.encoders == ("anew/torch",)
+    assert manifest.generation.encoders == ("uncached/torch",)
 
 
 @pytest.mark.parametrize("mode", ["clustered", "exact"])
